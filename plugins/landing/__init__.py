@@ -1,0 +1,22 @@
+"""Singer on the outside, COPY on the inside: a dated landing zone between PostgreSQL, CSV files and a warehouse.
+
+The modules in the order of the data's way:
+
+    errors          the one tree of exceptions
+    project         what the project and its environment say: sources, dates, the landing root
+    dialect         the one CSV dialect, and how SQL types look in it and in Singer
+    zone            the landing zone: its layout, its manifest, its atomic commit
+    database        PostgreSQL connections and COPY, hashed as it streams
+    protocol        what our plugins say to each other in Singer's messages
+    tap_postgres    PostgreSQL -> Singer
+    csv_files       CSV files of any dialect -> ours
+    tap_csv         CSV files, or one landed date -> Singer
+    target_csv      Singer -> the landing zone
+    warehouse       history, view of the newest date, ledger
+    views           views replaced together with what people built on them
+    target_postgres Singer -> the warehouse
+    proof           source = files = warehouse
+    cli             the `landing` command
+"""
+
+__version__ = "0.1.0"

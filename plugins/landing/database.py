@@ -1,0 +1,159 @@
+"""PostgreSQL connections and COPY, hashed as it streams.
+
+The session is pinned so that the same row gives the same bytes on every server, and gives them in the same order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from landing.dialect import COPY_OPTIONS
+
+BUFFER = 1 << 20
+PROGRESS_EVERY = 5.0  # seconds
+
+PINS = {
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",  # shortest exact
+    "lc_monetary": "C",
+    "xmloption": "content",
+    # The order of rows is the table's own, always: no start in the middle, no several workers.
+    "synchronize_seqscans": "off",
+    "max_parallel_workers_per_gather": "0",
+    # A policy that hides rows from us makes COPY fail instead of landing fewer rows.
+    "row_security": "off",
+}
+
+
+def connect(dsn: str | Mapping[str, Any], name: str) -> Connection:
+    """An autocommit connection with the session pinned; `name` is what pg_stat_activity shows."""
+    arguments = {"dsn": dsn} if isinstance(dsn, str) else dict(dsn)
+    connection = psycopg2.connect(**{**arguments, "application_name": name})
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        names, values = list(PINS), list(PINS.values())
+        cursor.execute("SELECT set_config(name, value, false) FROM unnest(%s, %s) AS pin(name, value)", (names, values))
+    return connection
+
+
+def identifiers(names: Sequence[str]) -> sql.Composed:
+    """Quoted names, with commas between."""
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What went through a COPY: data rows, bytes with the header, SHA-256."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Progress:
+    """Says every few seconds how far a table is: rows, bytes, rate, share done."""
+
+    def __init__(self, logger: logging.Logger, what: str, *, rows: int | None = None, size: int | None = None) -> None:
+        """`rows` or `size` (bytes): what is expected in all, where that is known or estimated."""
+        self.logger, self.what, self.expected_rows, self.expected_bytes = logger, what, rows, size
+        self.started = self.said = time.monotonic()
+        self.rows = self.bytes = 0
+
+    def advance(self, chunk: bytes | memoryview) -> None:
+        """Count a chunk; line feeds stand for rows here (the exact number comes from COPY itself)."""
+        self.rows += bytes(chunk).count(b"\n")
+        self.bytes += len(chunk)
+        if time.monotonic() - self.said >= PROGRESS_EVERY:
+            self.said = time.monotonic()
+            self.logger.info("%s", self)
+
+    def __str__(self) -> str:
+        seconds = max(time.monotonic() - self.started, 0.001)
+        share = ""
+        if self.expected_bytes:
+            share = f", {min(self.bytes / self.expected_bytes, 1):.0%} done"
+        elif self.expected_rows and self.expected_rows > 0:
+            share = f", about {min(self.rows / self.expected_rows, 0.99):.0%} done"
+        return (f"{self.what}: {self.rows:,} rows, {self.bytes / 1e6:,.1f} MB, "
+                f"{self.rows / seconds:,.0f} rows/s, {self.bytes / 1e6 / seconds:,.1f} MB/s{share}")
+
+
+class HashedFile(io.RawIOBase):
+    """A raw file that hashes what passes, one way or the other; put a BufferedReader or BufferedWriter around it."""
+
+    def __init__(self, path: Path | str, mode: str, progress: Progress | None = None) -> None:
+        """`mode` is `rb` or `xb`."""
+        self._file = open(path, mode, buffering=0)  # noqa: SIM115 - closed by close()
+        self._digest = hashlib.sha256()
+        self._progress = progress
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of what has passed so far."""
+        return self._digest.hexdigest()
+
+    def readable(self) -> bool:
+        return self._file.readable()
+
+    def writable(self) -> bool:
+        return self._file.writable()
+
+    def write(self, chunk: Any) -> int:
+        written = self._file.write(chunk)
+        self._pass(memoryview(chunk)[:written])
+        return written
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)
+        self._pass(memoryview(buffer)[:count])
+        return count
+
+    def _pass(self, chunk: memoryview) -> None:
+        self._digest.update(chunk)
+        self.size += len(chunk)
+        if self._progress:
+            self._progress.advance(chunk)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def copy_out(
+    connection: Connection, query: sql.Composable, path: Path | str = os.devnull, progress: Progress | None = None
+) -> Copied:
+    """`COPY (query) TO` a new file (or nowhere, for the hash alone)."""
+    raw = HashedFile(path, "wb" if path == os.devnull else "xb", progress)
+    statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS))
+    with connection.cursor() as cursor, io.BufferedWriter(raw, BUFFER) as file:
+        cursor.copy_expert(statement, file)
+        file.flush()
+        return Copied(cursor.rowcount, raw.size, raw.sha256)
+
+
+def copy_in(
+    connection: Connection, table: sql.Composable, columns: Sequence[str], path: Path, progress: Progress | None = None
+) -> Copied:
+    """`COPY table (columns) FROM` a file in our dialect."""
+    raw = HashedFile(path, "rb", progress)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(table, identifiers(columns), sql.SQL(COPY_OPTIONS))
+    with connection.cursor() as cursor, io.BufferedReader(raw, BUFFER) as file:
+        cursor.copy_expert(statement, file, size=BUFFER)
+        return Copied(cursor.rowcount, raw.size, raw.sha256)

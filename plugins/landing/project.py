@@ -1,0 +1,91 @@
+"""What the project and its environment say: declared sources, dates, the landing root, the commands to run next."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+import yaml
+
+from landing.errors import SettingError
+
+JOB_PREFIX = "extract_"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def root() -> Path:
+    """The Meltano project's folder (Meltano tells its plugins), else the working directory."""
+    return Path(os.environ.get("MELTANO_PROJECT_ROOT") or Path.cwd()).resolve()
+
+
+def landing_root(configured: str | None = None) -> Path:
+    """Folder of the landing zone: the setting, else LANDING_ROOT, else `output`; relative to the project."""
+    return root() / (configured or os.environ.get("LANDING_ROOT") or "output")
+
+
+def today() -> date:
+    """Today's date in UTC, whatever the machine's time zone."""
+    return datetime.now(timezone.utc).date()
+
+
+def parse_date(text: str, where: str) -> date:
+    """A UTC calendar date from exactly `YYYY-MM-DD`; anything else raises SettingError."""
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError(text)
+        return date.fromisoformat(text)
+    except ValueError:
+        raise SettingError(
+            f"{where}={text!r} is not a date. Expected a calendar date as YYYY-MM-DD, such as {where}={today()}; "
+            "leave it unset for today in UTC."
+        ) from None
+
+
+def run_date(variable: str, configured: str | None = None) -> date:
+    """The date of this run: the setting, else the variable, else today in UTC. Empty is refused, not today."""
+    text = os.environ.get(variable) if configured is None else str(configured)
+    return today() if text is None else parse_date(text, variable)
+
+
+def source_name(configured: str | None = None, default: str | None = None) -> str:
+    """The source whose date is landed: the setting, else SOURCE, else the tap's own name for it."""
+    name = configured if configured is not None else os.environ.get("SOURCE", default)
+    if name is None:
+        raise SettingError(
+            "This tap does not say which source it is, and SOURCE is unset. Run again with SOURCE=<name>."
+        )
+    if not NAME.fullmatch(name):
+        raise SettingError(
+            f"SOURCE={name!r} is not a name for a source. Expected letters, digits, '_', '-' and '.'; "
+            f"declared here: {', '.join(declared_sources()) or 'none'}."
+        )
+    return name
+
+
+def declared_sources() -> list[str]:
+    """Names of the sources that the project declares: one for each job `extract_<source>` in meltano.yml."""
+    try:
+        jobs = yaml.safe_load((root() / "meltano.yml").read_text("utf-8")).get("jobs") or []
+    except FileNotFoundError:
+        return []
+    return [job["name"].removeprefix(JOB_PREFIX) for job in jobs if job["name"].startswith(JOB_PREFIX)]
+
+
+def flag(variable: str) -> bool:
+    """Whether a yes/no variable such as REEXTRACT is switched on; unknown words are refused."""
+    text = os.environ.get(variable, "").strip().lower()
+    if text not in {"", "0", "1", "false", "no", "true", "yes"}:
+        raise SettingError(f"{variable}={text!r} is neither true nor false. Run again with {variable}=true, or unset.")
+    return text in {"1", "true", "yes"}
+
+
+def extract_command(source: str, day: date) -> str:
+    """What to type to land one source for one date."""
+    return f"MELTANO_ENVIRONMENT=extract SOURCE={source} DATESTAMP={day} meltano run {JOB_PREFIX}{source}"
+
+
+def load_command(day: date, schema: str) -> str:
+    """What to type to load one date."""
+    return f"MELTANO_ENVIRONMENT=load SCHEMA={schema} EXTRACTED_AT={day} meltano run load_to_postgres"

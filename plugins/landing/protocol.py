@@ -1,0 +1,310 @@
+"""What our plugins say to each other in Singer's own messages.
+
+SCHEMA carries `x-landing` beside `properties`: which table of which source this is and, when it comes out of the
+landing zone, of which date and run.
+
+BATCH has the encoding `csv`: files in the one dialect (dialect.py).
+
+STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
+only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
+commit.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from singer_sdk import Sink, Stream, Tap, Target
+from singer_sdk import typing as th
+from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, StorageTarget
+from singer_sdk.singerlib import SchemaMessage
+
+from landing import database, dialect, zone
+from landing.dialect import Column
+from landing.errors import NoProofError, reported
+
+MARK = "x-landing"
+CLOSING = "landing"
+ENCODING = "csv"
+
+LANDING_ROOT = th.Property(
+    "landing_root",
+    th.StringType,
+    description="Folder of the landing zone, relative to the project. Unset: LANDING_ROOT, else `output`.",
+)
+SOURCE = th.Property(
+    "source",
+    th.StringType,
+    description="Name of the source, as in `source=<name>`. Unset: SOURCE, else the tap's own.",
+)
+USE_BATCH = th.Property(
+    "use_batch",
+    th.BooleanType,
+    default=True,
+    description="Send files (BATCH, encoding csv) to our own targets. Switch it off for a target of somebody else: "
+    "then the same rows go as RECORDs.",
+)
+
+
+def unused_name(name: str, taken: Iterable[str]) -> str:
+    """`name`, with as many underscores behind it as it takes to differ from those."""
+    taken = set(taken)
+    while name in taken:
+        name += "_"
+    return name
+
+
+@dataclass(frozen=True)
+class Extract:
+    """One table on its way: what its SCHEMA says, and the file that holds its rows."""
+
+    table: zone.Table
+    path: Path
+
+
+class LandingStream(Stream):
+    """A stream that has its rows in a file of our dialect, and sends the file or its rows.
+
+    Subclasses give `mark`, `table` and `extract()`.
+    """
+
+    mark: Mapping[str, Any] = {}
+    constants: Mapping[str, str] = {}  # properties that are the same in every row
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rows_sent = 0
+        self.files_sent: list[zone.File] = []
+
+    @property
+    def table(self) -> zone.Table:
+        """Columns and key as they leave."""
+        raise NotImplementedError
+
+    def extract(self, folder: Path) -> Extract:
+        """The file with the rows, in `folder` or, if it is there already, elsewhere."""
+        raise NotImplementedError
+
+    def selected_columns(self, columns: Sequence[Column]) -> list[Column]:
+        """Those that the catalog doesn't deselect."""
+        return [column for column in columns if self.mask["properties", column.name]]
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the user changes rows on their way (stream maps, flattening): files would pass them by."""
+        return bool(self.config.get("stream_maps") or self.config.get("flattening_enabled"))
+
+    def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
+        """Ours in place of the SDK's setting, which knows no csv."""
+        if self.mapped or not config.get("use_batch", True):
+            return None
+        return BatchConfig(BaseBatchFileEncoding(ENCODING), StorageTarget(self._tap.staging.as_uri()))
+
+    def get_batches(self, batch_config: BatchConfig, context: Any = None) -> Iterator[tuple[Any, list[str]]]:
+        """The table's file."""
+        extract = self.extract(self._tap.staging)
+        self.rows_sent += extract.table.rows
+        self.files_sent += extract.table.files
+        yield batch_config.encoding, [extract.path.as_uri()]
+
+    def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
+        """The same rows one by one, for a target of somebody else."""
+        with tempfile.TemporaryDirectory(prefix="landing-") as folder:
+            extract = self.extract(Path(folder))
+            for record in dialect.records(extract.path, extract.table.columns, self.constants):
+                self.rows_sent += 1
+                yield record
+
+    def conform(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Hook for properties that a subclass adds to its SCHEMA."""
+        return schema
+
+    def _generate_schema_messages(self) -> Iterator[SchemaMessage]:
+        if self.mapped:
+            yield from super()._generate_schema_messages()
+            return
+        table = self.table
+        properties = {column.name: dialect.json_schema(column) for column in table.columns}
+        about = {"schema": table.schema, "table": table.name, "comment": table.comment}
+        schema = self.conform({"type": "object", "properties": properties, MARK: {**about, **self.mark}})
+        bookmarks = [self.replication_key] if self.replication_key else None
+        yield SchemaMessage(self.name, schema, self.message_keys(table), bookmarks)
+
+    def message_keys(self, table: zone.Table) -> list[str]:
+        """`key_properties`; a foreign target would refuse a key that it gets no column for."""
+        return table.primary_key
+
+
+class LandingTap(Tap):
+    """A tap that closes with its proof."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.metrics_logger.setLevel(logging.WARNING)  # the closing line says it all
+        self.run_id = zone.new_run_id()
+
+    @property
+    def staging(self) -> Path:
+        """Where this run's files are written, for the target to take."""
+        return self.landing_zone.staging(self.run_id)
+
+    @property
+    def landing_zone(self) -> zone.LandingZone:
+        """The landing zone of the settings."""
+        raise NotImplementedError
+
+    def closing(self) -> dict[str, Any]:
+        """What a subclass adds to the proof."""
+        return {}
+
+    def sync_all(self) -> None:
+        """Sync all streams, then prove that this was all. On any failure the run's staging goes."""
+        try:
+            super().sync_all()
+            streams = {
+                stream.name: {"rows": stream.rows_sent, "files": [asdict(file) for file in stream.files_sent]}
+                for stream in self.streams.values()
+                if stream.selected
+            }
+            proof = {"run_id": self.run_id, "streams": streams, **self.closing()}
+            self.state_writer.write_state({**self.state, CLOSING: proof})
+        except BaseException:
+            self.landing_zone.discard(self.run_id)
+            raise
+
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """A tap that is told to stop has not finished: the SDK's status 0 would say that it has."""
+        self.logger.error("Stopped by signal %d before the end: nothing of this run counts.", signum)
+        sys.exit(128 + signum)
+
+
+class FileSink(Sink):
+    """Gathers a table's rows in files: those that BATCH names, or one that it writes from RECORDs."""
+
+    def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **_: Any) -> None:
+        """Without `format`, or the SDK would turn text into dates; another tap's records are validated as usual."""
+        self.mark = schema.get(MARK, {})
+        self._trusted = MARK in schema
+        properties = {name: {k: v for k, v in p.items() if k != "format"} for name, p in schema["properties"].items()}
+        super().__init__(target, stream_name, {**schema, "properties": properties}, key_properties)
+        self.original_columns = list(schema["properties"].items())
+        self.columns = [dialect.column_of(name, p) for name, p in schema["properties"].items() if "const" not in p]
+        self.batches: list[tuple[Path, zone.File]] = []
+        self._target = target
+        self._written: tuple[Path, database.HashedFile, io.BufferedWriter] | None = None
+        self._rows = 0
+
+    def get_validator(self) -> Any:
+        return None if self._trusted else super().get_validator()
+
+    def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
+        """Ours are taken as files; other encodings are read into records by the SDK."""
+        if encoding.format != ENCODING:
+            super().process_batch_files(encoding, files)
+            return
+        for path in map(file_of, files):
+            path = self._target.accept(path)  # noqa: PLW2901
+            self.batches.append((path, zone.File(str(path), -1, path.stat().st_size, zone.sha256(path))))
+
+    def process_batch(self, context: dict) -> None:
+        """Records of a foreign BATCH; those of RECORD messages are written as they come."""
+        for record in context.get("records", []):
+            self.process_record(record, context)
+
+    def process_record(self, record: dict, context: dict) -> None:
+        """Write one line."""
+        _, _, file = self._written or self._open()
+        file.write(dialect.line([dialect.text(record.get(column.name)) for column in self.columns]))
+        self._rows += 1
+
+    def _open(self) -> tuple[Path, database.HashedFile, io.BufferedWriter]:
+        path = self._target.staging / f"{zone.folder_name(self.stream_name)}-{len(self.batches)}.csv"
+        raw = database.HashedFile(path, "xb", database.Progress(self.logger, self.stream_name))
+        self._written = path, raw, io.BufferedWriter(raw, database.BUFFER)
+        self._written[2].write(dialect.header(self.columns))
+        return self._written
+
+    def finish(self) -> None:
+        """Close what is being written; a stream without rows is a header and nothing else."""
+        if self._written or not self.batches:
+            path, raw, file = self._written or self._open()
+            file.close()
+            self.batches.append((path, zone.File(str(path), self._rows, raw.size, raw.sha256)))
+            self._written = None
+
+    def differs(self, sent: Mapping[str, Any]) -> str | None:
+        """How what came differs from what the tap says it sent; None: it doesn't."""
+        if sent["files"]:
+            for (path, file), said in zip_longest(self.batches, sent["files"], fillvalue=(None, None)):
+                if not file or not said or (file.bytes, file.sha256) != (said["bytes"], said["sha256"]):
+                    return f"file {path} is not the one that was written"
+            return None
+        return None if self._rows == sent["rows"] else f"sent {sent['rows']} rows, received {self._rows}"
+
+    def files(self, sent: Mapping[str, Any] | None = None) -> list[zone.File]:
+        """The files with their rows, which for BATCH only the tap has counted."""
+        said = sent["files"] if sent else []
+        return [
+            replace(file, rows=said[number]["rows"]) if file.rows < 0 else file
+            for number, (_, file) in enumerate(self.batches)
+        ]
+
+
+class LandingTarget(Target):
+    """A target that commits only what a tap has proved to be whole."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.metrics_logger.setLevel(logging.WARNING)
+        self.proof: dict[str, Any] | None = None
+
+    def _process_state_message(self, message_dict: dict) -> None:
+        value = message_dict.get("value") or {}
+        self.proof = value.get(CLOSING)  # of the last message only: a tap's earlier words prove nothing
+        super()._process_state_message(message_dict)
+
+    def check_proof(self, sinks: Mapping[str, FileSink]) -> dict[str, list[zone.File]]:
+        """Compare what the tap says it sent with what came; each stream's files, rows included."""
+        if self.proof is None:
+            raise NoProofError(
+                "The input ended without the tap's closing message: the tap died, or is not one of ours. Nothing was "
+                "committed, and all is as it was before. See the tap's own error above and run again."
+            )
+        sent = self.proof["streams"]
+        wrong = []
+        for stream in sorted({*sent, *sinks}):
+            if stream not in sent or stream not in sinks:
+                wrong.append(f"{stream}: only {'sent' if stream in sent else 'received'}")
+            elif problem := sinks[stream].differs(sent[stream]):
+                wrong.append(f"{stream}: {problem}")
+        if wrong:
+            raise NoProofError(
+                f"What the tap sent is not what arrived ({'; '.join(wrong)}). Nothing was committed; run again."
+            )
+        return {stream: sink.files(sent[stream]) for stream, sink in sinks.items()}
+
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """A target that is told to stop commits nothing (the SDK would drain what it has, as at the end)."""
+        self.logger.error("Stopped by signal %d before the end: nothing was committed. Run again.", signum)
+        sys.exit(128 + signum)
+
+
+def file_of(url: str) -> Path:
+    """The path of a file URL in a BATCH message."""
+    return Path(unquote(urlparse(url).path))
+
+
+def run(plugin: type[Tap | Target]) -> None:
+    """A plugin's command line, with errors as sentences."""
+    with reported(logging.getLogger(plugin.name)):
+        plugin.cli()

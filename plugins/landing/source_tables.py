@@ -1,0 +1,108 @@
+"""The tables of a source database, with exact types, from its system catalogs in one query."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2.extensions import connection as Connection
+
+from landing.dialect import Column
+from landing.errors import SourceError
+
+# Types whose text means something only in their own database: names of its tables, functions, roles.
+LOCAL_TYPES = [
+    "aclitem", "regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper", "regoperator",
+    "regproc", "regprocedure", "regrole", "regtype",
+]
+
+# A domain is its base type. A type that not every PostgreSQL has (an enum, a composite, an extension's) is text.
+# Partitions are left to their parent; what belongs to an extension is not the user's data.
+QUERY = """
+WITH RECURSIVE base AS (
+    SELECT a.attrelid, a.attnum, a.atttypid AS type, a.atttypmod AS modifier
+    FROM pg_attribute a
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+  UNION ALL
+    SELECT b.attrelid, b.attnum, t.typbasetype, t.typtypmod
+    FROM base b JOIN pg_type t ON t.oid = b.type
+    WHERE t.typtype = 'd'
+)
+SELECT n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, obj_description(c.oid, 'pg_class'),
+       ARRAY(SELECT k.attname::text
+             FROM pg_index i
+             CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS part(attnum, position)
+             JOIN pg_attribute k ON k.attrelid = c.oid AND k.attnum = part.attnum
+             WHERE i.indrelid = c.oid AND i.indisprimary AND part.position <= i.indnkeyatts
+             ORDER BY part.position),
+       a.attname, NOT a.attnotnull, col_description(c.oid, a.attnum),
+       format_type(a.atttypid, a.atttypmod), format_type(base.type, base.modifier),
+       item.typnamespace = 'pg_catalog'::regnamespace AND item.typtype <> 'c' AND item.typname <> ALL (%(local)s)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN base ON base.attrelid = c.oid AND base.attnum = a.attnum
+JOIN pg_type t ON t.oid = base.type AND t.typtype <> 'd'
+JOIN pg_type item ON item.oid = CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE t.oid END
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+  AND n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema'
+  AND (%(schemas)s = '{}' OR n.nspname = ANY (%(schemas)s))
+  AND NOT EXISTS (SELECT FROM pg_depend d
+                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY n.nspname, c.relname, a.attnum
+"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A table or view at the source. `kind` is pg_class.relkind; `estimated_rows` is -1 where never analyzed."""
+
+    schema: str
+    name: str
+    kind: str
+    estimated_rows: int
+    comment: str | None
+    primary_key: list[str]
+    columns: list[Column]
+
+    @property
+    def stream(self) -> str:
+        """The stream's name, as the MeltanoLabs tap forms it."""
+        return f"{self.schema}-{self.name}"
+
+
+def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, str], SourceTable]:
+    """Tables and views by (schema, name); `schemas` empty: all but PostgreSQL's own."""
+    with connection.cursor() as cursor:
+        cursor.execute(QUERY, {"schemas": list(schemas), "local": LOCAL_TYPES})
+        rows = cursor.fetchall()
+    tables = {}
+    for head, group in itertools.groupby(rows, key=lambda row: row[:6]):
+        schema, name, kind, estimate, comment, key = head
+        columns = [_column(*row[6:]) for row in group]
+        tables[schema, name] = SourceTable(schema, name, kind, estimate, comment, key, columns)
+    _refuse_ambiguous(tables.values())
+    return tables
+
+
+def _column(
+    name: str, nullable: bool, comment: str | None, source_type: str, base_type: str, everywhere: bool
+) -> Column:
+    type_ = base_type if everywhere else "text"
+    return Column(name, type_, nullable, source_type if source_type != type_ else None, comment)
+
+
+def _refuse_ambiguous(tables: Sequence[SourceTable]) -> None:
+    """`a-b`.`c` and `a`.`b-c` are one stream name, and would be one folder."""
+    seen: dict[str, SourceTable] = {}
+    for table in tables:
+        other = seen.setdefault(table.stream, table)
+        if other is not table:
+            raise SourceError(
+                f"Tables {other.schema}.{other.name} and {table.schema}.{table.name} are both called {table.stream} in "
+                "Singer. Leave one of their schemas out of filter_schemas, or rename one."
+            )

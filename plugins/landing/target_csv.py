@@ -1,0 +1,165 @@
+"""Singer -> the landing zone: every table of a date in a file, and the manifest that makes the date exist."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from singer_sdk import Sink
+from singer_sdk import typing as th
+
+from landing import project, protocol, zone
+from landing.errors import NoProofError, ZoneError
+
+
+class TargetCSV(protocol.LandingTarget):
+    """Singer target for a dated landing zone of CSV files."""
+
+    name = "target-csv"
+    package_name = "landing"
+    default_sink_class = protocol.FileSink
+    config_jsonschema = th.PropertiesList(
+        protocol.LANDING_ROOT,
+        protocol.SOURCE,
+        th.Property(
+            "datestamp",
+            th.StringType,
+            description="The date that is landed, YYYY-MM-DD. Unset: DATESTAMP, else today in UTC.",
+        ),
+        th.Property(
+            "trust_end_of_input",
+            th.BooleanType,
+            default=False,
+            description="Commit at the end of the input although the tap did not prove that it sent everything. For "
+            "taps of somebody else: a tap that dies midway then lands half a date.",
+        ),
+    ).to_dict()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        config = kwargs.get("config") or {}
+        self.date = project.run_date("DATESTAMP", config.get("datestamp"))  # refused before anything is read
+        super().__init__(*args, **kwargs)
+        self.zone = zone.LandingZone(project.landing_root(self.config.get("landing_root")))
+        self.run_id = zone.new_run_id()
+        self.started = zone.now()
+        self.sinks: dict[str, protocol.FileSink] = {}
+
+    @property
+    def staging(self) -> Path:
+        """Where RECORDs are written."""
+        return self.zone.staging(self.run_id)
+
+    def accept(self, path: Path) -> Path:
+        """A file of a BATCH: it has to lie in the staging area, from where it is moved."""
+        return self.zone.staged(path)
+
+    def get_sink(self, stream_name: str, **kwargs: Any) -> Sink:
+        """One for each stream; a table whose columns change while it comes is refused."""
+        known = self.sinks.get(stream_name)
+        schema = kwargs.get("schema")
+        if known and schema is not None and known.original_columns != list(schema["properties"].items()):
+            raise ZoneError(
+                f"The columns of stream {stream_name} changed in the middle of the run. Nothing was committed; "
+                "run again."
+            )
+        sink = known or super().get_sink(stream_name, **kwargs)
+        self.sinks[stream_name] = sink
+        return sink
+
+    def process_endofpipe(self) -> None:
+        """Commit the date, if the tap proved that this was all of it."""
+        run_id = self.run_id
+        try:
+            for sink in self.sinks.values():
+                sink.finish()
+            run_id = (self.proof or {}).get("run_id", run_id)
+            self._commit_or_keep(run_id)
+        finally:
+            self._discard(run_id)
+        super().process_endofpipe()  # passes the state on
+
+    def _discard(self, *run_ids: str) -> None:
+        folders = {path.parent.name for sink in self.sinks.values() for path, _ in sink.batches}
+        for run_id in {*folders, self.run_id, *run_ids}:
+            self.zone.discard(run_id)
+
+    @property
+    def source(self) -> str:
+        """The setting, else SOURCE, else what the tap calls itself."""
+        named = {sink.mark["source"] for sink in self.sinks.values() if sink.mark.get("source")}
+        default = (self.proof or {}).get("source") or (named.pop() if len(named) == 1 else None)
+        return project.source_name(self.config.get("source"), default)
+
+    def _commit_or_keep(self, run_id: str) -> None:
+        source = self.source
+        if self.proof is None and not self.config["trust_end_of_input"]:
+            self.check_proof(self.sinks)
+        if self.zone.keeps(source, self.date):
+            self.logger.info(
+                "%s of %s is landed and past: kept as it is. Today's rows would overwrite what was true then; "
+                "to do that all the same, run again with REEXTRACT=true.", source, self.date,
+            )
+            return
+        files = self._files()
+        if not files:
+            raise ZoneError(
+                f"The tap sent no table for source {source}. Is anything there that its settings select "
+                "(filter_schemas, select), and may its user read it?"
+            )
+        tables = [self._table(sink, files[stream]) for stream, sink in self.sinks.items()]
+        manifest = zone.Manifest(
+            source, self.date, run_id, self._taken_at(), (self.proof or {}).get("snapshot", {}), _software(), tables
+        )
+        staged = {stream: [path for path, _ in sink.batches] for stream, sink in self.sinks.items()}
+        manifest = self.zone.commit(manifest, staged)
+        self._say(manifest)
+
+    def _files(self) -> dict[str, list[zone.File]]:
+        if self.proof is not None:
+            return self.check_proof(self.sinks)
+        files = {stream: sink.files() for stream, sink in self.sinks.items()}
+        if any(file.rows < 0 for listed in files.values() for file in listed):
+            raise NoProofError("Files came by BATCH, and no closing message says how many rows they hold. Run again.")
+        return files
+
+    def _taken_at(self) -> datetime:
+        said = (self.proof or {}).get("taken_at")
+        return datetime.fromisoformat(said) if said else self.started
+
+    def _table(self, sink: protocol.FileSink, files: list[zone.File]) -> zone.Table:
+        mark = sink.mark
+        return zone.Table(
+            stream=sink.stream_name,
+            name=mark.get("table", sink.stream_name),
+            schema=mark.get("schema"),
+            columns=sink.columns,
+            primary_key=list(sink.key_properties),
+            files=files,
+            comment=mark.get("comment"),
+            declared_types=mark.get("declared_types", False),
+        )
+
+    def _say(self, manifest: zone.Manifest) -> None:
+        rows, size = (sum(getattr(table, name) for table in manifest.tables) for name in ("rows", "bytes"))
+        self.logger.info(
+            "Landed %s of %s: %d tables, %s rows, %s bytes, in %s",
+            manifest.source, self.date, len(manifest.tables), f"{rows:,}", f"{size:,}",
+            self.zone.partition(manifest.source, self.date),
+        )
+        if manifest.source not in project.declared_sources():
+            self.logger.warning(
+                "meltano.yml has no job extract_%s, so a load does not take this source.", manifest.source
+            )
+
+
+def _software() -> dict[str, str]:
+    packages = ("landing", "singer-sdk", "meltanolabs-tap-postgres", "psycopg2-binary", "duckdb")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def main() -> None:
+    """Entry point."""
+    protocol.run(TargetCSV)

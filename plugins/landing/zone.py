@@ -1,0 +1,319 @@
+"""The landing zone: where things lie, the manifest that makes a date exist, and the commit.
+
+    <root>/source=<source>/extracted_at=<date>/_manifest.json
+    <root>/source=<source>/extracted_at=<date>/table=<stream>/<run id>.csv
+    <root>/_staging/<run id>/                                               work in progress
+
+A source's date exists when its manifest does, and holds exactly the files that the manifest lists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from landing import project
+from landing.dialect import TYPE, Column
+from landing.errors import DamagedError, NotLandedError, ZoneError
+
+FORMAT_VERSION = 1
+MANIFEST = "_manifest.json"
+STAGING = "_staging"
+CHUNK = 1 << 20
+
+# Hive's own list of characters that can't stand in a folder's name (FileUtils.escapePathName).
+UNSAFE = re.compile("[\x00-\x1f\x7f\"#%'*/:=?\\\\{}\\[\\]^]")
+
+
+def now() -> datetime:
+    """The present moment in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def new_run_id() -> str:
+    """Unique, and sorted by time of start."""
+    return f"{now():%Y%m%dT%H%M%S}Z-{secrets.token_hex(4)}"
+
+
+def folder_name(stream: str) -> str:
+    """`table=<stream>`, unsafe characters as %XX; what is too long for a file system ends in a hash instead."""
+    escaped = UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", stream)
+    if len(escaped.encode()) > 200:
+        digest = hashlib.sha256(stream.encode()).hexdigest()[:16]
+        escaped = escaped.encode()[:180].decode(errors="ignore") + "~" + digest
+    return f"table={escaped}"
+
+
+@dataclass(frozen=True)
+class File:
+    """A landed file: path below the date's folder, data rows, bytes, SHA-256."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a date. `schema` is None for what has none (a CSV file).
+
+    `declared_types` says that a person declared types for the columns: then the warehouse's text may differ from the
+    file's (`1.50` as `real` is `1.5`).
+    """
+
+    stream: str
+    name: str
+    schema: str | None
+    columns: list[Column]
+    primary_key: list[str]
+    files: list[File] = field(default_factory=list)
+    comment: str | None = None
+    declared_types: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Data rows in all files."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def sha256(self) -> str:
+        """The file's hash; of several files, the hash of their hashes in order."""
+        hashes = [file.sha256 for file in self.files]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one date of one source holds, and from which snapshot it was truly taken."""
+
+    source: str
+    extracted_at: date
+    run_id: str
+    taken_at: datetime
+    snapshot: dict[str, Any]
+    software: dict[str, str]
+    tables: list[Table]
+
+    def to_json(self) -> str:
+        """As it stands in the file; docs/landing-zone.md describes each field."""
+        tables = [
+            {"stream": t.stream, "schema": t.schema, "name": t.name, "rows": t.rows, "bytes": t.bytes,
+             "primary_key": t.primary_key, "comment": t.comment, "declared_types": t.declared_types,
+             "columns": [asdict(c) for c in t.columns], "files": [asdict(f) for f in t.files]}
+            for t in sorted(self.tables, key=lambda table: table.stream)
+        ]
+        head = {
+            "format_version": FORMAT_VERSION,
+            "source": self.source,
+            "extracted_at": self.extracted_at.isoformat(),
+            "run_id": self.run_id,
+            "taken_at": self.taken_at.isoformat(),
+            "snapshot": self.snapshot,
+            "software": self.software,
+        }
+        return json.dumps(head | {"tables": tables}, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> Manifest:
+        """Read back; DamagedError names the file when it isn't a manifest that this version understands."""
+        try:
+            raw = json.loads(text)
+            if raw["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"format_version {raw['format_version']}, expected {FORMAT_VERSION}")
+            tables = [_table(table) for table in raw["tables"]]
+            return cls(
+                raw["source"], project.parse_date(raw["extracted_at"], "extracted_at"), raw["run_id"],
+                datetime.fromisoformat(raw["taken_at"]), raw["snapshot"], raw["software"], tables,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(
+                f"{where} is not a manifest that can be used ({type(error).__name__}: {error}). "
+                "Land that date again with REEXTRACT=true, or restore the file."
+            ) from None
+
+
+def _table(raw: Mapping[str, Any]) -> Table:
+    columns = [Column(**column) for column in raw["columns"]]
+    for column in columns:
+        if not TYPE.fullmatch(column.type):
+            raise ValueError(f"column {column.name!r} has type {column.type!r}, which is not one")
+    table = Table(
+        raw["stream"], raw["name"], raw["schema"], columns, list(raw["primary_key"]),
+        [File(**file) for file in raw["files"]], raw["comment"], raw["declared_types"],
+    )
+    if table.rows != raw["rows"] or table.bytes != raw["bytes"] or not table.files:
+        raise ValueError(f"the files of {table.stream!r} do not add up to its rows and bytes")
+    return table
+
+
+class LandingZone:
+    """One landing root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def partition(self, source: str, day: date) -> Path:
+        """Folder of a source's date."""
+        return self.root / f"source={source}" / f"extracted_at={day}"
+
+    def manifest(self, source: str, day: date) -> Manifest | None:
+        """The manifest of a source's date, or None where it is not landed."""
+        path = self.partition(source, day) / MANIFEST
+        try:
+            manifest = Manifest.from_json(path.read_text("utf-8"), path)
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError as error:
+            raise DamagedError(f"{path} is not UTF-8 ({error}). Land that date again with REEXTRACT=true.") from None
+        if (manifest.source, manifest.extracted_at) != (source, day):
+            raise DamagedError(
+                f"{path} speaks of source={manifest.source} extracted_at={manifest.extracted_at}, not of the folder "
+                f"that it lies in. Run again: REEXTRACT=true {project.extract_command(source, day)}"
+            )
+        return manifest
+
+    def require(self, source: str, day: date) -> Manifest:
+        """The manifest of a source's date; NotLandedError says how to land it."""
+        manifest = self.manifest(source, day)
+        if manifest is None:
+            raise NotLandedError(
+                f"Source {source!r} is not landed for {day} (no {self.partition(source, day) / MANIFEST}). "
+                f"Land it first: {project.extract_command(source, day)}"
+            )
+        return manifest
+
+    def landed(self) -> Iterator[tuple[str, date]]:
+        """Every (source, date) that has a manifest, in order."""
+        for path in sorted(self.root.glob(f"source=*/extracted_at=*/{MANIFEST}")):
+            source, day = (part.split("=", 1)[1] for part in path.parts[-3:-1])
+            yield source, project.parse_date(day, str(path))
+
+    def keeps(self, source: str, day: date) -> bool:
+        """Whether a date stays as it is: past, landed, and REEXTRACT not set."""
+        return day < project.today() and not project.flag("REEXTRACT") and self.manifest(source, day) is not None
+
+    def path(self, manifest: Manifest, file: File) -> Path:
+        """Where a listed file lies; a path that leaves the date's folder, or a file of another size, is refused."""
+        partition = self.partition(manifest.source, manifest.extracted_at)
+        path = partition / file.path
+        again = f"REEXTRACT=true {project.extract_command(manifest.source, manifest.extracted_at)}"
+        if not path.resolve().is_relative_to(partition.resolve()):
+            raise DamagedError(f"{partition / MANIFEST} lists {file.path!r}, outside of its folder. Run again: {again}")
+        size = path.stat().st_size if path.is_file() else None
+        if size != file.bytes:
+            found = "nothing" if size is None else f"{size} bytes"
+            raise DamagedError(f"{path}: expected {file.bytes} bytes, found {found}. Run again: {again}")
+        return path
+
+    def staging(self, run_id: str) -> Path:
+        """A run's own folder for work in progress."""
+        path = self.root / STAGING / run_id
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def staged(self, path: Path) -> Path:
+        """A path that a tap sent, if it lies in the staging area; else ZoneError."""
+        resolved = path.resolve()
+        if not resolved.is_relative_to((self.root / STAGING).resolve()) or not resolved.is_file():
+            raise ZoneError(
+                f"The tap announced {path}, which is not a file below {self.root / STAGING}. "
+                "Give tap and target the same LANDING_ROOT."
+            )
+        return resolved
+
+    def discard(self, run_id: str) -> None:
+        """Remove a run's staging folder."""
+        shutil.rmtree(self.root / STAGING / run_id, ignore_errors=True)
+
+    def commit(self, manifest: Manifest, staged: Mapping[str, list[Path]]) -> Manifest:
+        """Make a date exist, replacing what was there.
+
+        `staged` has each table's files in order, as `Table.files` describes them (their `path` is set here). Files
+        move in under names of this run first; the manifest's rename is the moment of truth; what it no longer lists
+        goes last. A crash leaves the old date or the new one, and at worst files that no manifest lists.
+        """
+        partition = self.partition(manifest.source, manifest.extracted_at)
+        with self._locked(manifest.source, manifest.extracted_at):
+            tables = [self._move_in(partition, table, staged[table.stream], manifest.run_id)
+                      for table in manifest.tables]
+            manifest = replace(manifest, tables=tables)
+            temporary = self.staging(manifest.run_id) / MANIFEST
+            temporary.write_text(manifest.to_json(), "utf-8")
+            _sync(temporary)
+            for folder in {(partition / file.path).parent for table in tables for file in table.files}:
+                _sync(folder)
+            partition.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, partition / MANIFEST)
+            for folder in (partition, partition.parent, self.root):
+                _sync(folder)
+            self._sweep(partition, manifest)
+        return manifest
+
+    def _move_in(self, partition: Path, table: Table, paths: list[Path], run_id: str) -> Table:
+        folder = partition / folder_name(table.stream)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = []
+        for number, (path, file) in enumerate(zip(paths, table.files, strict=True)):
+            name = f"{run_id}.csv" if len(paths) == 1 else f"{run_id}-{number:04}.csv"
+            if (folder / name).exists():
+                raise ZoneError(
+                    f"{folder / name} exists already: do two tables of {partition} differ only in case? "
+                    "Deselect one of them under tap-postgres in meltano.yml and run again."
+                )
+            _sync(path)
+            os.replace(path, folder / name)
+            files.append(replace(file, path=f"{folder.name}/{name}"))
+        return replace(table, files=files)
+
+    @contextlib.contextmanager
+    def _locked(self, source: str, day: date) -> Iterator[None]:
+        """Two runs that commit the same date do so one after the other."""
+        path = self.root / STAGING / f"{source}@{day}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _sweep(self, partition: Path, manifest: Manifest) -> None:
+        """Remove what the manifest does not list."""
+        listed = {partition / file.path for table in manifest.tables for file in table.files}
+        for folder in partition.glob("table=*"):
+            for path in set(folder.iterdir()) - listed:
+                path.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or a folder's entries, on the disk and not only in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
