@@ -132,16 +132,17 @@ class Server:
         version = self._run("postgres", "--version").stdout.split()[2]
         for port in self._ports():
             print(f"starting PostgreSQL {version} on {HOST}:{port}", flush=True)
-            options = shlex.join(f"--{name}={value}" for name, value in {**self.settings, "port": port}.items())
+            settings = {**self.settings, "port": port}
+            options = shlex.join(f"--{name}={value}" for name, value in settings.items())
+            self._save(port)  # before the start: whoever ends this process can still find the server
             done = self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", self.log, "-o", options)
             if done.returncode == 0:
-                self._save(port)
                 return
             if "could not bind" not in self._log_tail():
                 break
         raise ServerError(
-            f"PostgreSQL did not start ({done.stderr.strip()}); its log is {self.log} and ends with\n"
-            f"{self._log_tail()}\n`make clean` removes this server with its data"
+            f"PostgreSQL did not start ({' '.join(done.stderr.split())}); `make clean` removes it with its data; "
+            f"its log {self.log} ends with\n{self._log_tail()}"
         )
 
     def stop(self) -> None:
@@ -163,7 +164,7 @@ class Server:
         self._load()
 
     def running(self) -> bool:
-        """Whether our own server answers: only that one knows the password. A lock file may be a dead one's."""
+        """Whether our own server answers: only that one knows the password. A lock file may be a leftover."""
         if not self.port:
             return False
         try:
@@ -215,7 +216,7 @@ class Server:
         # The name under the temporary folder can be guessed: someone else may have been there first.
         found = self.home.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, self.account.pw_uid):
-            raise ServerError(f"{self.home} belongs to another user: remove it, or set TMPDIR to another folder")
+            raise ServerError(f"{self.home} belongs to another user: remove it, or set TMPDIR elsewhere")
         self._give_away(self.home)
 
     def _give_away(self, path: Path) -> None:
@@ -259,9 +260,9 @@ class Server:
         drop = {}
         if self.account:
             drop = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
-        return subprocess.run(
-            command, cwd="/", env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, **drop
-        )
+        # The server outlives its caller and keeps nothing of it open: pg_ctl hands it no file but its log.
+        detached = {"cwd": "/", "stdin": subprocess.DEVNULL, "capture_output": True}
+        return subprocess.run(command, env=environment, text=True, **detached, **drop)
 
     def _binaries(self) -> Path:
         copied = self.home / "software"
@@ -289,7 +290,7 @@ class Server:
     def _log_tail(self) -> str:
         if not self.log.exists():
             return "(no log)"
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
 
 
 def ours() -> bool:
@@ -336,7 +337,8 @@ def clean() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     commands = {"start": start, "stop": stop, "clean": clean}
     parser.add_argument("command", choices=commands)
     command = parser.parse_args().command

@@ -20,6 +20,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from landing.dialect import COPY_OPTIONS
+from landing.errors import SettingError
 
 BUFFER = 1 << 20
 PROGRESS_EVERY = 5.0  # seconds
@@ -52,6 +53,23 @@ def connect(dsn: str | Mapping[str, Any], name: str) -> Connection:
     return connection
 
 
+def with_certificate_authority(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the MeltanoLabs plugins with `ssl_certificate_authority` as libpq would find it, where unset.
+
+    Their own default is a path with a `~` in it, which they take for the certificate itself.
+    """
+    found = {**config}
+    if not found.get("ssl_certificate_authority"):
+        default = os.environ.get("PGSSLROOTCERT") or os.path.expanduser("~/.postgresql/root.crt")
+        found["ssl_certificate_authority"] = default
+        if found.get("ssl_enable") and found.get("ssl_mode", "").startswith("verify-") and not os.path.isfile(default):
+            raise SettingError(
+                f"ssl_mode is {found['ssl_mode']}, and there is no certificate authority at {default}. Name its file "
+                "as ssl_certificate_authority in meltano.yml, or as PGSSLROOTCERT, and run again."
+            )
+    return found
+
+
 def identifiers(names: Sequence[str]) -> sql.Composed:
     """Quoted names, with commas between."""
     return sql.SQL(", ").join(map(sql.Identifier, names))
@@ -82,6 +100,11 @@ class Progress:
         if time.monotonic() - self.said >= PROGRESS_EVERY:
             self.said = time.monotonic()
             self.logger.info("%s", self)
+
+    def done(self, rows: int) -> None:
+        """Say the exact number at the end."""
+        seconds = time.monotonic() - self.started
+        self.logger.info("%s: %s rows, %s bytes in %.2f s", self.what, f"{rows:,}", f"{self.bytes:,}", seconds)
 
     def __str__(self) -> str:
         seconds = max(time.monotonic() - self.started, 0.001)

@@ -17,8 +17,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import zip_longest
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -199,9 +198,10 @@ class FileSink(Sink):
         super().__init__(target, stream_name, {**schema, "properties": properties}, key_properties)
         self.original_columns = list(schema["properties"].items())
         self.columns = [dialect.column_of(name, p) for name, p in schema["properties"].items() if "const" not in p]
-        self.batches: list[tuple[Path, zone.File]] = []
+        self.paths: list[Path] = []
+        self.written: zone.File | None = None
         self._target = target
-        self._written: tuple[Path, database.HashedFile, io.BufferedWriter] | None = None
+        self._open: tuple[database.HashedFile, io.BufferedWriter] | None = None
         self._rows = 0
 
     def get_validator(self) -> Any:
@@ -212,9 +212,7 @@ class FileSink(Sink):
         if encoding.format != ENCODING:
             super().process_batch_files(encoding, files)
             return
-        for path in map(file_of, files):
-            path = self._target.accept(path)  # noqa: PLW2901
-            self.batches.append((path, zone.File(str(path), -1, path.stat().st_size, zone.sha256(path))))
+        self.paths += [self._target.accept(file_of(url)) for url in files]
 
     def process_batch(self, context: dict) -> None:
         """Records of a foreign BATCH; those of RECORD messages are written as they come."""
@@ -223,41 +221,41 @@ class FileSink(Sink):
 
     def process_record(self, record: dict, context: dict) -> None:
         """Write one line."""
-        _, _, file = self._written or self._open()
-        file.write(dialect.line([dialect.text(record.get(column.name)) for column in self.columns]))
+        if self._open is None:
+            self._start()
+        self._open[1].write(dialect.line([dialect.text(record.get(column.name)) for column in self.columns]))
         self._rows += 1
 
-    def _open(self) -> tuple[Path, database.HashedFile, io.BufferedWriter]:
-        path = self._target.staging / f"{zone.folder_name(self.stream_name)}-{len(self.batches)}.csv"
+    def _start(self) -> None:
+        if self.paths:
+            raise NoProofError(f"{self.stream_name} came as files and as records at once. Nothing was committed.")
+        path = self._target.staging / f"{zone.folder_name(self.stream_name)}.csv"
         raw = database.HashedFile(path, "xb", database.Progress(self.logger, self.stream_name))
-        self._written = path, raw, io.BufferedWriter(raw, database.BUFFER)
-        self._written[2].write(dialect.header(self.columns))
-        return self._written
+        self.paths = [path]
+        self._open = raw, io.BufferedWriter(raw, database.BUFFER)
+        self._open[1].write(dialect.header(self.columns))
 
     def finish(self) -> None:
         """Close what is being written; a stream without rows is a header and nothing else."""
-        if self._written or not self.batches:
-            path, raw, file = self._written or self._open()
+        if not self.paths:
+            self._start()
+        if self._open is not None:
+            raw, file = self._open
             file.close()
-            self.batches.append((path, zone.File(str(path), self._rows, raw.size, raw.sha256)))
-            self._written = None
+            self.written = zone.File(self.paths[0].name, self._rows, raw.size, raw.sha256)
+            self._open = None
 
-    def differs(self, sent: Mapping[str, Any]) -> str | None:
-        """How what came differs from what the tap says it sent; None: it doesn't."""
-        if sent["files"]:
-            for (path, file), said in zip_longest(self.batches, sent["files"], fillvalue=(None, None)):
-                if not file or not said or (file.bytes, file.sha256) != (said["bytes"], said["sha256"]):
-                    return f"file {path} is not the one that was written"
-            return None
-        return None if self._rows == sent["rows"] else f"sent {sent['rows']} rows, received {self._rows}"
-
-    def files(self, sent: Mapping[str, Any] | None = None) -> list[zone.File]:
-        """The files with their rows, which for BATCH only the tap has counted."""
-        said = sent["files"] if sent else []
-        return [
-            replace(file, rows=said[number]["rows"]) if file.rows < 0 else file
-            for number, (_, file) in enumerate(self.batches)
-        ]
+    def proved(self, sent: Mapping[str, Any]) -> list[zone.File]:
+        """What `paths` hold, by the tap's word for files and by our own for records; NoProofError if they disagree."""
+        if self.written and self.written.rows == sent["rows"]:
+            return [self.written]
+        if not self.written and len(sent["files"]) == len(self.paths):
+            return [zone.File(**file) for file in sent["files"]]
+        found = f"{self.written.rows} rows" if self.written else f"{len(self.paths)} files"
+        raise NoProofError(
+            f"{self.stream_name}: the tap sent {sent['rows']} rows in {len(sent['files'])} files, and {found} arrived. "
+            "Nothing was committed; run again."
+        )
 
 
 class LandingTarget(Target):
@@ -273,25 +271,20 @@ class LandingTarget(Target):
         self.proof = value.get(CLOSING)  # of the last message only: a tap's earlier words prove nothing
         super()._process_state_message(message_dict)
 
-    def check_proof(self, sinks: Mapping[str, FileSink]) -> dict[str, list[zone.File]]:
-        """Compare what the tap says it sent with what came; each stream's files, rows included."""
+    def proved(self, sinks: Mapping[str, FileSink]) -> dict[str, list[zone.File]]:
+        """Each stream's files, as the tap's closing message and what came agree on; else NoProofError."""
         if self.proof is None:
             raise NoProofError(
                 "The input ended without the tap's closing message: the tap died, or is not one of ours. Nothing was "
                 "committed, and all is as it was before. See the tap's own error above and run again."
             )
         sent = self.proof["streams"]
-        wrong = []
-        for stream in sorted({*sent, *sinks}):
-            if stream not in sent or stream not in sinks:
-                wrong.append(f"{stream}: only {'sent' if stream in sent else 'received'}")
-            elif problem := sinks[stream].differs(sent[stream]):
-                wrong.append(f"{stream}: {problem}")
-        if wrong:
+        if odd := {*sent} ^ {*sinks}:
             raise NoProofError(
-                f"What the tap sent is not what arrived ({'; '.join(wrong)}). Nothing was committed; run again."
+                f"Streams that were sent or that arrived, but not both: {', '.join(sorted(odd))}. Nothing was "
+                "committed; run again."
             )
-        return {stream: sink.files(sent[stream]) for stream, sink in sinks.items()}
+        return {stream: sink.proved(sent[stream]) for stream, sink in sinks.items()}
 
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """A target that is told to stop commits nothing (the SDK would drain what it has, as at the end)."""

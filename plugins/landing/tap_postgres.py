@@ -117,7 +117,7 @@ class CopyStream(protocol.LandingStream, PostgresStream):
                 f"Table {what} could not be read to its end: {describe(error)}. Nothing of this date was committed; "
                 f"run again: {project.extract_command(self._tap.source, project.run_date('DATESTAMP'))}"
             ) from error
-        self.logger.info("%s", progress)
+        progress.done(copied.rows)
         file = zone.File(path.name, copied.rows, copied.bytes, copied.sha256)
         return protocol.Extract(replace(self.table, files=[file]), path)
 
@@ -136,7 +136,7 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.date = project.run_date("DATESTAMP")  # first of all: a bad date is refused before anything is read
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{**kwargs, "config": database.with_certificate_authority(kwargs["config"])})
 
     @property
     def source(self) -> str:
@@ -196,8 +196,8 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
     def closing(self) -> dict[str, Any]:
         """When, and from which snapshot, this was taken."""
         if "snapshot" not in self.__dict__:  # nothing was read
-            return {}
-        return {"taken_at": self.snapshot.taken_at.isoformat(), "snapshot": self.snapshot.info}
+            return {"source": self.source}
+        return {"source": self.source, "taken_at": self.snapshot.taken_at.isoformat(), "snapshot": self.snapshot.info}
 
 
 def _catalog_entry(table: SourceTable) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class TargetCSV(protocol.LandingTarget):
         super().process_endofpipe()  # passes the state on
 
     def _discard(self, *run_ids: str) -> None:
-        folders = {path.parent.name for sink in self.sinks.values() for path, _ in sink.batches}
+        folders = {path.parent.name for sink in self.sinks.values() for path in sink.paths}
         for run_id in {*folders, self.run_id, *run_ids}:
             self.zone.discard(run_id)
 
@@ -96,7 +96,7 @@ class TargetCSV(protocol.LandingTarget):
     def _commit_or_keep(self, run_id: str) -> None:
         source = self.source
         if self.proof is None and not self.config["trust_end_of_input"]:
-            self.check_proof(self.sinks)
+            self.proved(self.sinks)
         if self.zone.keeps(source, self.date):
             self.logger.info(
                 "%s of %s is landed and past: kept as it is. Today's rows would overwrite what was true then; "
@@ -113,16 +113,20 @@ class TargetCSV(protocol.LandingTarget):
         manifest = zone.Manifest(
             source, self.date, run_id, self._taken_at(), (self.proof or {}).get("snapshot", {}), _software(), tables
         )
-        staged = {stream: [path for path, _ in sink.batches] for stream, sink in self.sinks.items()}
-        manifest = self.zone.commit(manifest, staged)
+        manifest = self.zone.commit(manifest, {stream: sink.paths for stream, sink in self.sinks.items()})
         self._say(manifest)
 
     def _files(self) -> dict[str, list[zone.File]]:
-        if self.proof is not None:
-            return self.check_proof(self.sinks)
-        files = {stream: sink.files() for stream, sink in self.sinks.items()}
-        if any(file.rows < 0 for listed in files.values() for file in listed):
-            raise NoProofError("Files came by BATCH, and no closing message says how many rows they hold. Run again.")
+        """Each stream's files, those that the tap wrote hashed once more: from here on the manifest vouches for them."""
+        if self.proof is None:
+            if any(sink.written is None for sink in self.sinks.values()):
+                raise NoProofError("Files came by BATCH, and no closing message says what they hold. Run again.")
+            return {stream: [sink.written] for stream, sink in self.sinks.items() if sink.written}
+        files = self.proved(self.sinks)
+        for stream, sink in self.sinks.items():
+            for path, file in zip(sink.paths, files[stream], strict=True):
+                if not sink.written and zone.sha256(path) != file.sha256:
+                    raise NoProofError(f"{path} is not the file that the tap wrote for {stream}. Run again.")
         return files
 
     def _taken_at(self) -> datetime:

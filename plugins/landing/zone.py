@@ -46,12 +46,16 @@ def new_run_id() -> str:
     return f"{now():%Y%m%dT%H%M%S}Z-{secrets.token_hex(4)}"
 
 
+def short_hash(name: str) -> str:
+    """Tells apart names that had to be cut."""
+    return hashlib.sha256(name.encode()).hexdigest()[:10]
+
+
 def folder_name(stream: str) -> str:
     """`table=<stream>`, unsafe characters as %XX; what is too long for a file system ends in a hash instead."""
     escaped = UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", stream)
     if len(escaped.encode()) > 200:
-        digest = hashlib.sha256(stream.encode()).hexdigest()[:16]
-        escaped = escaped.encode()[:180].decode(errors="ignore") + "~" + digest
+        escaped = escaped.encode()[:180].decode(errors="ignore") + "~" + short_hash(stream)
     return f"table={escaped}"
 
 
@@ -94,9 +98,8 @@ class Table:
 
     @property
     def sha256(self) -> str:
-        """The file's hash; of several files, the hash of their hashes in order."""
-        hashes = [file.sha256 for file in self.files]
-        return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+        """Of all files, as combined() has it."""
+        return combined([file.sha256 for file in self.files])
 
 
 @dataclass(frozen=True)
@@ -299,6 +302,11 @@ class LandingZone:
                 path.unlink()
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def combined(hashes: list[str]) -> str:
+    """A table's hash: its file's; of several files, the hash of their hashes in order."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

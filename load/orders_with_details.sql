@@ -1,0 +1,5 @@
+-- Every order with its details: 18 columns, one row per order line, of the newest loaded date.
+SELECT *
+FROM orders
+JOIN order_details USING (order_id)
+ORDER BY order_id, product_id;

@@ -1,0 +1,104 @@
+"""The proof of a date: what the source sent = what lies in the files = what the warehouse gives back.
+
+The manifest's SHA-256 is of the source's own COPY, taken as it streamed. Files are hashed anew, and each partition is
+copied out of the warehouse again, and hashed: three hashes for a table, or it is not proved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from landing import database, dialect, zone
+from landing.errors import DamagedError
+from landing.warehouse import PARTITIONS, history_name
+
+
+@dataclass(frozen=True)
+class TableProof:
+    """A table of a date: three SHA-256, or None with the reason why there isn't one."""
+
+    source: str
+    table: str
+    rows: int
+    bytes: int
+    landed: str
+    files: str | None
+    warehouse: str | None
+    problem: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the three are one."""
+        return self.problem is None and self.landed == self.files == self.warehouse
+
+
+class Proof:
+    """Proves dates of a landing zone against one schema of a warehouse."""
+
+    def __init__(self, landing_zone: zone.LandingZone, connection: Any, schema: str) -> None:
+        self.zone, self.connection, self.schema = landing_zone, connection, schema
+        self.history = f"{schema}_history"
+
+    def tables(self, manifest: zone.Manifest) -> Iterator[TableProof]:
+        """Each table of a source's date, proved or not."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(PARTITIONS, (self.history, manifest.extracted_at))
+            partitions = dict(cursor.fetchall())
+        for table in manifest.tables:
+            proof = TableProof(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
+            try:
+                paths = [self.zone.path(manifest, file) for file in table.files]
+                proof = replace(proof, files=zone.combined([zone.sha256(path) for path in paths]))
+                partition = partitions.get(table.name)
+                if partition is None:
+                    yield replace(proof, problem="not loaded")
+                    continue
+                proof = replace(proof, warehouse=self._in_warehouse(table, partition, paths))
+            except (DamagedError, psycopg2.Error) as error:
+                yield replace(proof, problem=" ".join(str(error).split()))
+                continue
+            yield proof if proof.holds else replace(proof, problem=_difference(proof))
+
+    def _in_warehouse(self, table: zone.Table, partition: str, paths: list[Path]) -> str:
+        """The hash of the partition, copied out in our dialect."""
+        columns = table.columns
+        found = self._copied(sql.Identifier(self.history, partition), columns)
+        if found == table.sha256 or not table.declared_types:
+            return found
+        # Declared types may write a value otherwise than the file did; then both are read with these types.
+        return table.sha256 if found == self._reread(table, partition, paths) else found
+
+    def _copied(self, relation: sql.Identifier, columns: list[dialect.Column]) -> str:
+        fields = sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(sql.Identifier(history_name(column.name)), sql.Identifier(column.name))
+            for column in columns
+        )
+        query = sql.SQL("SELECT {} FROM {}").format(fields, relation)
+        return database.copy_out(self.connection, query).sha256
+
+    def _reread(self, table: zone.Table, partition: str, paths: list[Path]) -> str:
+        """The hash of the landed files, read into a temporary table of the partition's types and copied out."""
+        names = [history_name(column.name) for column in table.columns]
+        original = sql.Identifier(self.history, partition)
+        temporary = sql.Identifier("pg_temp", "landing_proof")
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_proof AS SELECT {} FROM {} LIMIT 0").format(
+                database.identifiers(names), original))
+            try:
+                for path in paths:
+                    database.copy_in(self.connection, temporary, names, path)
+                return self._copied(temporary, table.columns)
+            finally:
+                cursor.execute(sql.SQL("DROP TABLE {}").format(temporary))
+
+
+def _difference(proof: TableProof) -> str:
+    if proof.files != proof.landed:
+        return "the files are not what was landed"
+    return "the warehouse's rows are not those of the files"

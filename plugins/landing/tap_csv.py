@@ -1,0 +1,228 @@
+"""CSV files -> Singer; and, in the environment `load`, one date of the landing zone -> Singer.
+
+In `load` there is no list of tables anywhere: every declared source's manifest says what there is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from singer_sdk import typing as th
+from singer_sdk.helpers.conform import TypeConformanceLevel
+
+from landing import database, dialect, project, protocol, zone
+from landing.errors import DamagedError, SettingError
+
+
+class CsvStream(protocol.LandingStream):
+    """An entity: one file or several of one header."""
+
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    def __init__(self, tap: TapCSV, declaration: Any) -> None:
+        from landing.csv_files import CsvEntity
+
+        self.declaration = declaration
+        with tempfile.TemporaryDirectory(prefix="landing-") as folder:
+            columns = CsvEntity(declaration, Path(folder), whole=False).columns()
+        schema = {"properties": {column.name: dialect.json_schema(column) for column in columns}}
+        super().__init__(tap, schema, declaration.entity)
+        self.primary_keys = declaration.keys
+        self._columns = columns
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        return {"source": self._tap.source, "declared_types": bool(self.declaration.types)}
+
+    @cached_property
+    def _converted(self) -> protocol.Extract:
+        """The file in our dialect: types are known only when all of it is read, so SCHEMA waits for it."""
+        from landing.csv_files import CsvEntity
+
+        wanted = [column.name for column in self.selected_columns(self._columns)]
+        folder = self._tap.staging if self.get_batch_config(self.config) else self._tap.scratch
+        with tempfile.TemporaryDirectory(prefix="landing-") as decoded:
+            entity = CsvEntity(self.declaration, Path(decoded))
+            size = sum(path.stat().st_size for path in entity.paths)
+            progress = database.Progress(self.logger, self.name, size=size)
+            path = folder / f"{zone.folder_name(self.name)}.csv"
+            columns, copied = entity.convert(wanted, path, progress)
+        progress.done(copied.rows)
+        file = zone.File(path.name, copied.rows, copied.bytes, copied.sha256)
+        key = [name for name in self.primary_keys if name in wanted]
+        table = zone.Table(self.name, self.name, None, columns, key, [file], None, bool(self.declaration.types))
+        return protocol.Extract(table, path)
+
+    @property
+    def table(self) -> zone.Table:
+        return self._converted.table
+
+    def extract(self, folder: Path) -> protocol.Extract:
+        return self._converted
+
+
+class LandedStream(protocol.LandingStream):
+    """A table of a landed date."""
+
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    def __init__(self, tap: TapCSV, manifest: zone.Manifest, table: zone.Table) -> None:
+        self.manifest, self._table = manifest, table
+        names = [column.name for column in table.columns]
+        source, day = (protocol.unused_name(name, names) for name in ("source", "extracted_at"))
+        self.constants = {source: manifest.source, day: manifest.extracted_at.isoformat()}
+        self._day = day
+        schema = {"properties": {column.name: dialect.json_schema(column) for column in table.columns}}
+        super().__init__(tap, self.conform(schema), table.stream)
+        self.primary_keys = self.message_keys(table)
+
+    @property
+    def table(self) -> zone.Table:
+        return self._table
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """Which date of which source, and which run and moment it is of."""
+        manifest = self.manifest
+        return {
+            "source": manifest.source,
+            "extracted_at": manifest.extracted_at.isoformat(),
+            "run_id": manifest.run_id,
+            "taken_at": manifest.taken_at.isoformat(),
+            "primary_key": self._table.primary_key,
+        }
+
+    def message_keys(self, table: zone.Table) -> list[str]:
+        """The date belongs to the key: a target that upserts keeps the dates apart."""
+        return [self._day, *table.primary_key] if table.primary_key else []
+
+    def conform(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Partition values, as Hive has them in the path."""
+        source, day = self.constants
+        schema["properties"][source] = {"type": ["string"], "const": self.constants[source]}
+        schema["properties"][day] = {"type": ["string"], "format": "date", "const": self.constants[day]}
+        return schema
+
+    def extract(self, folder: Path) -> protocol.Extract:
+        """The landed file where it lies; its hash is checked by whoever reads it."""
+        landing_zone = self._tap.landing_zone
+        paths = [landing_zone.path(self.manifest, file) for file in self._table.files]
+        if len(paths) != 1:
+            raise DamagedError(f"{self._table.stream} has {len(paths)} files, and this version reads tables of one.")
+        return protocol.Extract(self._table, paths[0])
+
+
+class TapCSV(protocol.LandingTap):
+    """Singer tap for CSV files, and for a date of the landing zone."""
+
+    name = "tap-csv"
+    package_name = "landing"
+    dynamic_catalog = True  # settings are checked at discovery already
+    config_jsonschema = th.PropertiesList(
+        th.Property(
+            "files",
+            th.ArrayType(
+                th.ObjectType(
+                    th.Property("entity", th.StringType, required=True, description="Name of the table."),
+                    th.Property("path", th.StringType, required=True, description="A file, a folder or a pattern."),
+                    th.Property("keys", th.ArrayType(th.StringType), description="Columns of the primary key."),
+                    th.Property("delimiter", th.StringType, description="Unset: as the header has it."),
+                    th.Property("encoding", th.StringType, description="Unset: by byte order mark, else UTF-8."),
+                    th.Property("quote", th.StringType, description="Unset: sniffed."),
+                    th.Property("escape", th.StringType, description="Unset: sniffed."),
+                    th.Property("types", th.ObjectType(additional_properties=th.StringType),
+                                description="SQL types by column. Unset: inferred, never lossily."),
+                    th.Property("rename", th.ObjectType(additional_properties=th.StringType),
+                                description="New names of columns, by their name in the header."),
+                    additional_properties=False,
+                )
+            ),
+            default=[],
+            description="The CSV files of this source.",
+        ),
+        th.Property("from_landing", th.BooleanType, default=False,
+                    description="Read one landed date of all sources instead of `files`."),
+        th.Property("extracted_at", th.StringType,
+                    description="That date, YYYY-MM-DD. Unset: EXTRACTED_AT, else today in UTC."),
+        th.Property("sources", th.ArrayType(th.StringType),
+                    description="Sources that a load takes. Unset: one for each job extract_<source>."),
+        protocol.SOURCE,
+        protocol.LANDING_ROOT,
+        protocol.USE_BATCH,
+    ).to_dict()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        config = kwargs.get("config") or {}
+        if config.get("from_landing"):
+            self.date = project.run_date("EXTRACTED_AT", config.get("extracted_at"))
+        else:
+            self.date = project.run_date("DATESTAMP")
+        super().__init__(*args, **kwargs)
+
+    @property
+    def source(self) -> str:
+        """Name of this source."""
+        return project.source_name(self.config.get("source"), default="csv")
+
+    @property
+    def landing_zone(self) -> zone.LandingZone:
+        return zone.LandingZone(project.landing_root(self.config.get("landing_root")))
+
+    @cached_property
+    def _scratch(self) -> tempfile.TemporaryDirectory:
+        return tempfile.TemporaryDirectory(prefix="landing-")
+
+    @property
+    def scratch(self) -> Path:
+        """A folder of this process, for rows that go as RECORDs."""
+        return Path(self._scratch.name)
+
+    @cached_property
+    def manifests(self) -> list[zone.Manifest]:
+        """Of every declared source; one that isn't landed is refused with the command that lands it."""
+        sources = self.config.get("sources") or project.declared_sources()
+        if not sources:
+            raise SettingError("meltano.yml declares no source: it has no job named extract_<source>.")
+        return [self.landing_zone.require(source, self.date) for source in sources]
+
+    def discover_streams(self) -> Sequence[protocol.LandingStream]:
+        """The declared entities, or every table of the date."""
+        if not self.config["from_landing"]:
+            from landing.csv_files import declarations
+
+            return [CsvStream(self, declaration) for declaration in declarations(self.config["files"])]
+        streams: dict[str, LandedStream] = {}
+        for manifest in self.manifests:
+            for table in manifest.tables:
+                other = streams.setdefault(table.stream, LandedStream(self, manifest, table))
+                if other.manifest is not manifest:
+                    raise SettingError(
+                        f"Sources {other.manifest.source} and {manifest.source} both have a table {table.stream}. "
+                        "Rename one (an entity in meltano.yml, or with filter_schemas), and land it again."
+                    )
+        return list(streams.values())
+
+    def sync_all(self) -> None:
+        """Sync all streams, unless the date is one that stays as it is."""
+        if self.config["from_landing"]:
+            for stream in self.streams.values():  # a date is loaded whole, whatever a catalog selects
+                stream.selected = True
+        elif self.config["use_batch"] and self.landing_zone.keeps(self.source, self.date):
+            for stream in self.streams.values():
+                stream.selected = False
+        super().sync_all()
+
+    def closing(self) -> dict[str, Any]:
+        """In `load`: the date and the sources that this is the whole of."""
+        if not self.config["from_landing"]:
+            return {"source": self.source}
+        return {"extracted_at": self.date.isoformat(), "sources": [manifest.source for manifest in self.manifests]}
+
+
+def main() -> None:
+    """Entry point."""
+    protocol.run(TapCSV)
