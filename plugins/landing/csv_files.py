@@ -140,7 +140,8 @@ class CsvEntity:
         quote, escape = '"', '"'
         try:
             found = duckdb.execute(
-                "SELECT Quote, Escape FROM sniff_csv(?, delim=?, header=true)", [str(self.paths[0]), delimiter]
+                "SELECT Quote, Escape FROM sniff_csv(?, delim=?, header=true)",
+                [glob.escape(str(self.paths[0])), delimiter],
             ).fetchone()
             if found and found[0] == "'" or found[1] == "\\":
                 quote, escape = found[0], found[1]
@@ -154,9 +155,9 @@ class CsvEntity:
         try:
             row = duckdb.execute(
                 f"SELECT * FROM read_csv(?, header=false, all_varchar=true, auto_detect=true, sample_size=1, "  # noqa: S608
-                f"strict_mode=false, null_padding=true, comment='', skip=0, nullstr='\\x00', {self.dialect.options()}) "
+                f"strict_mode=false, null_padding=true, comment='', skip=0, nullstr='\\x00', hive_partitioning=false, {self.dialect.options()}) "
                 "LIMIT 1",
-                [str(path)],
+                [glob.escape(str(path))],
             ).fetchone()
         except duckdb.Error as error:
             raise BadFileError(source, 1, f"no header can be read ({_first_line(error)})") from None
@@ -206,11 +207,11 @@ class CsvEntity:
     def _open_table(self, connection: duckdb.DuckDBPyConnection) -> None:
         """A view `entity` of the files' text; DuckDB notes the lines that it can't read in reject_errors."""
         types = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in self.names)
-        paths = ", ".join(_literal(str(path)) for path in self.paths)
+        paths = ", ".join(_literal(glob.escape(str(path))) for path in self.paths)
         connection.execute(
             f"CREATE VIEW entity AS SELECT * FROM read_csv([{paths}], columns={{{types}}}, auto_detect=false, "  # noqa: S608
             "header=true, nullstr='', allow_quoted_nulls=false, null_padding=false, strict_mode=true, comment='', "
-            f"store_rejects=true, max_line_size={LINE_BYTES}, {self.dialect.options()})"
+            f"store_rejects=true, hive_partitioning=false, max_line_size={LINE_BYTES}, {self.dialect.options()})"
         )
 
     def _inferred(self, connection: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> list[Column]:

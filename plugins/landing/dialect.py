@@ -7,6 +7,7 @@ its rules (`CopyAttributeOutCSV` in copyto.c), and the same rows have the same S
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -72,8 +73,9 @@ def read_rows(path: Path, columns: int) -> Iterator[tuple[str | None, ...]]:
     with duckdb.connect(config={"memory_limit": "256MB", "threads": 1}) as connection:
         connection.execute(
             f"SELECT * FROM read_csv(?, columns={{{names}}}, auto_detect=false, header=true, delim=',', quote='\"', "  # noqa: S608
-            "escape='\"', nullstr='', allow_quoted_nulls=false, new_line='\\n', max_line_size=1073741824)",
-            [str(path)],
+            "escape='\"', nullstr='', allow_quoted_nulls=false, new_line='\\n', max_line_size=1073741824, "
+            "hive_partitioning=false)",
+            [glob.escape(str(path))],
         )
         while rows := connection.fetchmany(10_000):
             yield from rows

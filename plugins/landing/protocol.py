@@ -12,8 +12,10 @@ commit.
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,6 +55,13 @@ USE_BATCH = th.Property(
     description="Send files (BATCH, encoding csv) to our own targets. Switch it off for a target of somebody else: "
     "then the same rows go as RECORDs.",
 )
+
+
+def scratch_folder() -> Path:
+    """A temporary folder that goes when the process does."""
+    folder = tempfile.mkdtemp(prefix="landing-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def unused_name(name: str, taken: Iterable[str]) -> str:

@@ -173,13 +173,9 @@ class TapCSV(protocol.LandingTap):
         return zone.LandingZone(project.landing_root(self.config.get("landing_root")))
 
     @cached_property
-    def _scratch(self) -> tempfile.TemporaryDirectory:
-        return tempfile.TemporaryDirectory(prefix="landing-")
-
-    @property
     def scratch(self) -> Path:
         """A folder of this process, for rows that go as RECORDs."""
-        return Path(self._scratch.name)
+        return protocol.scratch_folder()
 
     @cached_property
     def manifests(self) -> list[zone.Manifest]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cached_property
@@ -81,13 +80,9 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
         self.landed: dict[str, protocol.FileSink] = {}
 
     @cached_property
-    def _scratch(self) -> tempfile.TemporaryDirectory:
-        return tempfile.TemporaryDirectory(prefix="landing-")
-
-    @property
     def staging(self) -> Path:
         """Where RECORDs of landed dates are written before COPY takes them."""
-        return Path(self._scratch.name)
+        return protocol.scratch_folder()
 
     def accept(self, path: Path) -> Path:
         """A file of a BATCH; COPY checks its hash as it reads."""
@@ -110,7 +105,7 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
         if schema is None or "extracted_at" not in schema.get(protocol.MARK, {}):
             return super().get_sink(stream_name, **kwargs)
         sink = protocol.FileSink(self, stream_name, schema, kwargs.get("key_properties"))
-        self.landed[stream_name] = sink
+        self.landed[stream_name] = self._sinks_active[stream_name] = sink
         return sink
 
     def process_endofpipe(self) -> None:
