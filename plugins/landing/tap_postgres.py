@@ -219,6 +219,7 @@ def _catalog_entry(table: SourceTable) -> dict[str, Any]:
             replication_method="FULL_TABLE",
             key_properties=table.primary_key,
             valid_replication_keys=None,
+            selected_by_default=True,  # a source is copied whole unless somebody says otherwise
         ),
     ).to_dict()
 

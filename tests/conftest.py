@@ -1,0 +1,250 @@
+"""A project of its own for every test: the real meltano.yml, fresh databases on a real PostgreSQL, an empty landing.
+
+`project.meltano(…)` is a real `meltano run`. `project.land(…)` and `project.load(…)` run the same two plugins through
+the same pipe without Meltano around them, which takes a third of the time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+from servers import Server
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / "plugins" / ".venv" / "bin"
+SHARED = ROOT.parent / "shared"
+NORTHWIND = SHARED / "data" / "northwind"
+PASSWORD = "canary p%w@d'\"$x"  # noqa: S105 - a hard one, looked for in all that is written
+numbers = itertools.count()
+
+
+class Result(subprocess.CompletedProcess):
+    """A finished command; `text` is all that it said."""
+
+    @property
+    def text(self) -> str:
+        return self.stdout + self.stderr
+
+
+class Database:
+    """A database with an autocommit connection to it."""
+
+    def __init__(self, server: Server, name: str, user: str, password: str) -> None:
+        self.host, self.port, self.name, self.user, self.password = "127.0.0.1", server.port, name, user, password
+        self.connection = self.connect()
+
+    def connect(self) -> psycopg2.extensions.connection:
+        connection = psycopg2.connect(
+            host=self.host, port=self.port, dbname=self.name, user=self.user, password=self.password
+        )
+        connection.autocommit = True
+        return connection
+
+    def run(self, statement: str, *values: object) -> list[tuple]:
+        """Execute, and give the rows, if there are any."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def one(self, statement: str, *values: object) -> object:
+        """The only value of the only row."""
+        return self.run(statement, *values)[0][0]
+
+    def settings(self) -> dict[str, object]:
+        """As the plugins want them."""
+        return {"host": self.host, "port": self.port, "database": self.name, "user": self.user,
+                "password": self.password, "ssl_enable": True, "ssl_mode": "disable"}
+
+
+class Project:
+    """A clone of the project with data of its own."""
+
+    def __init__(self, folder: Path, source: Database, warehouse: Database) -> None:
+        self.folder, self.source, self.warehouse = folder, source, warehouse
+        folder.mkdir(exist_ok=True)
+        for name in (".venv", "plugins"):
+            (folder / name).symlink_to(ROOT / name)
+        shutil.copy(ROOT / "meltano.yml", folder)
+        (folder / "extract").mkdir()
+        self.csv("order_details.csv", "order_id,product_id,unit_price,quantity,discount\n1,11,14,12,0\n1,42,9.8,10,0.15\n")
+        lines = ["LANDING_ROOT=output"]
+        for role, database in (("SOURCE", source), ("TARGET", warehouse)):
+            values = {"HOST": database.host, "PORT": database.port, "DB": database.name, "USER": database.user,
+                      "PASSWORD": _dotenv_quoted(database.password), "SSLMODE": "disable"}
+            lines += [f"{role}_POSTGRES_{key}={value}" for key, value in values.items()]
+        (folder / ".env").write_text("\n".join(lines) + "\n")
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    def csv(self, name: str, content: str | bytes) -> Path:
+        """Write a file into extract/."""
+        path = self.folder / "extract" / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if key not in
+                ("PYTHONDONTWRITEBYTECODE", "MELTANO_ENVIRONMENT", "SOURCE", "DATESTAMP", "EXTRACTED_AT", "SCHEMA")}
+        return {**kept, "NO_COLOR": "1", **variables}
+
+    def meltano(self, *arguments: str, check: bool = True, **variables: str) -> Result:
+        """A real meltano command."""
+        return self._run([str(self.folder / ".venv/bin/meltano"), *arguments], check, variables)
+
+    def landing(self, *arguments: str, check: bool = True, **variables: str) -> Result:
+        """The `landing` command."""
+        return self._run([str(BIN / "landing"), *arguments], check,
+                         {"MELTANO_PROJECT_ROOT": str(self.folder), **variables})
+
+    def _run(self, command: list[str], check: bool, variables: dict[str, str]) -> Result:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment(**variables), capture_output=True, text=True, timeout=300
+        )
+        result = Result(done.args, done.returncode, done.stdout, done.stderr)
+        assert not check or result.returncode == 0, result.text[-5000:]
+        return result
+
+    def config(self, **settings: object) -> str:
+        """A plugin's settings in a file."""
+        path = self.folder / f"config-{next(numbers)}.json"
+        path.write_text(json.dumps(settings))
+        return str(path)
+
+    def pipe(self, tap: list[str], target: list[str], check: bool = True, **variables: str) -> Result:
+        """`tap | target`, failing when either does."""
+        environment = self.environment(MELTANO_PROJECT_ROOT=str(self.folder), **variables)
+        with (self.folder / "tap.log").open("w+") as tap_log:
+            source = subprocess.Popen(tap, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=tap_log)
+            sink = subprocess.Popen(target, cwd=self.folder, env=environment, stdin=source.stdout, text=True,
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            source.stdout.close()
+            out, err = sink.communicate(timeout=300)
+            status = source.wait(timeout=60) or sink.returncode
+            tap_log.seek(0)
+            result = Result([*tap, "|", *target], status, out, tap_log.read() + err)
+        assert not check or status == 0, result.text[-5000:]
+        return result
+
+    def tap_postgres(self, **settings: object) -> list[str]:
+        return [str(BIN / "landing-tap-postgres"), "--config",
+                self.config(**{**self.source.settings(), "filter_schemas": ["public"], **settings})]
+
+    def tap_csv(self, *files: dict, **settings: object) -> list[str]:
+        declared = list(files) or [{"entity": "order_details", "path": "extract/order_details.csv",
+                                    "keys": ["order_id", "product_id"]}]
+        return [str(BIN / "landing-tap-csv"), "--config", self.config(files=declared, **settings)]
+
+    def tap_landed(self, **settings: object) -> list[str]:
+        return [str(BIN / "landing-tap-csv"), "--config", self.config(from_landing=True, **settings)]
+
+    def target_csv(self, **settings: object) -> list[str]:
+        return [str(BIN / "landing-target-csv"), "--config", self.config(**settings)]
+
+    def target_postgres(self, **settings: object) -> list[str]:
+        return [str(BIN / "landing-target-postgres"), "--config",
+                self.config(**self.warehouse.settings(), **settings)]
+
+    def land(self, day: str, *sources: str, check: bool = True, **variables: str) -> Result:
+        """Land the sources (both, if none is named) for a date."""
+        for source in sources or ("postgres", "csv"):
+            tap = self.tap_postgres() if source == "postgres" else self.tap_csv()
+            result = self.pipe(tap, self.target_csv(), check, DATESTAMP=day, **variables)
+        return result
+
+    def load(self, day: str, check: bool = True, **variables: str) -> Result:
+        """Load a date."""
+        return self.pipe(self.tap_landed(), self.target_postgres(), check, EXTRACTED_AT=day, **variables)
+
+    def manifest(self, source: str, day: str) -> dict:
+        return json.loads(self.manifest_path(source, day).read_text())
+
+    def manifest_path(self, source: str, day: str) -> Path:
+        return self.output / f"source={source}" / f"extracted_at={day}" / "_manifest.json"
+
+    def landed(self) -> dict[str, bytes]:
+        """Every file below source=, by its path."""
+        return {str(path.relative_to(self.output)): path.read_bytes()
+                for path in sorted(self.output.glob("source=*/**/*")) if path.is_file()}
+
+    def rows(self, table: str, schema: str = "public") -> list[tuple]:
+        """All rows of a warehouse relation, as text, sorted."""
+        relation = sql.Identifier(schema, table).as_string(self.warehouse.connection)
+        return sorted(self.warehouse.run(f"SELECT t::text FROM {relation} t"))
+
+
+def _dotenv_quoted(password: str) -> str:
+    """In single quotes, as python-dotenv reads it and a shell does not: tests don't source it."""
+    return "'" + password.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One embedded PostgreSQL for all tests."""
+    folder = tmp_path_factory.mktemp("postgres")
+    for parent in [folder, *folder.parents][:3]:
+        parent.chmod(0o755)  # as root the server runs as nobody
+    server = Server(folder, {"fsync": "off", "max_connections": "50"})
+    server.start()
+    yield server
+    server.remove()
+
+
+@contextlib.contextmanager
+def administrator(server: Server) -> Iterator[psycopg2.extensions.cursor]:
+    """A cursor of the server's owner."""
+    with contextlib.closing(server.connect("postgres")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+
+
+@pytest.fixture
+def make_database(server: Server) -> Iterator:
+    """Makes databases of a role with a password that is hard to pass on."""
+    made = []
+
+    def make(prefix: str, on: Server = server) -> Database:
+        name = f"{prefix}_{next(numbers)}"
+        with administrator(on) as cursor:
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = 'tester'")
+            if not cursor.fetchone():
+                cursor.execute("CREATE ROLE tester LOGIN SUPERUSER PASSWORD %s", (PASSWORD,))
+            cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        made.append((on, Database(on, name, "tester", PASSWORD)))
+        return made[-1][1]
+
+    yield make
+    for on, database in made:
+        database.connection.close()
+        with administrator(on) as cursor:
+            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database.name)))
+
+
+@pytest.fixture
+def project(tmp_path: Path, make_database) -> Project:
+    """A project with an empty source and an empty warehouse."""
+    return Project(tmp_path, make_database("source"), make_database("warehouse"))
+
+
+@pytest.fixture
+def shop(project: Project) -> Project:
+    """A project whose source has two small tables, one without a key."""
+    project.source.run(
+        "CREATE TABLE orders (order_id smallint PRIMARY KEY, customer text, freight real);"
+        "INSERT INTO orders SELECT g, 'c' || g % 7, g / 4.0 FROM generate_series(1, 100) g;"
+        "CREATE TABLE notes (order_id integer, note text);"
+        "INSERT INTO notes SELECT g % 10, 'n' FROM generate_series(1, 40) g"
+    )
+    return project
