@@ -52,7 +52,7 @@ stop: ## stop the embedded PostgreSQL
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/servers.py stop; fi
 
 clean: ## remove what the commands above made, landed dates included
-	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/servers.py clean; fi
+	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
 	rm -rf .boot .venv plugins/.venv .demo .meltano .pytest_cache .ruff_cache output/source=* output/_staging output/*.csv
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew

@@ -306,7 +306,17 @@ def file_of(url: str) -> Path:
     return Path(unquote(urlparse(url).path))
 
 
+class OwnWords(logging.Filter):
+    """Leaves out the SDK's routine (INFO), several lines a table, so that what counts can be seen."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno != logging.INFO or "singer_sdk" not in record.pathname
+
+
 def run(plugin: type[Tap | Target]) -> None:
     """A plugin's command line, with errors as sentences."""
+    command = plugin.cli  # sets up logging
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(OwnWords())
     with reported(logging.getLogger(plugin.name)):
-        plugin.cli()
+        command()

@@ -1,0 +1,111 @@
+"""The main job for today, from nothing: servers and sample if there are none, extract, load, proof, result.
+
+    python demo/run.py
+
+With a `.env` that a person wrote, it runs against the servers that this names, and makes no sample.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import psycopg2
+import servers
+import shop
+from landing import cli, project
+from landing.errors import LandingError
+from psycopg2 import sql
+
+FOLDER = servers.PROJECT
+LOG = servers.DEMO / "meltano.log"
+QUERY = FOLDER / "load" / "orders_with_details.sql"
+ROWS, COLUMNS = 5, 8  # of the result that are shown
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def meltano(environment: str, jobs: list[str], **variables: str) -> None:
+    """Run jobs, showing what our plugins say; all that Meltano says is in the log."""
+    shown = " ".join(f"{name}={value}" for name, value in variables.items())
+    say(f"\n$ MELTANO_ENVIRONMENT={environment} {shown} meltano run {' '.join(jobs)}")
+    command = [FOLDER / ".venv/bin/meltano", "--log-format", "uncolored", "run", *jobs]
+    inherited = {name: value for name, value in os.environ.items() if name not in ("SOURCE", "SCHEMA")}
+    environ = inherited | {"MELTANO_ENVIRONMENT": environment, **variables}
+    with LOG.open("a") as log, subprocess.Popen(
+        command, cwd=FOLDER, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout:
+            log.write(line)
+            _, _, said = line.partition("] ")
+            if said.startswith(("tap-", "target-")) or "[error" in line:
+                say("  " + said.rstrip())
+    if process.returncode:
+        sys.exit(f"meltano run {' '.join(jobs)} failed; all that it said is in {LOG}")
+
+
+def prove(day: str) -> None:
+    """The reconciliation of every table."""
+    say(f"\n$ meltano invoke landing verify {day}")
+    subprocess.run([FOLDER / "plugins/.venv/bin/landing", "verify", day], cwd=FOLDER, check=True)
+
+
+def result() -> None:
+    """Orders with their details: the first rows here, all of them in a file."""
+    path = cli.landing_zone().root / "orders_with_details.csv"
+    query = QUERY.read_text().rstrip().rstrip(";")
+    connection = cli.connect()
+    with connection.cursor() as cursor:
+        cursor.execute("SET search_path = public")
+        cursor.execute("SELECT to_regclass('orders') IS NULL OR to_regclass('order_details') IS NULL")
+        if cursor.fetchone()[0]:
+            say("\nNo orders and order_details in this warehouse: no result query.")
+            return
+        with path.open("w") as file:
+            cursor.copy_expert(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(query)), file)
+        count = cursor.rowcount
+        cursor.execute(query)
+        names = [column.name for column in cursor.description]
+        rows = [[*map(str, row[:COLUMNS]), "…"] for row in cursor.fetchmany(ROWS)]
+    say(f"\n{QUERY.relative_to(FOLDER)}: {count:,} rows of {len(names)} columns, whole in {path}")
+    say(cli.table([*names[:COLUMNS], "…"], rows))
+
+
+def how_to_connect() -> None:
+    """For DBeaver, pgAdmin and psql."""
+    info = cli.connect().info
+    say(
+        f"\nLook at it in DBeaver or pgAdmin: PostgreSQL, host {info.host}, port {info.port}, database {info.dbname}, "
+        f"user {info.user}; the password is in .env.\nOr here: "
+        '(set -a; . ./.env; PGPASSWORD=$TARGET_POSTGRES_PASSWORD psql -h "$TARGET_POSTGRES_HOST" '
+        '-p "$TARGET_POSTGRES_PORT" -U "$TARGET_POSTGRES_USER" "$TARGET_POSTGRES_DB")'
+    )
+
+
+def main() -> None:
+    started = time.monotonic()
+    os.chdir(FOLDER)
+    servers.DEMO.mkdir(exist_ok=True)
+    LOG.unlink(missing_ok=True)
+    servers.start()
+    if servers.ours() and not shop.STATE.exists():
+        shop.write(factor=1, day=0)
+    day = project.today().isoformat()
+    meltano("extract", ["extract_postgres", "extract_csv"], DATESTAMP=day)
+    meltano("load", ["load_to_postgres"], SCHEMA="public", EXTRACTED_AT=day)
+    prove(day)
+    result()
+    how_to_connect()
+    say(f"\nDone in {time.monotonic() - started:.0f} s. Run it again: nothing is doubled. `make next-day` changes the "
+        "shop; `make stop` ends the servers, `make clean` removes everything.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (LandingError, servers.ServerError, shop.ShopError, psycopg2.Error, OSError) as error:
+        sys.exit(f"demo: {str(error).strip()}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
