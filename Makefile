@@ -30,6 +30,7 @@ plugins/.venv/ready: plugins/requirements.txt demo/requirements.txt plugins/pypr
 	@$(UV) venv -q --allow-existing --python $(PYTHON) plugins/.venv
 	@$(PIP) --python $(PLUGINS) -r plugins/requirements.txt -r demo/requirements.txt --compile-bytecode
 	@$(UV) pip install -q --no-deps --python $(PLUGINS) -e plugins
+	@$(PLUGINS) -m compileall -q plugins/landing
 	@touch $@
 
 demo: setup ## the whole job for today, on an embedded PostgreSQL

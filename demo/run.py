@@ -20,7 +20,8 @@ from psycopg2 import sql
 FOLDER = servers.PROJECT
 LOG = servers.DEMO / "meltano.log"
 QUERY = FOLDER / "load" / "orders_with_details.sql"
-ROWS, COLUMNS = 5, 8  # of the result that are shown
+ROWS = 5  # of the result that are shown
+FIRST, LAST = 4, 5  # columns
 
 
 def say(text: str) -> None:
@@ -68,9 +69,9 @@ def result() -> None:
         count = cursor.rowcount
         cursor.execute(query)
         names = [column.name for column in cursor.description]
-        rows = [[*map(str, row[:COLUMNS]), "…"] for row in cursor.fetchmany(ROWS)]
+        rows = [[*map(str, row[:FIRST]), "…", *map(str, row[-LAST:])] for row in cursor.fetchmany(ROWS)]
     say(f"\n{QUERY.relative_to(FOLDER)}: {count:,} rows of {len(names)} columns, whole in {path}")
-    say(cli.table([*names[:COLUMNS], "…"], rows))
+    say(cli.table([*names[:FIRST], "…", *names[-LAST:]], rows))
 
 
 def how_to_connect() -> None:

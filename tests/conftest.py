@@ -76,7 +76,8 @@ class Project:
             (folder / name).symlink_to(ROOT / name)
         shutil.copy(ROOT / "meltano.yml", folder)
         (folder / "extract").mkdir()
-        self.csv("order_details.csv", "order_id,product_id,unit_price,quantity,discount\n1,11,14,12,0\n1,42,9.8,10,0.15\n")
+        self.csv("order_details.csv",
+                 "order_id,product_id,unit_price,quantity,discount\n1,11,14,12,0\n1,42,9.8,10,0.15\n")
         lines = ["LANDING_ROOT=output"]
         for role, database in (("SOURCE", source), ("TARGET", warehouse)):
             values = {"HOST": database.host, "PORT": database.port, "DB": database.name, "USER": database.user,

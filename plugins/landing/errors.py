@@ -82,8 +82,8 @@ def reported(logger: logging.Logger) -> Iterator[None]:
     try:
         yield
     except LandingError as error:
-        logger.error("%s", error)  # noqa: TRY400
+        logger.error("%s", error)
         sys.exit(1)
     except psycopg2.Error as error:
-        logger.error("PostgreSQL: %s", describe(error))  # noqa: TRY400
+        logger.error("PostgreSQL: %s", describe(error))
         sys.exit(1)

@@ -15,19 +15,21 @@ from __future__ import annotations
 import atexit
 import io
 import logging
+import os
 import shutil
-import sys
+import signal
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 from singer_sdk import Sink, Stream, Tap, Target
 from singer_sdk import typing as th
 from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, StorageTarget
+from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import SchemaMessage
 
 from landing import database, dialect, zone
@@ -116,7 +118,7 @@ class LandingStream(Stream):
         """Ours in place of the SDK's setting, which knows no csv."""
         if self.mapped or not config.get("use_batch", True):
             return None
-        return BatchConfig(BaseBatchFileEncoding(ENCODING), StorageTarget(self._tap.staging.as_uri()))
+        return BatchConfig(BaseBatchFileEncoding(ENCODING), StorageTarget(self._tap.landing_zone.root.as_uri()))
 
     def get_batches(self, batch_config: BatchConfig, context: Any = None) -> Iterator[tuple[Any, list[str]]]:
         """The table's file."""
@@ -153,13 +155,37 @@ class LandingStream(Stream):
         return table.primary_key
 
 
-class LandingTap(Tap):
+class Interruptible(PluginBase):
+    """A plugin that ends at once, with a non-zero status, when it is told to.
+
+    The SDK's handlers drain what they have and exit with 0, as if that were all; and Python runs no handler at all
+    while libpq waits for the server. So a thread of its own waits for the signal.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def _setup_signal_handlers(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
+            threading.Thread(target=self._await_signal, daemon=True).start()
+
+    def _await_signal(self) -> None:
+        number = signal.sigwait(self.SIGNALS)
+        self.logger.error("Stopped by signal %d before the end: nothing was committed. Run again.", number)
+        self.abandon()
+        os._exit(128 + number)
+
+    def abandon(self) -> None:
+        """Remove what only this run needs."""
+
+
+class LandingTap(Interruptible, Tap):
     """A tap that closes with its proof."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.run_id = zone.new_run_id()
         super().__init__(*args, **kwargs)
         self.metrics_logger.setLevel(logging.WARNING)  # the closing line says it all
-        self.run_id = zone.new_run_id()
 
     @property
     def staging(self) -> Path:
@@ -187,13 +213,11 @@ class LandingTap(Tap):
             proof = {"run_id": self.run_id, "streams": streams, **self.closing()}
             self.state_writer.write_state({**self.state, CLOSING: proof})
         except BaseException:
-            self.landing_zone.discard(self.run_id)
+            self.abandon()
             raise
 
-    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """A tap that is told to stop has not finished: the SDK's status 0 would say that it has."""
-        self.logger.error("Stopped by signal %d before the end: nothing of this run counts.", signum)
-        sys.exit(128 + signum)
+    def abandon(self) -> None:
+        self.landing_zone.discard(self.run_id)
 
 
 class FileSink(Sink):
@@ -267,7 +291,7 @@ class FileSink(Sink):
         )
 
 
-class LandingTarget(Target):
+class LandingTarget(Interruptible, Target):
     """A target that commits only what a tap has proved to be whole."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -294,11 +318,6 @@ class LandingTarget(Target):
                 "committed; run again."
             )
         return {stream: sink.proved(sent[stream]) for stream, sink in sinks.items()}
-
-    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """A target that is told to stop commits nothing (the SDK would drain what it has, as at the end)."""
-        self.logger.error("Stopped by signal %d before the end: nothing was committed. Run again.", signum)
-        sys.exit(128 + signum)
 
 
 def file_of(url: str) -> Path:

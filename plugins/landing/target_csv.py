@@ -41,11 +41,11 @@ class TargetCSV(protocol.LandingTarget):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         config = kwargs.get("config") or {}
         self.date = project.run_date("DATESTAMP", config.get("datestamp"))  # refused before anything is read
+        self.run_id = zone.new_run_id()
+        self.sinks: dict[str, protocol.FileSink] = {}
         super().__init__(*args, **kwargs)
         self.zone = zone.LandingZone(project.landing_root(self.config.get("landing_root")))
-        self.run_id = zone.new_run_id()
         self.started = zone.now()
-        self.sinks: dict[str, protocol.FileSink] = {}
 
     @property
     def staging(self) -> Path:
@@ -71,19 +71,18 @@ class TargetCSV(protocol.LandingTarget):
 
     def process_endofpipe(self) -> None:
         """Commit the date, if the tap proved that this was all of it."""
-        run_id = self.run_id
         try:
             for sink in self.sinks.values():
                 sink.finish()
-            run_id = (self.proof or {}).get("run_id", run_id)
-            self._commit_or_keep(run_id)
+            self._commit_or_keep((self.proof or {}).get("run_id", self.run_id))
         finally:
-            self._discard(run_id)
+            self.abandon()
         super().process_endofpipe()  # passes the state on
 
-    def _discard(self, *run_ids: str) -> None:
+    def abandon(self) -> None:
+        """Remove this run's staging, and the tap's, which may have died without doing so."""
         folders = {path.parent.name for sink in self.sinks.values() for path in sink.paths}
-        for run_id in {*folders, self.run_id, *run_ids}:
+        for run_id in {*folders, self.run_id, (self.proof or {}).get("run_id", self.run_id)}:
             self.zone.discard(run_id)
 
     @property
@@ -117,7 +116,7 @@ class TargetCSV(protocol.LandingTarget):
         self._say(manifest)
 
     def _files(self) -> dict[str, list[zone.File]]:
-        """Each stream's files, those that the tap wrote hashed once more: from here on the manifest vouches for them."""
+        """Each stream's files, those that the tap wrote hashed once more: now the manifest vouches for them."""
         if self.proof is None:
             if any(sink.written is None for sink in self.sinks.values()):
                 raise NoProofError("Files came by BATCH, and no closing message says what they hold. Run again.")

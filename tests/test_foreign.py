@@ -1,0 +1,70 @@
+"""With a plugin of somebody else at the other end, the rows arrive."""
+
+import csv
+import json
+
+from conftest import BIN
+
+DAY = "2024-01-20"
+
+
+def catalog(project, tap):
+    """The stock tap's catalog with everything selected, as Meltano would."""
+    found = json.loads(project.pipe([*tap, "--discover"], ["cat"]).stdout)
+    for stream in found["streams"]:
+        next(m for m in stream["metadata"] if not m["breadcrumb"])["metadata"]["selected"] = True
+    path = project.folder / "catalog.json"
+    path.write_text(json.dumps(found))
+    return str(path)
+
+
+def test_our_tap_postgres_into_the_stock_target_csv(shop):
+    out = shop.folder / "stock"
+    target = [str(BIN / "target-csv"), "--config", shop.config(output_path=str(out))]
+    shop.pipe(shop.tap_postgres(use_batch=False), target, DATESTAMP=DAY)
+    rows = list(csv.DictReader((out / "public-orders.csv").open()))
+    assert len(rows) == 100
+    assert rows[0] == {"order_id": "1", "customer": "c1", "freight": "0.25"}
+
+
+def test_our_tap_csv_in_load_into_the_stock_target_postgres(shop):
+    shop.land(DAY)
+    settings = {**shop.warehouse.settings(), "ssl_enable": False, "default_target_schema": "stock"}
+    target = [str(BIN / "target-postgres"), "--config", shop.config(**settings)]
+    shop.pipe(shop.tap_landed(use_batch=False), target, EXTRACTED_AT=DAY)
+    found = shop.warehouse.run("SELECT count(*), min(order_id), min(extracted_at)::text, min(source) FROM stock.orders")
+    assert found == [(100, 1, DAY, "postgres")]
+    assert shop.warehouse.one("SELECT count(*) FROM stock.notes") == 40
+
+
+def test_a_stock_tap_into_our_target_csv_commits_only_if_told_to_trust_the_end_of_input(shop):
+    settings = {**shop.source.settings(), "ssl_enable": False, "filter_schemas": ["public"]}
+    tap = [str(BIN / "tap-postgres"), "--config", shop.config(**settings)]
+    tap = [*tap, "--catalog", catalog(shop, tap)]
+    refused = shop.pipe(tap, shop.target_csv(source="stock"), check=False, DATESTAMP=DAY)
+    assert refused.returncode != 0
+    assert "without the tap's closing message" in refused.text
+    assert not shop.landed()
+    shop.pipe(tap, shop.target_csv(source="stock", trust_end_of_input=True), DATESTAMP=DAY)
+    tables = {table["name"]: table for table in shop.manifest("stock", DAY)["tables"]}
+    assert tables["public-orders"]["rows"] == 100
+    assert [column["type"] for column in tables["public-orders"]["columns"]] == ["bigint", "text", "numeric"]
+    shop.pipe(shop.tap_landed(sources=["stock"]), shop.target_postgres(), EXTRACTED_AT=DAY)
+    assert shop.warehouse.one('SELECT sum(order_id) FROM public."public-orders"') == 5050
+
+
+def test_an_incremental_stream_goes_on_from_its_bookmark(shop):
+    tap = shop.tap_postgres()
+    found = json.loads(shop.pipe([*tap, "--discover"], ["cat"]).stdout)
+    found["streams"] = [stream for stream in found["streams"] if stream["stream"] == "public-orders"]
+    found["streams"][0] |= {"replication_method": "INCREMENTAL", "replication_key": "order_id"}
+    path = shop.folder / "catalog.json"
+    path.write_text(json.dumps(found))
+    state = shop.folder / "state.json"
+    state.write_text(json.dumps({"bookmarks": {"public-orders": {"replication_key": "order_id",
+                                                                 "replication_key_value": 91}}}))
+    said = shop.pipe([*tap, "--catalog", str(path), "--state", str(state)], ["cat"]).stdout
+    messages = [json.loads(line) for line in said.splitlines()]
+    records = [message["record"]["order_id"] for message in messages if message["type"] == "RECORD"]
+    assert records == list(range(91, 101))
+    assert messages[-1]["value"]["bookmarks"]["public-orders"]["replication_key_value"] == 100
