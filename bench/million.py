@@ -1,4 +1,4 @@
-"""One million rows of 16 columns, out and in: psql's \\copy, a trivial `meltano run`, and ours, side by side in one run.
+"""One million rows of 16 columns, out and in: psql's \\copy, a trivial `meltano run` and ours, side by side.
 
     plugins/.venv/bin/python bench/million.py [--rows N] [--rounds N]
 
@@ -142,7 +142,7 @@ class Bench:
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     words = path.read_bytes().decode(errors="replace").split("\0")
-                    plugin = next(Path(word).name for word in words if "/landing-" in word)
+                    plugin = next(Path(word).name for word in words if "/bin/landing-" in word)
                     status = (path.parent / "status").read_text()
                 except (OSError, StopIteration):
                     continue
@@ -169,7 +169,7 @@ def report(times: dict[str, float], peaks: dict[str, float], rows: int, rounds: 
     lines = [
         f"{rows:,} rows x 16 columns, medians of {rounds}; {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}.",
-        f"Fixed cost of a trivial `meltano run` (a tap and a target of the Singer SDK, no rows): {times['trivial']:.2f} s.",
+        f"Fixed cost of a trivial `meltano run` (tap and target of the Singer SDK, no rows): {times['trivial']:.2f} s.",
         "", "| | psql | ours, whole run | allowed: 1.3 x psql + fixed | ours less fixed, to psql |",
         "|---|---|---|---|---|",
     ]

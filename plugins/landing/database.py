@@ -20,7 +20,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from landing.dialect import COPY_OPTIONS
-from landing.errors import SettingError
+from landing.errors import SettingError, UnreachableError, describe
 
 BUFFER = 1 << 20
 PROGRESS_EVERY = 5.0  # seconds
@@ -45,7 +45,12 @@ PINS = {
 def connect(dsn: str | Mapping[str, Any], name: str) -> Connection:
     """An autocommit connection with the session pinned; `name` is what pg_stat_activity shows."""
     arguments = {"dsn": dsn} if isinstance(dsn, str) else dict(dsn)
-    connection = psycopg2.connect(**{**arguments, "application_name": name})
+    try:
+        connection = psycopg2.connect(**{**arguments, "application_name": name})
+    except psycopg2.OperationalError as error:
+        raise UnreachableError(
+            f"{name}: {describe(error)}. Check SOURCE_POSTGRES_… and TARGET_POSTGRES_… in .env, and run again."
+        ) from None
     connection.autocommit = True
     with connection.cursor() as cursor:
         names, values = list(PINS), list(PINS.values())

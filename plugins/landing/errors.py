@@ -2,6 +2,7 @@
 
     LandingError
     ├── SettingError              a date, a variable or a setting is not usable
+    ├── UnreachableError          a PostgreSQL server lets nobody in
     ├── SourceError               the source cannot be read as it is
     │   └── BadFileError          a CSV file: file, line, reason
     ├── NoProofError              the tap's closing message is missing, or its counts disagree
@@ -30,6 +31,10 @@ class LandingError(Exception):
 
 class SettingError(LandingError):
     """A date, a variable or a setting is not usable."""
+
+
+class UnreachableError(LandingError):
+    """A PostgreSQL server lets nobody in."""
 
 
 class SourceError(LandingError):

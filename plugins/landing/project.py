@@ -50,8 +50,18 @@ def run_date(variable: str, configured: str | None = None) -> date:
 
 
 def source_name(configured: str | None = None, default: str | None = None) -> str:
-    """The source whose date is landed: the setting, else SOURCE, else the tap's own name for it."""
-    name = configured if configured is not None else os.environ.get("SOURCE", default)
+    """The source whose date is landed: the setting, else SOURCE, else the tap's own name for it.
+
+    SOURCE may be left over from another job: to land one declared source in another's place is refused.
+    """
+    said, declared = os.environ.get("SOURCE"), declared_sources()
+    name = configured if configured is not None else said if said is not None else default
+    own = configured or default
+    if said != own and {said, own} <= {*declared}:
+        raise SettingError(
+            f"SOURCE={said}, and this job lands source {own}. Run again with SOURCE={own}, or without SOURCE; a plugin "
+            f"that inherits from this one and is to land {said} says so in meltano.yml: `source: {said}`."
+        )
     if name is None:
         raise SettingError(
             "This tap does not say which source it is, and SOURCE is unset. Run again with SOURCE=<name>."
@@ -59,7 +69,7 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
     if not NAME.fullmatch(name):
         raise SettingError(
             f"SOURCE={name!r} is not a name for a source. Expected letters, digits, '_', '-' and '.'; "
-            f"declared here: {', '.join(declared_sources()) or 'none'}."
+            f"declared here: {', '.join(declared) or 'none'}."
         )
     return name
 

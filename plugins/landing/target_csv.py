@@ -142,7 +142,8 @@ class TargetCSV(protocol.LandingTarget):
             primary_key=list(sink.key_properties),
             files=files,
             comment=mark.get("comment"),
-            declared_types=mark.get("declared_types", False),
+            # Another tap's text need not be PostgreSQL's own, as ours is.
+            declared_types=mark.get("declared_types", False) if mark else True,
         )
 
     def _say(self, manifest: zone.Manifest) -> None:

@@ -1,0 +1,96 @@
+"""The project as such: no secret is written down, no registry is named, what is declared is what is there."""
+
+import os
+import re
+import subprocess
+
+import yaml
+from conftest import BIN, PASSWORD, ROOT
+
+DAY = "2024-01-20"
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_the_password_is_in_no_log_no_manifest_and_no_process_list(shop):
+    seen = []
+    for job, environment, variable in (("extract_postgres", "extract", "DATESTAMP"),
+                                       ("extract_csv", "extract", "DATESTAMP"),
+                                       ("load_to_postgres", "load", "EXTRACTED_AT")):
+        command = [str(shop.folder / ".venv/bin/meltano"), "--log-level", "debug", "run", job]
+        variables = shop.environment(MELTANO_ENVIRONMENT=environment, **{variable: DAY})
+        process = subprocess.Popen(command, cwd=shop.folder, env=variables, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            listing = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+            seen.append(listing)
+            try:
+                process.wait(0.1)
+            except subprocess.TimeoutExpired:
+                continue
+        said = process.stdout.read()
+        assert process.returncode == 0, said[-3000:]
+        assert PASSWORD not in said
+    assert any("landing-t" in listing for listing in seen), "the plugins were seen at work"
+    assert not [listing for listing in seen if PASSWORD in listing]
+    for path in [*shop.output.rglob("*"), *(shop.folder / ".meltano").rglob("*")]:
+        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+
+
+def test_no_tracked_file_names_a_registry_or_this_machine():
+    for path in set(tracked()) - {ROOT / "tests/test_project.py"}:
+        text = path.read_bytes().decode("utf-8", "replace")
+        assert not re.search(r"--(extra-)?index-url|--find-links|files\.pythonhosted", text), path
+        assert "/work/" not in text, path
+
+
+def test_every_requirement_is_pinned_with_hashes():
+    for name in ("requirements.txt", "plugins/requirements.txt", "demo/requirements.txt", "tests/requirements.txt"):
+        lines = (ROOT / name).read_text().splitlines()
+        packages = [number for number, line in enumerate(lines) if re.match(r"[a-z0-9]", line)]
+        assert packages
+        for number in packages:
+            assert "==" in lines[number]
+            assert "--hash=sha256:" in lines[number + 1]
+
+
+def test_settings_keep_the_names_of_their_meltanolabs_variants():
+    ours = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]
+    for plugin, stock in ((ours["extractors"][0], "tap-postgres"), (ours["loaders"][1], "target-postgres")):
+        about = subprocess.run([BIN / stock, "--about", "--format", "json"], capture_output=True, text=True, check=True)
+        known = yaml.safe_load(about.stdout)["settings"]["properties"]
+        added = {"source", "landing_root", "use_batch", "lock_timeout", "reload"}
+        for setting in plugin["settings"]:
+            head, _, tail = setting["name"].partition(".")
+            assert head in known or head in added, setting
+            assert not tail or tail in known[head]["properties"], setting
+
+
+def test_the_landing_root_is_a_folder_of_the_project_and_can_be_another(shop, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shop.land(DAY, LANDING_ROOT=str(elsewhere))
+    shop.load(DAY, LANDING_ROOT=str(elsewhere))
+    assert not (shop.output / "source=csv").exists()
+    assert (elsewhere / "source=csv" / f"extracted_at={DAY}" / "_manifest.json").exists()
+    assert "3 of 3 tables equal" in shop.landing("verify", DAY, LANDING_ROOT=str(elsewhere)).stdout
+
+
+def test_the_sample_shop_is_the_same_everywhere_and_each_day_differs():
+    import shop as sample
+
+    assert sample.build() == sample.build()
+    first, second = sample.build(), sample.build(day=1)
+    sizes = {table: len(rows) for table, rows in first.tables.items()}
+    assert sum(sizes.values()) == 1207
+    assert sizes["orders"] == 830
+    assert len(first.order_details) == 2155
+    assert sizes["customer_demographics"] == sizes["customer_customer_demo"] == 0
+    orders = [{row[0]: row for row in one.tables["orders"]} for one in (first, second)]
+    assert set(orders[1]) - set(orders[0]), "orders came"
+    assert set(orders[0]) - set(orders[1]), "orders went"
+    assert [key for key in set(orders[0]) & set(orders[1]) if orders[0][key] != orders[1][key]], "orders changed"
+    assert {line[0] for line in second.order_details} <= set(orders[1]), "the join stays whole"
+    assert os.path.exists(ROOT / "demo" / "words.json")
