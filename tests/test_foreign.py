@@ -72,3 +72,14 @@ def test_an_incremental_stream_goes_on_from_its_bookmark(shop):
     records = [message["record"]["order_id"] for message in messages if message["type"] == "RECORD"]
     assert records == list(range(91, 101))
     assert messages[-1]["value"]["bookmarks"]["public-orders"]["replication_key_value"] == 100
+
+
+def test_stream_maps_change_and_filter_what_is_landed_and_the_proof_counts_what_was_sent(shop):
+    maps = {"public-orders": {"__filter__": "order_id <= 10", "customer": "'hidden'", "__else__": None,
+                              "order_id": "int(order_id)"},
+            "public-notes": "__NULL__"}
+    shop.pipe(shop.tap_postgres(stream_maps=maps), shop.target_csv(), DATESTAMP=DAY)
+    table, = shop.manifest("postgres", DAY)["tables"]
+    assert (table["stream"], table["rows"]) == ("public-orders", 10)
+    content = (shop.manifest_path("postgres", DAY).parent / table["files"][0]["path"]).read_text()
+    assert set(content.splitlines()[1:]) == {f"hidden,{n}" for n in range(1, 11)}

@@ -30,7 +30,7 @@ from singer_sdk import Sink, Stream, Tap, Target
 from singer_sdk import typing as th
 from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, StorageTarget
 from singer_sdk.plugin_base import PluginBase
-from singer_sdk.singerlib import SchemaMessage
+from singer_sdk.singerlib import RecordMessage, SchemaMessage
 
 from landing import database, dialect, zone
 from landing.dialect import Column
@@ -93,8 +93,7 @@ class LandingStream(Stream):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.rows_sent = 0
-        self.files_sent: list[zone.File] = []
+        self.sent: dict[str, dict[str, Any]] = {}  # by the name that each message gave its stream
 
     @property
     def table(self) -> zone.Table:
@@ -123,32 +122,37 @@ class LandingStream(Stream):
     def get_batches(self, batch_config: BatchConfig, context: Any = None) -> Iterator[tuple[Any, list[str]]]:
         """The table's file."""
         extract = self.extract(self._tap.staging)
-        self.rows_sent += extract.table.rows
-        self.files_sent += extract.table.files
+        self.sent[self.name]["rows"] += extract.table.rows
+        self.sent[self.name]["files"] += [asdict(file) for file in extract.table.files]
         yield batch_config.encoding, [extract.path.as_uri()]
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
         """The same rows one by one, for a target of somebody else."""
         with tempfile.TemporaryDirectory(prefix="landing-") as folder:
             extract = self.extract(Path(folder))
-            for record in dialect.records(extract.path, extract.table.columns, self.constants):
-                self.rows_sent += 1
-                yield record
+            yield from dialect.records(extract.path, extract.table.columns, self.constants)
 
     def conform(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Hook for properties that a subclass adds to its SCHEMA."""
         return schema
 
     def _generate_schema_messages(self) -> Iterator[SchemaMessage]:
-        if self.mapped:
-            yield from super()._generate_schema_messages()
-            return
+        for message in super()._generate_schema_messages() if self.mapped else [self._schema_message()]:
+            self.sent[message.stream] = {"rows": 0, "files": []}
+            yield message
+
+    def _schema_message(self) -> SchemaMessage:
         table = self.table
         properties = {column.name: dialect.json_schema(column) for column in table.columns}
         about = {"schema": table.schema, "table": table.name, "comment": table.comment}
         schema = self.conform({"type": "object", "properties": properties, MARK: {**about, **self.mark}})
         bookmarks = [self.replication_key] if self.replication_key else None
-        yield SchemaMessage(self.name, schema, self.message_keys(table), bookmarks)
+        return SchemaMessage(self.name, schema, self.message_keys(table), bookmarks)
+
+    def _generate_record_messages(self, record: dict[str, Any]) -> Iterator[RecordMessage]:
+        for message in super()._generate_record_messages(record):
+            self.sent[message.stream]["rows"] += 1
+            yield message
 
     def message_keys(self, table: zone.Table) -> list[str]:
         """`key_properties`; a foreign target would refuse a key that it gets no column for."""
@@ -205,11 +209,7 @@ class LandingTap(Interruptible, Tap):
         """Sync all streams, then prove that this was all. On any failure the run's staging goes."""
         try:
             super().sync_all()
-            streams = {
-                stream.name: {"rows": stream.rows_sent, "files": [asdict(file) for file in stream.files_sent]}
-                for stream in self.streams.values()
-                if stream.selected
-            }
+            streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
             proof = {"run_id": self.run_id, "streams": streams, **self.closing()}
             self.state_writer.write_state({**self.state, CLOSING: proof})
         except BaseException:
