@@ -8,7 +8,9 @@ The modules in the order of the data's way:
     zone            the landing zone: its layout, its manifest, its atomic commit
     database        PostgreSQL connections and COPY, hashed as it streams
     protocol        what our plugins say to each other in Singer's messages
+    source_tables   the tables of a source database, with exact types
     tap_postgres    PostgreSQL -> Singer
+    csv_text        a CSV file as text: decoded, its dialect found, every line checked
     csv_files       CSV files of any dialect -> ours
     tap_csv         CSV files, or one landed date -> Singer
     target_csv      Singer -> the landing zone

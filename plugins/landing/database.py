@@ -126,7 +126,9 @@ class HashedFile(io.RawIOBase):
     """A raw file that hashes what passes, one way or the other; put a BufferedReader or BufferedWriter around it."""
 
     def __init__(self, path: Path | str, mode: str, progress: Progress | None = None) -> None:
-        """`mode` is `rb` or `xb`."""
+        """`mode` is `rb`, or `xb` for a new file, whose folder is made if need be."""
+        if "x" in mode:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, mode, buffering=0)  # noqa: SIM115 - closed by close()
         self._digest = hashlib.sha256()
         self._progress = progress

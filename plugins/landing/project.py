@@ -77,7 +77,7 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
 def declared_sources() -> list[str]:
     """Names of the sources that the project declares: one for each job `extract_<source>` in meltano.yml."""
     try:
-        jobs = yaml.safe_load((root() / "meltano.yml").read_text("utf-8")).get("jobs") or []
+        jobs = (yaml.safe_load((root() / "meltano.yml").read_text("utf-8")) or {}).get("jobs") or []
     except FileNotFoundError:
         return []
     return [job["name"].removeprefix(JOB_PREFIX) for job in jobs if job["name"].startswith(JOB_PREFIX)]

@@ -101,7 +101,7 @@ class LandingStream(Stream):
         raise NotImplementedError
 
     def extract(self, folder: Path) -> Extract:
-        """The file with the rows, in `folder` or, if it is there already, elsewhere."""
+        """The file with the rows: written into `folder`, or where it lies already."""
         raise NotImplementedError
 
     def selected_columns(self, columns: Sequence[Column]) -> list[Column]:

@@ -27,12 +27,11 @@ class CsvStream(protocol.LandingStream):
         from landing.csv_files import CsvEntity
 
         self.declaration = declaration
-        with tempfile.TemporaryDirectory(prefix="landing-") as folder:
-            columns = CsvEntity(declaration, Path(folder), whole=False).columns()
+        self._entity = CsvEntity(declaration)
+        columns = self._entity.columns()
         schema = {"properties": {column.name: dialect.json_schema(column) for column in columns}}
         super().__init__(tap, schema, declaration.entity)
         self.primary_keys = declaration.keys
-        self._columns = columns
 
     @property
     def mark(self) -> dict[str, Any]:
@@ -41,16 +40,13 @@ class CsvStream(protocol.LandingStream):
     @cached_property
     def _converted(self) -> protocol.Extract:
         """The file in our dialect: types are known only when all of it is read, so SCHEMA waits for it."""
-        from landing.csv_files import CsvEntity
-
-        wanted = [column.name for column in self.selected_columns(self._columns)]
+        entity = self._entity
+        wanted = [column.name for column in self.selected_columns(entity.columns())]
         folder = self._tap.staging if self.get_batch_config(self.config) else self._tap.scratch
         with tempfile.TemporaryDirectory(prefix="landing-") as decoded:
-            entity = CsvEntity(self.declaration, Path(decoded))
-            size = sum(path.stat().st_size for path in entity.paths)
-            progress = database.Progress(self.logger, self.name, size=size)
+            progress = database.Progress(self.logger, self.name, size=entity.size)
             path = folder / f"{zone.folder_name(self.name)}.csv"
-            columns, copied = entity.convert(wanted, path, progress)
+            columns, copied = entity.convert(wanted, Path(decoded), path, progress)
         progress.done(copied.rows)
         file = zone.File(path.name, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]

@@ -226,10 +226,8 @@ class LandingZone:
         return path
 
     def staging(self, run_id: str) -> Path:
-        """A run's own folder for work in progress."""
-        path = self.root / STAGING / run_id
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        """A run's own folder for work in progress; it is there once something is written into it."""
+        return self.root / STAGING / run_id
 
     def staged(self, path: Path) -> Path:
         """A path that a tap sent, if it lies in the staging area; else ZoneError."""
@@ -258,6 +256,7 @@ class LandingZone:
                       for table in manifest.tables]
             manifest = replace(manifest, tables=tables)
             temporary = self.staging(manifest.run_id) / MANIFEST
+            temporary.parent.mkdir(exist_ok=True)
             temporary.write_text(manifest.to_json(), "utf-8")
             _sync(temporary)
             for folder in {(partition / file.path).parent for table in tables for file in table.files}:
