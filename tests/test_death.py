@@ -109,7 +109,7 @@ def test_a_load_killed_midway_changes_nothing_and_the_next_run_heals(shop, how):
         cursor.execute("LOCK TABLE public_history.orders IN ACCESS EXCLUSIVE MODE")  # the swap has to wait
         tap, target = running(shop, shop.tap_landed(), shop.target_postgres(), EXTRACTED_AT=NEXT)
         wait_for(lambda: shop.warehouse.one(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landing-target-postgres' "
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'target-postgres' "
             "AND wait_event_type = 'Lock' AND datname = current_database()"))
         os.kill(target.pid, how)
         target.communicate(timeout=30)
@@ -117,7 +117,7 @@ def test_a_load_killed_midway_changes_nothing_and_the_next_run_heals(shop, how):
         tap.wait(timeout=30)
         lock.rollback()
     wait_for(lambda: not shop.warehouse.one("SELECT count(*) FROM pg_stat_activity WHERE application_name = "
-                                            "'landing-target-postgres' AND datname = current_database()"))
+                                            "'target-postgres' AND datname = current_database()"))
     after = state(shop)
     seen = [[relation for relation in one[1] if not relation[1].startswith("_staging_")] for one in (before, after)]
     assert seen[0] == seen[1]

@@ -38,7 +38,8 @@ def test_our_tap_csv_in_load_into_the_stock_target_postgres(shop):
 
 
 def test_a_stock_tap_into_our_target_csv_commits_only_if_told_to_trust_the_end_of_input(shop):
-    shop.source.run("ALTER TABLE notes ADD COLUMN at timestamptz DEFAULT now(), ADD COLUMN doc jsonb DEFAULT '{\"a\": 1}'")
+    shop.source.run("ALTER TABLE notes ADD COLUMN at timestamptz DEFAULT now(),"
+                    "ADD COLUMN doc jsonb DEFAULT '{\"a\": 1}'")
     settings = {**shop.source.settings(), "ssl_enable": False, "filter_schemas": ["public"]}
     tap = [str(BIN / "tap-postgres"), "--config", shop.config(**settings)]
     tap = [*tap, "--catalog", catalog(shop, tap)]

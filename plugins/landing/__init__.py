@@ -14,8 +14,11 @@ The modules in the order of the data's way:
     csv_files       CSV files of any dialect -> ours
     tap_csv         CSV files, or one landed date -> Singer
     target_csv      Singer -> the landing zone
-    warehouse       history, view of the newest date, ledger
     views           views replaced together with what people built on them
+    history         a table of history: a partition for each date
+    ledger          what was loaded when, from which run
+    staging         a landed table copied into the warehouse and checked, not yet in its place
+    warehouse       one swap for a whole date
     target_postgres Singer -> the warehouse
     proof           source = files = warehouse
     cli             the `landing` command

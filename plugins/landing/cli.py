@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -12,12 +13,11 @@ from typing import Any
 
 import click
 import psycopg2
-from psycopg2 import sql
 
 from landing import database, project
 from landing.errors import LandingError, ProofError, SettingError, describe, reported
+from landing.ledger import Ledger
 from landing.proof import Proof, TableProof
-from landing.warehouse import LEDGER
 from landing.zone import LandingZone, Manifest
 
 VARIABLES = {"host": "HOST", "port": "PORT", "dbname": "DB", "user": "USER", "password": "PASSWORD",
@@ -97,20 +97,17 @@ def _line(manifest: Manifest, loaded: dict[tuple[str, date], set[str]] | None) -
 
 def _loaded(schema: str) -> dict[tuple[str, date], set[str]] | None:
     """Run ids in the ledger by source and date; None, said on stderr, where the warehouse can't be asked."""
+    found: dict[tuple[str, date], set[str]] = {}
     try:
-        connection = connect()
+        with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
+            ledger = Ledger(cursor, f"{schema}_history")
+            runs = ledger.runs() if ledger.exists() else {}
     except (LandingError, psycopg2.Error) as error:
         why = describe(error) if isinstance(error, psycopg2.Error) else error
         click.echo(f"The warehouse could not be asked what is loaded: {why}", err=True)
         return None
-    ledger = sql.Identifier(f"{schema}_history", LEDGER)
-    found: dict[tuple[str, date], set[str]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s)", (ledger.as_string(cursor),))
-        if cursor.fetchone()[0] is not None:
-            cursor.execute(sql.SQL("SELECT source, extracted_at, run_id FROM {}").format(ledger))
-            for source, day, run_id in cursor:
-                found.setdefault((source, day), set()).add(run_id)
+    for (source, day, _), run_id in runs.items():
+        found.setdefault((source, day), set()).add(run_id)
     return found
 
 
@@ -124,8 +121,9 @@ def verify(day: str, as_json: bool, schema: str) -> None:
         when = project.parse_date(day, "DATE")
         zone = landing_zone()
         manifests = [zone.require(source, when) for source in project.declared_sources()]
-        proof = Proof(zone, connect(), schema)
-        proofs = [one for manifest in manifests for one in proof.tables(manifest)]
+        with contextlib.closing(connect()) as connection:
+            proof = Proof(zone, connection, schema)
+            proofs = [one for manifest in manifests for one in proof.tables(manifest)]
         click.echo(json.dumps([asdict(one) | {"equal": one.holds} for one in proofs], indent=1) if as_json
                    else _report(proofs))
         wrong = [one for one in proofs if not one.holds]

@@ -181,9 +181,14 @@ def copy_out(
 def copy_in(
     connection: Connection, table: sql.Composable, columns: Sequence[str], path: Path, progress: Progress | None = None
 ) -> Copied:
-    """`COPY table (columns) FROM` a file in our dialect."""
+    """`COPY table (columns) FROM` a file in our dialect; the table has to be of the same transaction.
+
+    Frozen rows are there for every snapshot: a reader whose snapshot is older than the load would otherwise find the
+    view's new date, and no row in it.
+    """
     raw = HashedFile(path, "rb", progress)
-    statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(table, identifiers(columns), sql.SQL(COPY_OPTIONS))
+    options = sql.SQL(COPY_OPTIONS.replace(")", ", FREEZE)"))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(table, identifiers(columns), options)
     with connection.cursor() as cursor, io.BufferedReader(raw, BUFFER) as file:
         cursor.copy_expert(statement, file, size=BUFFER)
         return Copied(cursor.rowcount, raw.size, raw.sha256)

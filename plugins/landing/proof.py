@@ -15,8 +15,9 @@ import psycopg2
 from psycopg2 import sql
 
 from landing import database, dialect, zone
-from landing.errors import DamagedError
-from landing.warehouse import PARTITIONS, history_name
+from landing.errors import DamagedError, describe
+from landing.history import history_name, partitions
+from landing.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TableProof:
     table: str
     rows: int
     bytes: int
-    landed: str
+    landed: str | None
     files: str | None
     warehouse: str | None
     problem: str | None = None
@@ -46,24 +47,31 @@ class Proof:
         self.history = f"{schema}_history"
 
     def tables(self, manifest: zone.Manifest) -> Iterator[TableProof]:
-        """Each table of a source's date, proved or not."""
+        """Each table of a source's date, proved or not; then those that the warehouse has of it and the files not."""
         with self.connection.cursor() as cursor:
-            cursor.execute(PARTITIONS, (self.history, manifest.extracted_at))
-            partitions = dict(cursor.fetchall())
+            there = partitions(cursor, self.history, manifest.extracted_at)
+            ledger = Ledger(cursor, self.history)
+            runs = ledger.runs(manifest.extracted_at) if ledger.exists() else {}
         for table in manifest.tables:
-            proof = TableProof(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
-            try:
-                paths = [self.zone.path(manifest, file) for file in table.files]
-                proof = replace(proof, files=zone.combined([zone.sha256(path) for path in paths]))
-                partition = partitions.get(table.name)
-                if partition is None:
-                    yield replace(proof, problem="not loaded")
-                    continue
-                proof = replace(proof, warehouse=self._in_warehouse(table, partition, paths))
-            except (DamagedError, psycopg2.Error) as error:
-                yield replace(proof, problem=" ".join(str(error).split()))
-                continue
-            yield proof if proof.holds else replace(proof, problem=_difference(proof))
+            yield self._table(manifest, table, there.get(table.name))
+        names = {table.name for table in manifest.tables}
+        for source, _, name in runs:
+            if source == manifest.source and name not in names:
+                yield TableProof(source, name, 0, 0, None, None, None, "in the warehouse, but no longer landed")
+
+    def _table(self, manifest: zone.Manifest, table: zone.Table, partition: str | None) -> TableProof:
+        proof = TableProof(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
+        try:
+            paths = [self.zone.path(manifest, file) for file in table.files]
+            proof = replace(proof, files=zone.combined([zone.sha256(path) for path in paths]))
+            if partition is None:
+                return replace(proof, problem="not loaded")
+            proof = replace(proof, warehouse=self._in_warehouse(table, partition, paths))
+        except DamagedError as error:
+            return replace(proof, problem=str(error))
+        except psycopg2.Error as error:
+            return replace(proof, problem=describe(error))
+        return proof if proof.holds else replace(proof, problem=_difference(proof))
 
     def _in_warehouse(self, table: zone.Table, partition: str, paths: list[Path]) -> str:
         """The hash of the partition, copied out in our dialect."""
@@ -88,6 +96,7 @@ class Proof:
         original = sql.Identifier(self.history, partition)
         temporary = sql.Identifier("pg_temp", "landing_proof")
         with self.connection.cursor() as cursor:
+            cursor.execute("BEGIN")
             cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_proof AS SELECT {} FROM {} LIMIT 0").format(
                 database.identifiers(names), original))
             try:
@@ -95,7 +104,7 @@ class Proof:
                     database.copy_in(self.connection, temporary, names, path)
                 return self._copied(temporary, table.columns)
             finally:
-                cursor.execute(sql.SQL("DROP TABLE {}").format(temporary))
+                cursor.execute("ROLLBACK")
 
 
 def _difference(proof: TableProof) -> str:

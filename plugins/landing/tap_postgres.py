@@ -30,7 +30,7 @@ class Snapshot:
 
         To a snapshot that is older than they are, those two leave a table empty, without an error.
         """
-        self.connection = database.connect(dsn, "landing-tap-postgres")
+        self.connection = database.connect(dsn, "tap-postgres")
         kinds = {key: table.kind for key, table in describe_tables(self.connection, schemas).items()}
         lockable = [sql.Identifier(*key) for key in wanted if kinds.get(key) in ("r", "p")]
         with self.connection.cursor() as cursor:
@@ -170,7 +170,7 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
         if self.input_catalog:
             return self.input_catalog.to_dict()
         if not self._catalog_dict:
-            connection = database.connect(self.dsn, "landing-tap-postgres")
+            connection = database.connect(self.dsn, "tap-postgres")
             tables = describe_tables(connection, self.schemas).values()
             connection.close()
             self._catalog_dict = {"streams": [_catalog_entry(table) for table in tables]}

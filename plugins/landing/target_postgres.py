@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from singer_sdk import Sink
 from singer_sdk import typing as th
+from singer_sdk.helpers._batch import BaseBatchFileEncoding
 from sqlalchemy.engine import make_url
 from target_postgres.connector import PostgresConnector
 from target_postgres.sinks import PostgresSink
 from target_postgres.target import TargetPostgres as StockTargetPostgres
 
 from landing import database, project, protocol, zone
-from landing.errors import DamagedError, SettingError, WarehouseError
-from landing.warehouse import Load, Warehouse
+from landing.errors import DamagedError, SettingError, WarehouseError, describe
+from landing.staging import Load
+from landing.warehouse import Warehouse
 
 
 class Connector(PostgresConnector):
@@ -37,6 +41,15 @@ class StockSink(PostgresSink):
     """For streams that do not come out of the landing zone."""
 
     connector_class = Connector
+
+    def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
+        """The SDK reads the formats that it knows; ours mean that a tap of ours is here without the landing zone."""
+        if encoding.format == protocol.ENCODING:
+            raise SettingError(
+                f"Stream {self.stream_name} comes as files, and not out of the landing zone. Land it first (meltano "
+                "run <tap> target-csv) and load that, or send RECORDs: set use_batch: false for the tap."
+            )
+        super().process_batch_files(encoding, files)
 
 
 class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
@@ -119,41 +132,41 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
     def _load(self, files: Mapping[str, list[zone.File]]) -> None:
         day, sources = date.fromisoformat(self.proof["extracted_at"]), self.proof["sources"]
         loads = {stream: _load_of(sink, files[stream], day) for stream, sink in self.landed.items()}
-        self._refuse_shared_names(loads)
-        connection = database.connect(self.connection_arguments, "landing-target-postgres")
-        warehouse = Warehouse(
-            connection, self.config["default_target_schema"], self.logger, self.config["lock_timeout"]
-        )
-        warehouse.acquire()
-        loaded = {} if self._reload else warehouse.loaded(day)
-        new = {s: load for s, load in loads.items() if loaded.get((load.source, load.table.name)) != load.run_id}
-        planned = {stream: warehouse.planned(load) for stream, load in new.items()}
-        try:
+        _refuse_shared_names(loads.values())
+        with self._warehouse(day) as warehouse:
+            loaded = {} if self._reload else warehouse.loaded(day)
+            new = {stream: warehouse.planned(load) for stream, load in loads.items()
+                   if loaded.get((load.source, load.table.name)) != load.run_id}
             staged = [
                 warehouse.stage(load, list(zip(self.landed[stream].paths, files[stream], strict=True)), number)
-                for number, (stream, load) in enumerate(planned.items())
+                for number, (stream, load) in enumerate(new.items())
             ]
-            present = {(load.source, load.table.name) for load in loads.values()}
-            warehouse.swap(day, sources, staged, present)
-        finally:
-            if not connection.closed:
-                warehouse.drop_staging()
-                connection.close()
-        self._say(day, sources, list(new.values()), len(loads))
+            warehouse.swap(day, sources, staged, {(load.source, load.table.name) for load in loads.values()})
+        self._say(day, sources, staged, len(loads))
+
+    @contextlib.contextmanager
+    def _warehouse(self, day: date) -> Iterator[Warehouse]:
+        """The warehouse, for us alone, and without leftovers at the end."""
+        schema = self.config["default_target_schema"]
+        try:
+            with contextlib.closing(database.connect(self.connection_arguments, self.name)) as connection:
+                warehouse = Warehouse(connection, schema, self.logger, self.config["lock_timeout"])
+                warehouse.acquire()
+                try:
+                    yield warehouse
+                finally:
+                    with contextlib.suppress(psycopg2.Error):  # what is left over, the next load removes
+                        warehouse.drop_staging()
+        except psycopg2.Error as error:
+            raise WarehouseError(
+                f"The warehouse ended the load of {day} into {schema}: {describe(error)}. A date is loaded in one "
+                "transaction: readers see all of it, or what they saw before. When the cause is mended, run again: "
+                f"{project.load_command(day, schema)}"
+            ) from error
 
     @property
     def _reload(self) -> bool:
         return bool(self.config.get("reload")) or project.flag("RELOAD")
-
-    def _refuse_shared_names(self, loads: Mapping[str, Load]) -> None:
-        seen: dict[str, str] = {}
-        for stream, load in loads.items():
-            other = seen.setdefault(load.table.name, stream)
-            if other != stream:
-                raise WarehouseError(
-                    f"Streams {other} and {stream} both want to be table {load.table.name!r} in the warehouse. Nothing "
-                    "was loaded. Leave one out (filter_schemas, select) or rename it, land again, and load."
-                )
 
     def _say(self, day: date, sources: list[str], new: list[Load], tables: int) -> None:
         schema, names = self.config["default_target_schema"], ", ".join(sources)
@@ -165,10 +178,23 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
                          f"; {tables - len(new)} were loaded already" if tables > len(new) else "")
 
 
+def _refuse_shared_names(loads: Iterable[Load]) -> None:
+    seen: dict[str, Load] = {}
+    for load in loads:
+        other = seen.setdefault(load.table.name, load)
+        if other is not load:
+            raise WarehouseError(
+                f"{load.table.stream} of source {load.source} and {other.table.stream} of source {other.source} both "
+                f"want to be table {load.table.name!r} in the warehouse. Nothing was loaded. Leave one out "
+                "(filter_schemas, select) or rename it, land again, and load."
+            )
+
+
 def _load_of(sink: protocol.FileSink, files: list[zone.File], day: date) -> Load:
     mark = sink.mark
     if mark["extracted_at"] != day.isoformat():
-        raise DamagedError(f"Stream {sink.stream_name} is of {mark['extracted_at']}, and the tap loads {day}.")
+        raise DamagedError(f"Stream {sink.stream_name} is of {mark['extracted_at']}, and the tap loads {day}. Nothing "
+                           "was loaded; run again.")
     table = zone.Table(
         sink.stream_name, mark["table"], mark["schema"], sink.columns, list(mark["primary_key"]), files,
         mark.get("comment"),

@@ -1,4 +1,4 @@
-"""Views replaced together with what people built on them: their own views, grants and comments survive.
+"""Views replaced together with what people built on them: their own views, grants, comments, triggers survive.
 
 `CREATE OR REPLACE VIEW` can only add columns at the end. Where more changes, the view and all that depends on it are
 taken down and built up again, in the caller's transaction.
@@ -6,6 +6,7 @@ taken down and built up again, in the caller's transaction.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from landing.errors import WarehouseError, describe
 
 DEPENDENTS = """
 WITH RECURSIVE dependent AS (
-    SELECT %(relation)s::regclass::oid AS oid, 0 AS depth
+    SELECT to_regclass(%(relation)s)::oid AS oid, 0 AS depth
   UNION
     SELECT r.ev_class, d.depth + 1
     FROM dependent d
@@ -27,7 +28,8 @@ WITH RECURSIVE dependent AS (
                     AND p.classid = 'pg_rewrite'::regclass
     JOIN pg_rewrite r ON r.oid = p.objid AND r.ev_class <> d.oid
 )
-SELECT c.oid, n.nspname, c.relname, c.relkind::text, pg_get_viewdef(c.oid), pg_get_userbyid(c.relowner), c.reloptions
+SELECT c.oid, n.nspname, c.relname, c.relkind::text, pg_get_viewdef(c.oid), c.reloptions,
+       pg_get_userbyid(c.relowner)
 FROM dependent d
 JOIN pg_class c ON c.oid = d.oid AND c.relkind IN ('v', 'm')
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -35,109 +37,132 @@ GROUP BY c.oid, n.nspname
 ORDER BY max(d.depth), n.nspname, c.relname
 """
 
-# Table and column grants, column NULL for the former; grantee NULL for PUBLIC.
-GRANTS = """
-SELECT granted.privilege_type, granted.column_name, r.rolname, granted.is_grantable
-FROM (SELECT a.privilege_type, NULL AS column_name, a.grantee, a.is_grantable
-      FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a WHERE c.oid = %(oid)s
-      UNION ALL
-      SELECT a.privilege_type, t.attname, a.grantee, a.is_grantable
-      FROM pg_attribute t CROSS JOIN LATERAL aclexplode(t.attacl) a WHERE t.attrelid = %(oid)s) granted
-LEFT JOIN pg_roles r ON r.oid = granted.grantee
+# What would go with a view, as statements that bring it back, quoted by the server; with the column that each needs.
+BUILT = """
+WITH view AS (
+    SELECT c.oid, format('%%I.%%I', n.nspname, c.relname) AS name, c.relowner,
+           coalesce(c.relacl, acldefault('r', c.relowner)) AS acl
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %(oid)s
+), granted AS (
+    SELECT NULL AS attname, a.* FROM view, aclexplode(view.acl) a
+  UNION ALL
+    SELECT t.attname, a.* FROM view JOIN pg_attribute t ON t.attrelid = view.oid, aclexplode(t.attacl) a
+)
+SELECT g.attname, format('GRANT %%s%%s ON %%s TO %%s%%s', g.privilege_type, ' (' || quote_ident(g.attname) || ')',
+                         name, coalesce(quote_ident(r.rolname), 'PUBLIC'),
+                         CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' END)
+FROM view, granted g LEFT JOIN pg_roles r ON r.oid = g.grantee
+UNION ALL
+SELECT a.attname, CASE WHEN d.objsubid = 0 THEN format('COMMENT ON VIEW %%s IS %%L', name, d.description)
+                       ELSE format('COMMENT ON COLUMN %%s.%%I IS %%L', name, a.attname, d.description) END
+FROM view JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = view.oid
+LEFT JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid AND d.objsubid > 0
+UNION ALL
+SELECT a.attname, format('ALTER VIEW %%s ALTER COLUMN %%I SET DEFAULT %%s', name, a.attname,
+                         pg_get_expr(d.adbin, d.adrelid))
+FROM view JOIN pg_attrdef d ON d.adrelid = view.oid
+JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+UNION ALL
+SELECT NULL, pg_get_triggerdef(t.oid) FROM view JOIN pg_trigger t ON t.tgrelid = view.oid AND NOT t.tgisinternal
+UNION ALL
+SELECT NULL, pg_get_ruledef(r.oid) FROM view JOIN pg_rewrite r ON r.ev_class = view.oid AND r.rulename <> '_RETURN'
 """
 
-COMMENTS = """
-SELECT a.attname, d.description
-FROM pg_description d
-LEFT JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid AND d.objsubid > 0
-WHERE d.classoid = 'pg_class'::regclass AND d.objoid = %(oid)s
+# Whatever the database grants on new views by default is no grant that was there before.
+REVOKES = """
+SELECT DISTINCT format('REVOKE ALL ON %%s FROM %%s', %(view)s, coalesce(quote_ident(r.rolname), 'PUBLIC'))
+FROM pg_class c
+CROSS JOIN aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
+LEFT JOIN pg_roles r ON r.oid = a.grantee
+WHERE c.oid = to_regclass(%(view)s)
 """
 
 
 @dataclass(frozen=True)
 class SavedView:
-    """A view, and all that would be lost with it."""
+    """A view, and all that would go with it: `built` has statements, and the column that each needs, if any."""
 
     name: sql.Identifier
     label: str
-    definition: str
+    definition: sql.Composable
+    options: sql.Composable
     owner: str
-    options: list[str]
-    grants: list[tuple[str, str | None, str | None, bool]]
-    comments: list[tuple[str | None, str]]
+    built: list[tuple[str | None, str]]
 
-    def create(self, cursor: Cursor, select: sql.Composable | None = None) -> None:
-        """Build it up again, over `select` instead of its old definition where that is given."""
-        options = sql.SQL(" WITH ({})").format(sql.SQL(", ".join(self.options))) if self.options else sql.SQL("")
-        body = select or sql.SQL(self.definition.rstrip().rstrip(";"))
-        cursor.execute(sql.SQL("CREATE VIEW {}{} AS {}").format(self.name, options, body))
+    def create(self, cursor: Cursor) -> None:
+        """Build it up again, without what was built on columns that it has no longer."""
+        cursor.execute(sql.SQL("CREATE VIEW {}{} AS {}").format(self.name, self.options, self.definition))
         cursor.execute(sql.SQL("ALTER VIEW {} OWNER TO {}").format(self.name, sql.Identifier(self.owner)))
-        columns = {column.name for column in _columns(cursor, self.name)}
-        for privilege, column, grantee, grantable in self.grants:
-            if column is not None and column not in columns:
-                continue
-            what = sql.SQL(privilege) + (sql.SQL(" ({})").format(sql.Identifier(column)) if column else sql.SQL(""))
-            whom = sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC")
-            more = sql.SQL(" WITH GRANT OPTION" if grantable else "")
-            cursor.execute(sql.SQL("GRANT {} ON {} TO {}{}").format(what, self.name, whom, more))
-        for column, text in self.comments:
-            if column is None:
-                cursor.execute(sql.SQL("COMMENT ON VIEW {} IS %s").format(self.name), (text,))
-            elif column in columns:
-                target = sql.SQL("{}.{}").format(self.name, sql.Identifier(column))
-                cursor.execute(sql.SQL("COMMENT ON COLUMN {} IS %s").format(target), (text,))
-
-
-def _columns(cursor: Cursor, name: sql.Identifier) -> list:
-    cursor.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(name))
-    return list(cursor.description)
+        name = self.name.as_string(cursor)
+        cursor.execute(REVOKES, {"view": name})
+        for (statement,) in cursor.fetchall():
+            cursor.execute(statement)
+        cursor.execute("SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)", (name,))
+        columns = {name for (name,) in cursor.fetchall()}
+        for column, statement in self.built:
+            if column is None or column in columns:
+                cursor.execute(statement)
 
 
 def dependents(cursor: Cursor, relation: sql.Identifier) -> list[SavedView]:
     """Views on a table or view, and the views on those, in the order in which they can be built; itself if a view."""
     cursor.execute(DEPENDENTS, {"relation": relation.as_string(cursor)})
     saved = []
-    for oid, schema, name, kind, definition, owner, options in cursor.fetchall():
+    for oid, schema, name, kind, definition, options, owner in cursor.fetchall():
         if kind == "m":
             raise WarehouseError(
                 f"Materialized view {schema}.{name} stands on columns that have to change. Nothing was loaded. Drop "
                 "it, load again, and create it anew."
             )
-        cursor.execute(GRANTS, {"oid": oid})
-        grants = cursor.fetchall()
-        cursor.execute(COMMENTS, {"oid": oid})
-        saved.append(SavedView(sql.Identifier(schema, name), f"{schema}.{name}", definition, owner, options or [],
-                               grants, cursor.fetchall()))
+        cursor.execute(BUILT, {"oid": oid})
+        body = sql.SQL(definition.rstrip().rstrip(";"))
+        saved.append(SavedView(sql.Identifier(schema, name), f"{schema}.{name}", body, with_options(options), owner,
+                               cursor.fetchall()))
     return saved
+
+
+def with_options(options: list[str] | None) -> sql.Composable:
+    """`WITH (security_barrier=true)`, as pg_class.reloptions has it."""
+    return sql.SQL(f" WITH ({', '.join(options)})" if options else "")
 
 
 @contextmanager
 def taken_down(cursor: Cursor, relation: sql.Identifier) -> Iterator[list[SavedView]]:
     """Drop what depends on a relation (and itself, if it is a view) for the time of the block.
 
-    The block removes from the list what it has built up itself; the rest comes back as it was.
+    The block may change the list; what is in it at the end comes back.
     """
     views = dependents(cursor, relation)
     for view in reversed(views):
-        cursor.execute(sql.SQL("DROP VIEW {}").format(view.name))
+        with _explained(f"View {view.label} has to be built anew for columns that change, and cannot be dropped"):
+            cursor.execute(sql.SQL("DROP VIEW {}").format(view.name))
     yield views
     for view in views:
-        try:
+        with _explained(f"View {view.label} cannot stand on the columns that change"):
             view.create(cursor)
-        except psycopg2.Error as error:
-            raise WarehouseError(
-                f"View {view.label} cannot stand on the new columns: {describe(error)}. Nothing was loaded. Change or "
-                "drop that view, and load again."
-            ) from error
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.OperationalError:  # a lock that was not to be had, a lost connection: nothing about the view
+        raise
+    except psycopg2.Error as error:
+        raise WarehouseError(
+            f"{what}: {describe(error)}. Nothing was loaded. Change or drop what is named here, and load again."
+        ) from error
 
 
 def replace(cursor: Cursor, view: sql.Identifier, select: sql.Composable) -> None:
     """Give a view a new definition, whatever changes in its columns, and whatever stands on it."""
+    cursor.execute("SELECT reloptions FROM pg_class WHERE oid = to_regclass(%s)", (view.as_string(cursor),))
+    options, = cursor.fetchone() or (None,)  # CREATE OR REPLACE would reset them
     cursor.execute("SAVEPOINT replace_view")
     try:
-        cursor.execute(sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(view, select))
+        cursor.execute(sql.SQL("CREATE OR REPLACE VIEW {}{} AS {}").format(view, with_options(options), select))
     except pg_errors.InvalidTableDefinition:
         cursor.execute("ROLLBACK TO SAVEPOINT replace_view")
         with taken_down(cursor, view) as views:
-            views.pop(0).create(cursor, select)
+            views[0] = dataclasses.replace(views[0], definition=select)
     cursor.execute("RELEASE SAVEPOINT replace_view")

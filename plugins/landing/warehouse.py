@@ -10,12 +10,11 @@ Each table goes into a staging table of its own first. Then all tables of the da
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +22,33 @@ import psycopg2
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
-from landing import database, dialect, project, views, zone
+from landing import database, dialect, history, project, staging, views, zone
 from landing.dialect import TYPE, Column
 from landing.errors import DamagedError, WarehouseError, describe
+from landing.history import NAME_BYTES, PARTITION_KEY, HistoryTable, history_name
+from landing.ledger import LEDGER, Ledger
+from landing.staging import STAGING, Load
 
-LEDGER = "_loads"
-STAGING = "_staging_"
-PARTITION_KEY = "extracted_at"
+GONE = "Not in the source since "  # begins the comment of a view that is empty
+FIRST_WAIT = 0.5  # seconds; below deadlock_timeout's default, so that a reader is never the one who is cancelled
 
-COLUMNS = """
-SELECT a.attname, format_type(a.atttypid, a.atttypmod)
-FROM pg_attribute a
-WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum
+# Takes the lock that replacing a view takes, and changes nothing; LOCK would go on to all partitions behind it.
+LOCKS = """
+SELECT string_agg(format('ALTER VIEW %%I.%%I OWNER TO %%I', n.nspname, c.relname, pg_get_userbyid(c.relowner)), ';'
+                  ORDER BY c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
+WHERE c.relkind = 'v' AND c.relname = ANY (%s)
 """
 
-PRIMARY_KEY = """
-SELECT c.conname, ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS k(attnum, position)
-                        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum ORDER BY k.position)
-FROM pg_constraint c WHERE c.conrelid = to_regclass(%s) AND c.contype = 'p'
-"""
-
-PARTITIONS = """
-SELECT p.relname, c.relname
-FROM pg_class p
-JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = %s
-JOIN pg_inherits i ON i.inhparent = p.oid
-JOIN pg_class c ON c.oid = i.inhrelid
-WHERE p.relkind = 'p' AND pg_get_expr(c.relpartbound, c.oid) = format('FOR VALUES IN (%%L)', %s::date)
+# What has the name of a table already, in the views' schema or in history, and whether it is ours.
+OCCUPIED = """
+SELECT n.nspname, CASE WHEN n.nspname = %(history)s THEN c.relkind = 'p' ELSE c.relkind = 'v' AND EXISTS (
+    SELECT FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_class t ON t.oid = d.refobjid AND t.relname = c.relname
+    JOIN pg_namespace h ON h.oid = t.relnamespace AND h.nspname = %(history)s
+    WHERE r.ev_class = c.oid) END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname IN (%(schema)s, %(history)s) AND c.relname = %(name)s
 """
 
 BLOCKERS = """
@@ -58,66 +56,40 @@ SELECT DISTINCT a.pid, a.usename, a.application_name, a.state, date_trunc('secon
 FROM pg_locks l
 JOIN pg_class c ON c.oid = l.relation
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname IN (%s, %s)
-JOIN pg_stat_activity a ON a.pid = l.pid
+JOIN pg_stat_activity a ON a.pid = l.pid AND a.backend_type = 'client backend'
 WHERE l.granted AND l.pid <> pg_backend_pid()
 """
-
-
-def history_name(name: str) -> str:
-    """A source's column in history: the partition key has its name for itself."""
-    return name + "_" if re.fullmatch(f"{PARTITION_KEY}_*", name) else name
-
-
-@dataclass(frozen=True)
-class Load:
-    """A landed table on its way into the warehouse, its `columns` with the types that history will have for them."""
-
-    source: str
-    day: date
-    run_id: str
-    taken_at: datetime
-    table: zone.Table
-    staging: str = ""  # the staging table's name, once it is there
 
 
 class Warehouse:
     """One schema of a warehouse, and its history."""
 
-    def __init__(
-        self, connection: Any, schema: str, logger: logging.Logger, lock_timeout: int = 60
-    ) -> None:
+    def __init__(self, connection: Any, schema: str, logger: logging.Logger, lock_timeout: int = 60) -> None:
         """`lock_timeout`: seconds that the swap waits for those who use the tables."""
         self.connection, self.schema, self.logger, self.lock_timeout = connection, schema, logger, lock_timeout
         self.history = f"{schema}_history"
-        if not schema or len(self.history.encode()) > 63:
-            raise WarehouseError(f"SCHEMA={schema!r}: expected a name of 1 to 55 bytes. Run again with another SCHEMA.")
-
-    def relation(self, table: str) -> sql.Identifier:
-        """A table of history."""
-        return sql.Identifier(self.history, table)
-
-    def view(self, table: str) -> sql.Identifier:
-        """The view of its newest date."""
-        return sql.Identifier(self.schema, table)
+        if not schema or len(self.history.encode()) > NAME_BYTES:
+            raise WarehouseError(f"SCHEMA={schema!r}: expected a name of 1 to 55 bytes. Nothing was loaded. Run again "
+                                 "with another SCHEMA.")
+        self.cursor = connection.cursor()
+        self.ledger = Ledger(self.cursor, self.history)
 
     def execute(self, statement: str | sql.Composable, values: Any = None) -> list[tuple]:
         """Run a statement; its rows, if it has any."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
+        self.cursor.execute(statement, values)
+        return self.cursor.fetchall() if self.cursor.description else []
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
-        """A cursor in a transaction of its own."""
-        with self.connection.cursor() as cursor:
-            cursor.execute("BEGIN")
-            try:
-                yield cursor
-                cursor.execute("COMMIT")
-            except BaseException:
-                if not self.connection.closed:
-                    cursor.execute("ROLLBACK")
-                raise
+    def transaction(self) -> Iterator[None]:
+        """All or nothing."""
+        self.execute("BEGIN")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            with suppress(psycopg2.Error):  # of a connection that is lost: the first error is the one to tell
+                self.execute("ROLLBACK")
+            raise
 
     # Before a load
 
@@ -132,125 +104,82 @@ class Warehouse:
         for name in (self.schema, self.history):
             if not self.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)):
                 self.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-        self.execute(sql.SQL(
-            "CREATE TABLE IF NOT EXISTS {} (source text, extracted_at date, table_name text, rows bigint NOT NULL, "
-            "sha256 text NOT NULL, snapshot_at timestamptz NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now(), "
-            "run_id text NOT NULL, PRIMARY KEY (source, extracted_at, table_name))"
-        ).format(self.relation(LEDGER)))
+        self.ledger.create()
         self.drop_staging()
 
     def drop_staging(self) -> None:
         """Remove staging tables; those of a load that was killed too, since only one is at work at a time."""
-        left = self.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
-            (self.history, STAGING),
-        )
-        for (name,) in left:
-            self.execute(sql.SQL("DROP TABLE {}").format(self.relation(name)))
+        staging.drop_all(self.cursor, self.history)
 
     def loaded(self, day: date) -> dict[tuple[str, str], str]:
         """Run ids by (source, table) of a date that is loaded and whose partitions are there."""
-        there = {table for table, _ in self.execute(PARTITIONS, (self.history, day))}
-        rows = self.execute(
-            sql.SQL("SELECT source, table_name, run_id FROM {} WHERE extracted_at = %s").format(self.relation(LEDGER)),
-            (day,),
-        )
-        return {(source, table): run_id for source, table, run_id in rows if table in there}
+        there = history.partitions(self.cursor, self.history, day)
+        return {(source, table): run_id for (source, _, table), run_id in self.ledger.runs(day).items()
+                if table in there}
 
     def planned(self, load: Load) -> Load:
-        """The load with the types that its columns get; a change that can't be made without loss is refused."""
-        table = load.table
-        if table.name == LEDGER or table.name.startswith(STAGING):
-            raise WarehouseError(f"Table {table.name!r} has a name that the warehouse keeps for itself. Rename it.")
-        owners = self.execute(
-            sql.SQL("SELECT DISTINCT source FROM {} WHERE table_name = %s AND source <> %s").format(
-                self.relation(LEDGER)), (table.name, load.source),
-        )
-        if owners:
-            raise WarehouseError(
-                f"{self.history}.{table.name} holds the table of source {owners[0][0]}, and {load.source} has one of "
-                "the same name. Rename one, or load the sources with different SCHEMAs."
-            )
-        have = dict(self.execute(COLUMNS, (self.relation(table.name).as_string(self.connection),)))
-        columns = [self._planned(load, column, have.get(history_name(column.name))) for column in table.columns]
-        return replace(load, table=replace(table, columns=columns))
+        """The load with the types that its columns get; what can't be loaded without loss is refused."""
+        self._refuse_names(load)
+        columns = [self._known(load, column) for column in load.table.columns]
+        have = HistoryTable(self.cursor, self.history, load.table.name).columns()
+        differ = [column for column in columns if have.get(history_name(column.name), column.type) != column.type]
+        exact = history.exact_types(self.cursor, [column.type for column in differ]) if differ else []
+        wide = {column.name: self._widened(load, column.name, have[history_name(column.name)], type_)
+                for column, type_ in zip(differ, exact, strict=True)}
+        columns = [replace(column, type=wide.get(column.name, column.type)) for column in columns]
+        return replace(load, table=replace(load.table, columns=columns))
 
-    def _planned(self, load: Load, column: Column, have: str | None) -> Column:
+    def _refuse_names(self, load: Load) -> None:
+        """Names that the warehouse can't have, or has for something else."""
+        name = load.table.name
+        if name == LEDGER or name.startswith(STAGING):
+            raise WarehouseError(f"{load}: the warehouse keeps that name for itself. Nothing was loaded. Rename the "
+                                 f"table, then land and load again: {load.land_again}")
+        for long in (one for one in (name, *(history_name(column.name) for column in load.table.columns))
+                     if len(one.encode()) > NAME_BYTES):
+            raise WarehouseError(f"{load}: the name {long!r} has {len(long.encode())} bytes, and PostgreSQL would cut "
+                                 f"it to {NAME_BYTES}. Nothing was loaded. Rename it, then land and load again: "
+                                 f"{load.land_again}")
+        owner = self.ledger.owner(name)
+        if owner not in (None, load.source):
+            raise WarehouseError(
+                f"{self.history}.{name} holds the table of source {owner}, and {load.source} of {load.day} has one of "
+                "the same name. Nothing was loaded. Rename one, or load the sources with different SCHEMAs."
+            )
+        where = {"schema": self.schema, "history": self.history, "name": name}
+        for schema in (schema for schema, ours in self.execute(OCCUPIED, where) if not ours):
+            raise WarehouseError(
+                f"{schema}.{name} exists in the warehouse and is not one of ours, so {load} cannot take its place. "
+                "Nothing was loaded. Rename what is there, or load with another SCHEMA."
+            )
+
+    def _known(self, load: Load, column: Column) -> Column:
+        """The column with a type that this server has."""
         if not TYPE.fullmatch(column.type):
-            raise DamagedError(f"{load.table.name}.{column.name}: {column.type!r} is not the name of a type.")
-        type_ = column.type
-        if self.execute("SELECT to_regtype(%s) IS NULL", (type_,))[0][0]:
-            self.logger.warning("%s.%s: this server has no type %s, so it loads as text.",
-                                load.table.name, column.name, type_)
-            type_ = "text"
-        wide = dialect.widened(have, type_) if have else type_
+            raise DamagedError(f"{load}, column {column.name}: {column.type!r} is not the name of a type. Nothing was "
+                               f"loaded. Land it again: {load.land_again}")
+        if self.execute("SELECT to_regtype(%s) IS NOT NULL", (column.type,))[0][0]:
+            return column
+        self.logger.warning("%s, column %s: this server has no type %s, so it loads as text.", load, column.name,
+                            column.type)
+        return replace(column, type="text")
+
+    def _widened(self, load: Load, column: str, have: str, type_: str) -> str:
+        wide = dialect.widened(have, type_)
         if wide is None:
             raise WarehouseError(
-                f"{load.source} of {load.day}, table {load.table.name}, column {column.name}: the warehouse has "
-                f"{have}, this date has {type_}, and neither holds the other without loss. Nothing was loaded. Change "
-                f"the type back at the source (or declare it, for CSV: `types`), or keep both apart with another "
-                f"SCHEMA; then run again: {project.load_command(load.day, self.schema)}"
+                f"{load}, column {column}: the warehouse has {have}, this date has {type_}, and neither holds the "
+                "other without loss. Nothing was loaded. Change the type at the source (or declare it), or load into "
+                "another SCHEMA."
             )
-        return replace(column, type=wide)
-
-    # Into staging
+        return wide
 
     def stage(self, load: Load, files: Sequence[tuple[Path, zone.File]], number: int) -> Load:
-        """COPY the table's files into a staging table and check rows and hash; the key is built after the data."""
-        name = f"{STAGING}{load.run_id}_{number}".lower()
-        load = replace(load, staging=name)
-        with self.transaction() as cursor:
-            cursor.execute(self._create_staging(load))
-            for path, file in files:
-                self._copy(load, path, file)
-            if load.table.primary_key:
-                key = [PARTITION_KEY, *map(history_name, load.table.primary_key)]
-                try:
-                    cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                        self.relation(name), database.identifiers(key)))
-                except (pg_errors.UniqueViolation, pg_errors.NotNullViolation) as error:
-                    raise WarehouseError(
-                        f"{load.source} of {load.day}, table {load.table.name}: the key {load.table.primary_key} does "
-                        f"not hold ({describe(error)}). Nothing was loaded. Correct the data, or the `keys` that are "
-                        f"declared; then land and load again: {project.extract_command(load.source, load.day)}"
-                    ) from error
+        """The load in a staging table of its own, checked: see staging.py."""
+        load = replace(load, staging=staging.name_for(load, number))
+        with self.transaction():
+            staging.fill(self.connection, self.history, load, files)
         return load
-
-    def _create_staging(self, load: Load) -> sql.Composed:
-        day = sql.Literal(load.day.isoformat())
-        columns = sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(history_name(column.name)), sql.SQL(column.type))
-            for column in load.table.columns
-        )
-        # The CHECK spares ATTACH a look at each row.
-        return sql.SQL("CREATE TABLE {} ({key} date NOT NULL DEFAULT {day} CHECK ({key} = {day}), {})").format(
-            self.relation(load.staging), columns, key=sql.Identifier(PARTITION_KEY), day=day
-        )
-
-    def _copy(self, load: Load, path: Path, file: zone.File) -> None:
-        where = f"{load.source} of {load.day}, table {load.table.name}, file {path}"
-        again = f"REEXTRACT=true {project.extract_command(load.source, load.day)}"
-        header = dialect.header(load.table.columns)
-        with path.open("rb") as opened:
-            found = opened.read(len(header))
-        if found != header:
-            raise DamagedError(f"{where}: expected the header {header!r}, found {found!r}. Nothing was loaded. "
-                               f"Land it again: {again}")
-        names = [history_name(column.name) for column in load.table.columns]
-        progress = database.Progress(self.logger, load.table.name, size=file.bytes)
-        try:
-            copied = database.copy_in(self.connection, self.relation(load.staging), names, path, progress)
-        except psycopg2.DataError as error:
-            raise WarehouseError(
-                f"{where}: the warehouse cannot read it: {describe(error)}. Nothing was loaded. Correct the types that "
-                f"are declared, or land it again: {again}"
-            ) from error
-        if (copied.rows, copied.bytes, copied.sha256) != (file.rows, file.bytes, file.sha256):
-            raise DamagedError(
-                f"{where}: expected {file.rows} rows, {file.bytes} bytes, SHA-256 {file.sha256}; found {copied.rows} "
-                f"rows, {copied.bytes} bytes, {copied.sha256}. Nothing was loaded. Land it again: {again}"
-            )
-        progress.done(copied.rows)
 
     # The swap
 
@@ -259,175 +188,95 @@ class Warehouse:
 
         `present`: every (source, table) that the date has, those too that are loaded already. What the warehouse has
         of the date beyond them is removed.
+
+        Who waits for a lock holds up all who come after, so the waits begin short; between them all locks are free.
         """
-        try:
-            with self.transaction() as cursor:
-                cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{self.lock_timeout}s",))
-                partitions = dict(self.execute(PARTITIONS, (self.history, day)))
-                for load in loads:
-                    self._reconcile(cursor, load)
-                    self._attach(load, partitions.get(load.table.name))
-                    self._note(load)
-                self._remove(day, sources, present, partitions)
-                self._point_views(cursor, day, loads)
-        except pg_errors.LockNotAvailable as error:
-            raise WarehouseError(self._blocked(day)) from error
-        except pg_errors.DependentObjectsStillExist as error:
-            raise WarehouseError(
-                f"Something was built on a single partition of {self.history}, which this load replaces: "
-                f"{describe(error)}. Nothing was loaded. Build on {self.schema}.<table> or {self.history}.<table> "
-                f"instead, and run again: {project.load_command(day, self.schema)}"
-            ) from error
-
-    def _reconcile(self, cursor: Any, load: Load) -> None:
-        """Create the table of history, or bring its columns up to what this date needs."""
-        table, parent = load.table, self.relation(load.table.name)
-        need = {history_name(column.name): column.type for column in table.columns}
-        key = [PARTITION_KEY, *map(history_name, table.primary_key)] if table.primary_key else []
-        have = dict(self.execute(COLUMNS, (parent.as_string(cursor),)))
-        if not have:
-            parts = [sql.SQL("{} date NOT NULL").format(sql.Identifier(PARTITION_KEY))]
-            parts += [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_)) for name, type_ in need.items()]
-            if key:
-                parts.append(sql.SQL("PRIMARY KEY ({})").format(database.identifiers(key)))
-            cursor.execute(sql.SQL("CREATE TABLE {} ({}) PARTITION BY LIST ({})").format(
-                parent, sql.SQL(", ").join(parts), sql.Identifier(PARTITION_KEY)))
+        vanished = [(source, table) for source, _, table in self.ledger.runs(day)
+                    if source in sources and (source, table) not in present]
+        if not loads and not vanished:
             return
-        for name, type_ in need.items():
-            if name not in have:
-                self.logger.info("%s: new column %s %s; older dates show NULL.", table.name, name, type_)
-                cursor.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
-                    parent, sql.Identifier(name), sql.SQL(type_)))
-            elif have[name] != type_:
-                self.logger.info("%s.%s: %s widens to %s.", table.name, name, have[name], type_)
-                self._widen(cursor, parent, name, type_)
-        self._rekey(cursor, load, key)
+        deadline, wait = time.monotonic() + self.lock_timeout, FIRST_WAIT
+        while True:
+            try:
+                with self.transaction():
+                    self.execute("SELECT set_config('lock_timeout', %s, true)", (f"{max(int(1000 * wait), 1)}ms",))
+                    self._swap(day, loads, vanished)
+                return
+            except (pg_errors.LockNotAvailable, pg_errors.DeadlockDetected) as error:
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise WarehouseError(self._blocked(day)) from error
+                if wait == FIRST_WAIT:
+                    self.logger.info("Waiting up to %d s for those who use the tables: %s", left, self._users())
+                wait = min(2 * wait, left)
+            except pg_errors.DependentObjectsStillExist as error:
+                raise WarehouseError(
+                    f"Something was built on a single partition of {self.history}, which this load replaces: "
+                    f"{describe(error)}. Nothing was loaded. Build on {self.schema}.<table> or {self.history}.<table> "
+                    f"instead, and run again: {project.load_command(day, self.schema)}"
+                ) from error
 
-    def _widen(self, cursor: Any, parent: sql.Identifier, name: str, type_: str) -> None:
-        """Change a column's type; to text by the type's own output, which a cast would not always give."""
-        column = sql.Identifier(name)
-        using = sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END" if type_ == "text" else "{0}").format(column)
-        with views.taken_down(cursor, parent):
-            cursor.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {} USING {}").format(
-                parent, column, sql.SQL(type_), using))
+    def _swap(self, day: date, loads: Sequence[Load], vanished: Sequence[tuple[str, str]]) -> None:
+        self._lock_views([load.table.name for load in loads] + [name for _, name in vanished])
+        partitions = history.partitions(self.cursor, self.history, day)
+        for load in loads:
+            table = HistoryTable(self.cursor, self.history, load.table.name)
+            need = {history_name(column.name): column.type for column in load.table.columns}
+            table.reconcile(need, history.history_key(load.table.primary_key))
+            table.attach(load.staging, day, partitions.get(load.table.name))
+            self.ledger.note(load.source, day, load.table, load.taken_at, load.run_id)
+        for source, name in vanished:
+            self.logger.info("%s of %s no longer has table %s: removed from that date.", source, day, name)
+            if name in partitions:
+                HistoryTable(self.cursor, self.history, name).drop(partitions[name])
+            self.ledger.remove(source, day, name)
+        self._point_views(day, {load.table.name: load.table for load in loads})
 
-    def _rekey(self, cursor: Any, load: Load, key: list[str]) -> None:
-        """A key that changed holds for each date from now on, and no longer for history as a whole."""
-        parent = self.relation(load.table.name)
-        found = self.execute(PRIMARY_KEY, (parent.as_string(cursor),))
-        if not found or found[0][1] == key:
-            return
-        constraint, old = found[0]
-        self.logger.warning("%s: the key was %s and is %s; each date keeps its own, history as a whole has none.",
-                            load.table.name, old[1:], key[1:] or "none")
-        cursor.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(parent, sql.Identifier(constraint)))
-        for name in set(old) - {PARTITION_KEY}:
-            cursor.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(
-                parent, sql.Identifier(name)))
+    def _lock_views(self, names: Sequence[str]) -> None:
+        """All views at once and before the tables behind them, as readers do, or the two would block each other."""
+        statements, = self.execute(LOCKS, (self.schema, list(names)))[0]
+        if statements:
+            self.execute(statements)
 
-    def _attach(self, load: Load, old: str | None) -> None:
-        """The staging table takes the place of the date's partition."""
-        parent, staging = self.relation(load.table.name), self.relation(load.staging)
-        have = dict(self.execute(COLUMNS, (staging.as_string(self.connection),)))
-        for name, type_ in self.execute(COLUMNS, (parent.as_string(self.connection),)):
-            if name not in have:
-                self.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
-                    staging, sql.Identifier(name), sql.SQL(type_)))
-        if old:
-            self._drop_partition(load.table.name, old)
-        name = partition_name(load.table.name, load.day)
-        self.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(staging, sql.Identifier(name)))
-        self.execute(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
-            parent, self.relation(name), sql.Literal(load.day.isoformat())))
-
-    def _drop_partition(self, table: str, partition: str) -> None:
-        self.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(
-            self.relation(table), self.relation(partition)))
-        self.execute(sql.SQL("DROP TABLE {}").format(self.relation(partition)))
-
-    def _note(self, load: Load) -> None:
-        """The ledger's line."""
-        self.execute(sql.SQL(
-            "INSERT INTO {} (source, extracted_at, table_name, rows, sha256, snapshot_at, run_id) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (source, extracted_at, table_name) DO UPDATE SET "
-            "rows = excluded.rows, sha256 = excluded.sha256, snapshot_at = excluded.snapshot_at, "
-            "loaded_at = excluded.loaded_at, run_id = excluded.run_id"
-        ).format(self.relation(LEDGER)), (load.source, load.day, load.table.name, load.table.rows, load.table.sha256,
-                                          load.taken_at, load.run_id))
-
-    def _remove(
-        self, day: date, sources: Sequence[str], present: set[tuple[str, str]], partitions: Mapping[str, str]
-    ) -> None:
-        """What an earlier load of this date had, and the date has no longer."""
-        rows = self.execute(sql.SQL(
-            "SELECT source, table_name FROM {} WHERE extracted_at = %s AND source = ANY (%s)"
-        ).format(self.relation(LEDGER)), (day, list(sources)))
-        for source, table in set(rows) - present:
-            self.logger.info("%s of %s no longer has table %s: removed from that date.", source, day, table)
-            if table in partitions:
-                self._drop_partition(table, partitions[table])
-            self.execute(sql.SQL(
-                "DELETE FROM {} WHERE source = %s AND extracted_at = %s AND table_name = %s"
-            ).format(self.relation(LEDGER)), (source, day, table))
-
-    def _point_views(self, cursor: Any, day: date, loads: Sequence[Load]) -> None:
+    def _point_views(self, day: date, loaded: Mapping[str, zone.Table]) -> None:
         """Have every view show the newest loaded date; a table that it hasn't keeps its view, empty."""
-        ledger = self.relation(LEDGER)
-        newest, = self.execute(sql.SQL("SELECT max(extracted_at) FROM {}").format(ledger))[0]
-        loaded = {load.table.name: load.table for load in loads}
-        rows = self.execute(sql.SQL(
-            "SELECT l.table_name, max(l.extracted_at), (SELECT min(n.extracted_at) FROM {0} n "
-            "WHERE n.extracted_at > max(l.extracted_at)) FROM {0} l GROUP BY l.table_name"
-        ).format(ledger))
-        for name, last, gone_since in rows:
-            shown = self._shown(name)
-            if last < newest:
-                columns = shown or [column.name for column in loaded[name].columns] if name in loaded else shown
-                self._show(cursor, name, columns, newest, f"Not in the source since {gone_since}: see {self.history}.")
-            elif day == newest and name in loaded:
-                table = loaded[name]
-                self._show(cursor, name, [column.name for column in table.columns], newest, table.comment)
+        newest = self.ledger.newest()
+        for name, since in self.ledger.gone().items():
+            view = sql.Identifier(self.schema, name)
+            columns = list(history.columns_of(self.cursor, view))
+            if not columns and name in loaded:
+                columns = [column.name for column in loaded[name].columns]
+            if columns:
+                self._show(name, columns, newest, f"{GONE}{since}: see {self.history}.", None)
+        for name, table in loaded.items():
+            if day == newest:
+                self._show(name, [column.name for column in table.columns], newest, None, table.comment)
 
-    def _shown(self, name: str) -> list[str]:
-        """Columns of the view; a relation of that name that isn't ours is refused, not replaced."""
-        view = self.view(name)
-        found = self.execute(
-            "SELECT c.relkind = 'v' AND EXISTS (SELECT FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid "
-            "AND d.classid = 'pg_rewrite'::regclass WHERE r.ev_class = c.oid AND d.refobjid = to_regclass(%s)) "
-            "FROM pg_class c WHERE c.oid = to_regclass(%s)",
-            (self.relation(name).as_string(self.connection), view.as_string(self.connection)),
-        )
-        if found and not found[0][0]:
-            raise WarehouseError(
-                f"{self.schema}.{name} exists in the warehouse and is not one of our views, so it was not replaced. "
-                "Nothing was loaded. Rename it, or load with another SCHEMA."
-            )
-        return [column for column, _ in self.execute(COLUMNS, (view.as_string(self.connection),))]
-
-    def _show(self, cursor: Any, name: str, columns: Sequence[str], day: date, comment: str | None) -> None:
+    def _show(self, name: str, columns: Sequence[str], day: date, notice: str | None, comment: str | None) -> None:
+        """Point a view; its comment is our notice, if any, and the source's comment or else what people wrote."""
+        view = sql.Identifier(self.schema, name)
         fields = sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(sql.Identifier(history_name(column)), sql.Identifier(column))
             for column in columns
         )
-        views.replace(cursor, self.view(name), sql.SQL("SELECT {} FROM {} WHERE {} = {}::date").format(
-            fields, self.relation(name), sql.Identifier(PARTITION_KEY), sql.Literal(day.isoformat())))
-        cursor.execute(sql.SQL("COMMENT ON VIEW {} IS %s").format(self.view(name)), (comment,))
+        views.replace(self.cursor, view, sql.SQL("SELECT {} FROM {} WHERE {} = {}::date").format(
+            fields, sql.Identifier(self.history, name), sql.Identifier(PARTITION_KEY), sql.Literal(day.isoformat())))
+        (old,), = self.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", (view.as_string(self.cursor),))
+        kept = "\n".join(line for line in (old or "").split("\n") if not line.startswith(GONE))
+        new = "\n".join(filter(None, [notice, comment or kept])) or None
+        if new != old:
+            self.execute(sql.SQL("COMMENT ON VIEW {} IS %s").format(view), (new,))
 
-    def _blocked(self, day: date) -> str:
+    def _users(self) -> str:
+        """Who holds locks in our schemas."""
         who = [
             f"pid {pid} (user {user}, {application or 'no application name'}, {state}, for {since})"
             for pid, user, application, state, since in self.execute(BLOCKERS, (self.schema, self.history))
         ]
+        return "; ".join(who) or "gone now"
+
+    def _blocked(self, day: date) -> str:
         return (
-            f"Waited {self.lock_timeout} s for those who use the tables of {self.schema}: {'; '.join(who) or 'gone now'}"
-            ". Nothing was loaded, and readers see what they saw. When they have ended, run again: "
+            f"Waited {self.lock_timeout} s for those who use the tables of {self.schema}: {self._users()}. Nothing was "
+            "loaded, and readers see what they saw. When they have ended, run again: "
             f"{project.load_command(day, self.schema)}"
         )
-
-
-def partition_name(table: str, day: date) -> str:
-    """Name of a partition; one that would be too long ends in a hash."""
-    name = f"{table}@{day}"
-    if len(name.encode()) <= 63:
-        return name
-    return table.encode()[:40].decode(errors="ignore") + "~" + zone.short_hash(table) + f"@{day}"

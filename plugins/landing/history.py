@@ -1,0 +1,173 @@
+"""A table of history: a partition for each date, and columns and types that hold what every date has."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from psycopg2 import sql
+
+from landing import database, views, zone
+
+PARTITION_KEY = "extracted_at"
+NAME_BYTES = 63  # PostgreSQL cuts longer names without asking
+
+COLUMNS = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_attribute a
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+"""
+
+PRIMARY_KEY = """
+SELECT c.conname, ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS k(attnum, position)
+                        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum ORDER BY k.position)
+FROM pg_constraint c WHERE c.conrelid = to_regclass(%s) AND c.contype = 'p'
+"""
+
+PARTITIONS = """
+SELECT p.relname, c.relname
+FROM pg_class p
+JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = %s
+JOIN pg_inherits i ON i.inhparent = p.oid
+JOIN pg_class c ON c.oid = i.inhrelid
+WHERE p.relkind = 'p' AND pg_get_expr(c.relpartbound, c.oid) = format('FOR VALUES IN (%%L)', %s::date)
+"""
+
+logger = logging.getLogger("target-postgres")
+
+
+def history_name(name: str) -> str:
+    """A source's column in history: the partition key has its name for itself."""
+    return name + "_" if re.fullmatch(f"{PARTITION_KEY}_*", name) else name
+
+
+def history_key(primary_key: Sequence[str]) -> list[str]:
+    """A source's key in history, behind the date; no key stays none."""
+    return [PARTITION_KEY, *map(history_name, primary_key)] if primary_key else []
+
+
+def partition_name(table: str, day: date) -> str:
+    """Name of a partition; one that would be too long ends in a hash."""
+    name = f"{table}@{day}"
+    if len(name.encode()) <= NAME_BYTES:
+        return name
+    return table.encode()[:40].decode(errors="ignore") + "~" + zone.short_hash(table) + f"@{day}"
+
+
+def partitions(cursor: Any, history: str, day: date) -> dict[str, str]:
+    """Partitions of a date, by table."""
+    cursor.execute(PARTITIONS, (history, day))
+    return dict(cursor.fetchall())
+
+
+def columns_of(cursor: Any, relation: sql.Identifier) -> dict[str, str]:
+    """Types by column, in order; none, if there is no such relation."""
+    cursor.execute(COLUMNS, (relation.as_string(cursor),))
+    return dict(cursor.fetchall())
+
+
+def exact_types(cursor: Any, types: Sequence[str]) -> list[str]:
+    """Types by the names that PostgreSQL itself gives them: a person may declare `int` or `varchar(9)`."""
+    temporary = sql.Identifier("pg_temp", "landing_types")
+    fields = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(str(i)), sql.SQL(type_))
+                                for i, type_ in enumerate(types))
+    cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_types ({})").format(fields))
+    try:
+        return list(columns_of(cursor, temporary).values())
+    finally:
+        cursor.execute(sql.SQL("DROP TABLE {}").format(temporary))
+
+
+def fields(columns: Mapping[str, str]) -> sql.Composed:
+    """Columns as CREATE TABLE wants them; types are ones that dialect.TYPE let pass."""
+    return sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_)) for name, type_ in columns.items()
+    )
+
+
+class HistoryTable:
+    """One table of history, in the caller's transaction."""
+
+    def __init__(self, cursor: Any, history: str, name: str) -> None:
+        self.cursor, self.history, self.name = cursor, history, name
+        self.relation = sql.Identifier(history, name)
+
+    def columns(self) -> dict[str, str]:
+        """Types by column."""
+        return columns_of(self.cursor, self.relation)
+
+    def reconcile(self, need: Mapping[str, str], key: list[str]) -> None:
+        """Create it, or bring its columns and key up to what a date needs."""
+        have = self.columns()
+        if not have:
+            self._create(need, key)
+            return
+        self._alter(have, need)
+        self._rekey(key)
+
+    def _create(self, need: Mapping[str, str], key: list[str]) -> None:
+        unique = sql.SQL(", PRIMARY KEY ({})").format(database.identifiers(key)) if key else sql.SQL("")
+        self.cursor.execute(sql.SQL("CREATE TABLE {} ({date} date NOT NULL, {}{}) PARTITION BY LIST ({date})").format(
+            self.relation, fields(need), unique, date=sql.Identifier(PARTITION_KEY)))
+
+    def _alter(self, have: Mapping[str, str], need: Mapping[str, str]) -> None:
+        """New columns and wider types, all in one pass over the table."""
+        actions, widens = [], False
+        for name, type_ in need.items():
+            if name not in have:
+                logger.info("%s: new column %s %s; older dates show NULL.", self.name, name, type_)
+                actions.append(sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(name), sql.SQL(type_)))
+            elif have[name] != type_:
+                logger.info("%s.%s: %s widens to %s.", self.name, name, have[name], type_)
+                actions.append(_widening(name, type_))
+                widens = True
+        if actions:
+            with views.taken_down(self.cursor, self.relation) if widens else contextlib.nullcontext():
+                self.cursor.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation, sql.SQL(", ").join(actions)))
+
+    def _rekey(self, key: list[str]) -> None:
+        """A key that changed holds for each date from now on, and no longer for history as a whole."""
+        self.cursor.execute(PRIMARY_KEY, (self.relation.as_string(self.cursor),))
+        constraint, old = self.cursor.fetchone() or (None, key)
+        if old == key:
+            return
+        logger.warning("%s: its key was %s and is %s. Each date loaded from now on has its own, history as a whole "
+                       "has none.", self.name, old[1:], key[1:] or "none")
+        nullable = [sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(name))
+                    for name in old if name != PARTITION_KEY]
+        self.cursor.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
+            self.relation, sql.Identifier(constraint)))
+        self.cursor.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation, sql.SQL(", ").join(nullable)))
+
+    def attach(self, staging: str, day: date, old: str | None) -> None:
+        """A staging table takes the place of the date's partition, `old` if there is one."""
+        table = sql.Identifier(self.history, staging)
+        have = columns_of(self.cursor, table)
+        for name, type_ in self.columns().items():
+            if name not in have:
+                self.cursor.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
+                    table, sql.Identifier(name), sql.SQL(type_)))
+        if old:
+            self.drop(old)
+        name = partition_name(self.name, day)
+        self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, sql.Identifier(name)))
+        self.cursor.execute(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
+            self.relation, sql.Identifier(self.history, name), sql.Literal(day.isoformat())))
+
+    def drop(self, partition: str) -> None:
+        """Remove a date."""
+        relation = sql.Identifier(self.history, partition)
+        self.cursor.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(self.relation, relation))
+        self.cursor.execute(sql.SQL("DROP TABLE {}").format(relation))
+
+
+def _widening(name: str, type_: str) -> sql.Composed:
+    """Change a column's type; to text by the type's own output, which a cast would not always give."""
+    column = sql.Identifier(name)
+    using = sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END" if type_ == "text" else "{0}").format(column)
+    return sql.SQL("ALTER COLUMN {} TYPE {} USING {}").format(column, sql.SQL(type_), using)

@@ -1,0 +1,90 @@
+"""The ledger `<schema>_history._loads`: which table of which date was loaded when, from which run, with which hash."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from psycopg2 import sql
+
+from landing import zone
+
+LEDGER = "_loads"
+
+CREATE = """
+CREATE TABLE IF NOT EXISTS {} (
+    source text, extracted_at date, table_name text,
+    rows bigint NOT NULL, sha256 text NOT NULL,
+    snapshot_at timestamptz NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now(), run_id text NOT NULL,
+    PRIMARY KEY (source, extracted_at, table_name)
+)
+"""
+
+NOTE = """
+INSERT INTO {} (source, extracted_at, table_name, rows, sha256, snapshot_at, run_id) VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (source, extracted_at, table_name) DO UPDATE SET
+    rows = excluded.rows, sha256 = excluded.sha256, snapshot_at = excluded.snapshot_at,
+    loaded_at = excluded.loaded_at, run_id = excluded.run_id
+"""
+
+# Tables that the newest loaded date has not, and since which one; a table that no date has any more is in none.
+GONE = """
+SELECT c.relname, (SELECT min(later.extracted_at) FROM {ledger} later
+                   WHERE later.extracted_at > coalesce(max(l.extracted_at), '-infinity'))
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
+LEFT JOIN {ledger} l ON l.table_name = c.relname
+WHERE c.relkind = 'p'
+GROUP BY c.relname
+HAVING max(l.extracted_at) IS DISTINCT FROM (SELECT max(extracted_at) FROM {ledger})
+ORDER BY c.relname
+"""
+
+
+class Ledger:
+    """The ledger of one schema's history."""
+
+    def __init__(self, cursor: Any, history: str) -> None:
+        self.cursor, self.history, self.relation = cursor, history, sql.Identifier(history, LEDGER)
+
+    def _rows(self, statement: str, *values: Any) -> list[tuple]:
+        self.cursor.execute(sql.SQL(statement).format(self.relation, ledger=self.relation), values)
+        return self.cursor.fetchall()
+
+    def create(self) -> None:
+        """Make it, if it is not there."""
+        self.cursor.execute(sql.SQL(CREATE).format(self.relation))
+
+    def exists(self) -> bool:
+        """Whether anything was ever loaded."""
+        self.cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (self.relation.as_string(self.cursor),))
+        return self.cursor.fetchone()[0]
+
+    def runs(self, day: date | None = None) -> dict[tuple[str, date, str], str]:
+        """Run ids by (source, date, table): of one date, or of all."""
+        rows = self._rows("SELECT source, extracted_at, table_name, run_id FROM {} "
+                          "WHERE extracted_at = coalesce(%s, extracted_at)", day)
+        return {(source, at, table): run_id for source, at, table, run_id in rows}
+
+    def owner(self, table: str) -> str | None:
+        """The source that a table of history is of."""
+        return next((name for name, in self._rows("SELECT source FROM {} WHERE table_name = %s LIMIT 1", table)), None)
+
+    def newest(self) -> date | None:
+        """The date that the views show."""
+        return self._rows("SELECT max(extracted_at) FROM {}")[0][0]
+
+    def gone(self) -> dict[str, date]:
+        """Tables that the newest date no longer has, and the first date that had them no more."""
+        return dict(self._rows(GONE, self.history))
+
+    def note(self, source: str, day: date, table: zone.Table, taken_at: datetime, run_id: str) -> None:
+        """A table of a date is loaded."""
+        values = (source, day, table.name, table.rows, table.sha256, taken_at, run_id)
+        self.cursor.execute(sql.SQL(NOTE).format(self.relation), values)
+
+    def remove(self, source: str, day: date, table: str) -> None:
+        """A table of a date is no more."""
+        self.cursor.execute(sql.SQL(
+            "DELETE FROM {} WHERE source = %s AND extracted_at = %s AND table_name = %s"
+        ).format(self.relation), (source, day, table))
