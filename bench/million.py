@@ -44,10 +44,10 @@ INSERT INTO lineitem
 SELECT g / 4 + 1, g * 7919 % 200000, g * 104729 % 10000, g % 4 + 1, g % 50 + 1, (g * 37 % 10000000) / 100.0,
        g % 11 / 100.0, g % 9 / 100.0, substr('ANR', (g % 3 + 1)::int, 1), substr('OF', (g % 2 + 1)::int, 1),
        date '1992-01-01' + (g % 2500)::int, date '1992-01-31' + (g % 2500)::int, date '1992-02-15' + (g % 2500)::int,
-       (ARRAY['DELIVER IN PERSON', 'COLLECT COD', 'NONE', 'TAKE BACK RETURN'])[g % 4 + 1],
-       (ARRAY['TRUCK', 'MAIL', 'REG AIR', 'SHIP', 'FOB'])[g % 5 + 1],
+       (ARRAY['DELIVER IN PERSON', 'COLLECT COD', 'NONE', 'TAKE BACK RETURN'])[(g % 4 + 1)::int],
+       (ARRAY['TRUCK', 'MAIL', 'REG AIR', 'SHIP', 'FOB'])[(g % 5 + 1)::int],
        'final requests about ' || substr(md5(g::text), 1, (g % 23)::int)
-FROM generate_series(0, {}) g
+FROM generate_series(0::bigint, {}) g
 """
 
 TRIVIAL = """#!{python}

@@ -1,9 +1,11 @@
 """A source's date is there with all of its tables, from one moment, or it is not there."""
 
+import json
 import threading
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
+from landing import discovery
 from landing import project as rules
 
 DAY = "2024-01-20"
@@ -209,3 +211,15 @@ def test_a_server_that_lets_nobody_in_is_named_without_its_password(shop):
         assert "Check SOURCE_POSTGRES_" in result.text
         assert "Traceback" not in result.text
         assert "not the right one" not in result.text
+
+
+def test_discovery_by_itself_gives_the_taps_own_catalog(shop):
+    # A setting that only the tap knows sends discovery through the tap.
+    shop.source.run("CREATE VIEW seen AS SELECT 1 AS one; COMMENT ON COLUMN orders.freight IS 'in euros'")
+    both = [json.loads(shop.pipe([*shop.tap_postgres(**settings), "--discover"], ["cat"]).stdout)
+            for settings in ({}, {"max_record_count": 10**9})]
+    assert len(both[0]["streams"]) == 3
+    assert both[0] == both[1]
+    assert discovery.plain_config([*shop.tap_postgres()[1:], "--discover"])
+    for other in ({"max_record_count": 1}, {"ssl_mode": "verify-full"}, {"ssh_tunnel": {"enable": True}}):
+        assert discovery.plain_config([*shop.tap_postgres(**other)[1:], "--discover"]) is None

@@ -9,6 +9,7 @@ The modules in the order of the data's way:
     database        PostgreSQL connections and COPY, hashed as it streams
     protocol        what our plugins say to each other in Singer's messages
     source_tables   the tables of a source database, with exact types
+    discovery       the way into tap-postgres: its catalog by itself, since Meltano asks for it in every run
     tap_postgres    PostgreSQL -> Singer
     csv_text        a CSV file as text: decoded, its dialect found, every line checked
     csv_files       CSV files of any dialect -> ours
@@ -22,6 +23,11 @@ The modules in the order of the data's way:
     target_postgres Singer -> the warehouse
     proof           source = files = warehouse
     cli             the `landing` command
+    deferred        modules that are imported only when they are wanted
 """
 
+from landing.deferred import defer
+
 __version__ = "0.1.0"
+
+defer("paramiko")

@@ -7,8 +7,6 @@ import re
 from datetime import date, datetime, timezone
 from pathlib import Path
 
-import yaml
-
 from landing.errors import SettingError
 
 JOB_PREFIX = "extract_"
@@ -54,10 +52,10 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
 
     SOURCE may be left over from another job: to land one declared source in another's place is refused.
     """
-    said, declared = os.environ.get("SOURCE"), declared_sources()
+    said = os.environ.get("SOURCE")
     name = configured if configured is not None else said if said is not None else default
     own = configured or default
-    if said != own and {said, own} <= {*declared}:
+    if said is not None and said != own and {said, own} <= {*declared_sources()}:
         raise SettingError(
             f"SOURCE={said}, and this job lands source {own}. Run again with SOURCE={own}, or without SOURCE; a plugin "
             f"that inherits from this one and is to land {said} says so in meltano.yml: `source: {said}`."
@@ -69,13 +67,15 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
     if not NAME.fullmatch(name):
         raise SettingError(
             f"SOURCE={name!r} is not a name for a source. Expected letters, digits, '_', '-' and '.'; "
-            f"declared here: {', '.join(declared) or 'none'}."
+            f"declared here: {', '.join(declared_sources()) or 'none'}."
         )
     return name
 
 
 def declared_sources() -> list[str]:
     """Names of the sources that the project declares: one for each job `extract_<source>` in meltano.yml."""
+    import yaml  # here: not every start of a plugin needs it
+
     try:
         jobs = (yaml.safe_load((root() / "meltano.yml").read_text("utf-8")) or {}).get("jobs") or []
     except FileNotFoundError:

@@ -18,6 +18,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -337,5 +338,16 @@ def run(plugin: type[Tap | Target]) -> None:
     command = plugin.cli  # sets up logging
     for handler in logging.getLogger().handlers:
         handler.addFilter(OwnWords())
-    with reported(logging.getLogger(plugin.name)):
-        command()
+    try:
+        with reported(logging.getLogger(plugin.name)):
+            command()
+    except SystemExit as end:
+        _end(end.code)
+
+
+def _end(status: Any) -> None:
+    """End without taking down each of a thousand modules, which takes 0.1 s in every start of a plugin."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))

@@ -6,10 +6,11 @@ import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg2.extensions import connection as Connection
 
-from landing.dialect import Column
+from landing.dialect import Column, json_schema
 from landing.errors import SourceError
 
 # Types whose text means something only in their own database: names of its tables, functions, roles.
@@ -73,6 +74,29 @@ class SourceTable:
     def stream(self) -> str:
         """The stream's name, as the MeltanoLabs tap forms it."""
         return f"{self.schema}-{self.name}"
+
+
+    def catalog_entry(self) -> dict[str, Any]:
+        """As Singer's catalog has it; selected, since a source is copied whole unless somebody says otherwise."""
+        properties = {column.name: json_schema(column) for column in self.columns}
+        inclusion = {name: "automatic" if name in self.primary_key else "available" for name in properties}
+        metadata = [{"breadcrumb": ["properties", name], "metadata": {"inclusion": inclusion[name]}}
+                    for name in properties]
+        metadata.append({"breadcrumb": [], "metadata": {
+            "inclusion": "available", "selected-by-default": True, "table-key-properties": self.primary_key,
+            "forced-replication-method": "FULL_TABLE", "schema-name": self.schema,
+        }})
+        return {
+            "tap_stream_id": self.stream, "stream": self.stream, "table_name": self.name,
+            "is_view": self.kind in ("v", "m"), "replication_method": "FULL_TABLE",
+            "key_properties": self.primary_key, "schema": {"type": "object", "properties": properties},
+            "metadata": metadata,
+        }
+
+
+def catalog(connection: Connection, schemas: Sequence[str]) -> dict[str, Any]:
+    """Singer's catalog of all tables and views."""
+    return {"streams": [table.catalog_entry() for table in describe_tables(connection, schemas).values()]}
 
 
 def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, str], SourceTable]:

@@ -13,13 +13,12 @@ from psycopg2 import sql
 from singer_sdk import Stream
 from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from singer_sdk.singerlib import CatalogEntry, MetadataMapping, Schema
 from tap_postgres.client import PostgresStream
 from tap_postgres.tap import TapPostgres as StockTapPostgres
 
-from landing import database, dialect, project, protocol, zone
+from landing import database, project, protocol, zone
 from landing.errors import SettingError, SourceError, describe
-from landing.source_tables import SourceTable, describe_tables
+from landing.source_tables import SourceTable, catalog, describe_tables
 
 
 class Snapshot:
@@ -171,9 +170,8 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
             return self.input_catalog.to_dict()
         if not self._catalog_dict:
             connection = database.connect(self.dsn, "tap-postgres")
-            tables = describe_tables(connection, self.schemas).values()
+            self._catalog_dict = catalog(connection, self.schemas)
             connection.close()
-            self._catalog_dict = {"streams": [_catalog_entry(table) for table in tables]}
         return self._catalog_dict
 
     def discover_streams(self) -> Sequence[Stream]:
@@ -192,36 +190,14 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
             for stream in self.streams.values():
                 stream.selected = False
         super().sync_all()
+        if "snapshot" in self.__dict__:
+            self.snapshot.connection.close()
 
     def closing(self) -> dict[str, Any]:
         """When, and from which snapshot, this was taken."""
         if "snapshot" not in self.__dict__:  # nothing was read
             return {"source": self.source}
         return {"source": self.source, "taken_at": self.snapshot.taken_at.isoformat(), "snapshot": self.snapshot.info}
-
-
-def _catalog_entry(table: SourceTable) -> dict[str, Any]:
-    schema = {
-        "type": "object",
-        "properties": {column.name: dialect.json_schema(column) for column in table.columns},
-    }
-    return CatalogEntry(
-        tap_stream_id=table.stream,
-        stream=table.stream,
-        table=table.name,
-        is_view=table.kind in ("v", "m"),
-        key_properties=table.primary_key,
-        schema=Schema.from_dict(schema),
-        replication_method="FULL_TABLE",
-        metadata=MetadataMapping.get_standard_metadata(
-            schema_name=table.schema,
-            schema=schema,
-            replication_method="FULL_TABLE",
-            key_properties=table.primary_key,
-            valid_replication_keys=None,
-            selected_by_default=True,  # a source is copied whole unless somebody says otherwise
-        ),
-    ).to_dict()
 
 
 def main() -> None:
