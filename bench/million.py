@@ -2,8 +2,8 @@
 
     plugins/.venv/bin/python bench/million.py [--rows N] [--rounds N]
 
-Every round runs each of them once, in turn, on a PostgreSQL of its own. What is printed are medians; what counts is the
-ratio: our whole `meltano run` against 1.3 times psql plus the fixed cost of a `meltano run` that moves nothing.
+Every round runs each of them once, in turn, on a PostgreSQL of its own. What counts is the ratio: our `meltano run`
+less the fixed cost of one that moves nothing, to psql. It is taken within each round, since a machine's speed drifts.
 """
 
 from __future__ import annotations
@@ -164,19 +164,20 @@ class Bench:
         }
 
 
-def report(times: dict[str, float], peaks: dict[str, float], rows: int, rounds: int) -> str:
+def report(rounds: list[dict[str, float]], peaks: dict[str, float], rows: int) -> str:
     """Medians as a Markdown table."""
+    times = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
     lines = [
-        f"{rows:,} rows x 16 columns, medians of {rounds}; {platform.machine()}, {os.cpu_count()} cores, "
+        f"{rows:,} rows x 16 columns, medians of {len(rounds)} rounds; {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}.",
         f"Fixed cost of a trivial `meltano run` (tap and target of the Singer SDK, no rows): {times['trivial']:.2f} s.",
-        "", "| | psql | ours, whole run | allowed: 1.3 x psql + fixed | ours less fixed, to psql |",
+        "", f"| | psql | ours, whole run | ours less fixed, to psql (goal: {LIMIT}) | in the rounds |",
         "|---|---|---|---|---|",
     ]
     for ours, psql, what in (("extract", "psql_out", "extract"), ("load", "psql_in", "load, key after the data")):
-        allowed = LIMIT * times[psql] + times["trivial"]
-        lines.append(f"| {what} | {times[psql]:.2f} s | {times[ours]:.2f} s | {allowed:.2f} s "
-                     f"| {(times[ours] - times['trivial']) / times[psql]:.2f} |")
+        ratios = sorted((one[ours] - one["trivial"]) / one[psql] for one in rounds)
+        lines.append(f"| {what} | {times[psql]:.2f} s | {times[ours]:.2f} s | {statistics.median(ratios):.2f} "
+                     f"| {ratios[0]:.2f} to {ratios[-1]:.2f} |")
     lines += ["", "Peak memory: " + ", ".join(f"{name} {peak:.0f} MB" for name, peak in sorted(peaks.items())) + "."]
     return "\n".join(lines)
 
@@ -194,8 +195,7 @@ def main() -> None:
         for number in range(arguments.rounds):
             rounds.append(bench.round())
             print(f"round {number + 1}: " + ", ".join(f"{k} {v:.2f} s" for k, v in rounds[-1].items()), flush=True)
-        medians = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
-        print("\n" + report(medians, bench.peaks, arguments.rows, arguments.rounds))
+        print("\n" + report(rounds, bench.peaks, arguments.rows))
     finally:
         bench.server.remove()
         shutil.rmtree(folder, ignore_errors=True)
