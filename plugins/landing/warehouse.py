@@ -30,7 +30,7 @@ from landing.ledger import LEDGER, Ledger
 from landing.staging import STAGING, Load
 
 GONE = "Not in the source since "  # begins the comment of a view that is empty
-FIRST_WAIT = 0.5  # seconds; below deadlock_timeout's default, so that a reader is never the one who is cancelled
+WAIT = 0.7  # seconds; below deadlock_timeout's default, so that a reader is never the one who is cancelled
 
 # Takes the lock that replacing a view takes, and changes nothing; LOCK would go on to all partitions behind it.
 LOCKS = """
@@ -189,25 +189,25 @@ class Warehouse:
         `present`: every (source, table) that the date has, those too that are loaded already. What the warehouse has
         of the date beyond them is removed.
 
-        Who waits for a lock holds up all who come after, so the waits begin short; between them all locks are free.
+        Who waits for a lock holds up all who come after, so each wait is short; between them all locks are free.
         """
         vanished = [(source, table) for source, _, table in self.ledger.runs(day)
                     if source in sources and (source, table) not in present]
         if not loads and not vanished:
             return
-        deadline, wait = time.monotonic() + self.lock_timeout, FIRST_WAIT
+        deadline, said = time.monotonic() + self.lock_timeout, False
         while True:
             try:
                 with self.transaction():
-                    self.execute("SELECT set_config('lock_timeout', %s, true)", (f"{max(int(1000 * wait), 1)}ms",))
+                    self.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(1000 * WAIT)}ms",))
                     self._swap(day, loads, vanished)
                 return
-            except (pg_errors.LockNotAvailable, pg_errors.DeadlockDetected) as error:
+            except (pg_errors.LockNotAvailable, pg_errors.DeadlockDetected, pg_errors.QueryCanceled) as error:
                 if (left := deadline - time.monotonic()) <= 0:
                     raise WarehouseError(self._blocked(day)) from error
-                if wait == FIRST_WAIT:
+                if not said:
                     self.logger.info("Waiting up to %d s for those who use the tables: %s", left, self._users())
-                wait = min(2 * wait, left)
+                said = True
             except pg_errors.DependentObjectsStillExist as error:
                 raise WarehouseError(
                     f"Something was built on a single partition of {self.history}, which this load replaces: "
@@ -232,10 +232,15 @@ class Warehouse:
         self._point_views(day, {load.table.name: load.table for load in loads})
 
     def _lock_views(self, names: Sequence[str]) -> None:
-        """All views at once and before the tables behind them, as readers do, or the two would block each other."""
+        """All views at once and before the tables behind them, as readers do, or the two would block each other.
+
+        The timeout is for all of them together: a reader that waits for one of them waits for no longer than that.
+        """
         statements, = self.execute(LOCKS, (self.schema, list(names)))[0]
         if statements:
-            self.execute(statements)
+            self.execute("SELECT set_config('statement_timeout', %s, true)", (f"{int(1000 * WAIT)}ms",))
+            self.execute(sql.SQL("DO {}").format(sql.Literal(f"BEGIN {statements}; END")))
+            self.execute("SELECT set_config('statement_timeout', '0', true)")
 
     def _point_views(self, day: date, loaded: Mapping[str, zone.Table]) -> None:
         """Have every view show the newest loaded date; a table that it hasn't keeps its view, empty."""
