@@ -1,17 +1,22 @@
 # The commands of a day. Nothing needs more than Python 3.10+ with pip, and make.
 SHELL := /bin/sh
+# What a person gives reaches a program as it is: by the environment, unexpanded, and never in a shell's line.
+GIVEN := $(foreach name,DATE SCHEMA,$(if $(filter undefined,$(origin $(name))),,$(name)))
+$(foreach name,$(GIVEN),$(eval export override $(name) := $$(value $(name))))
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 # The one on PATH, else one of our own (no venv module, no system uv, PEP 668: `pip --target` still works).
 UV := $(or $(shell command -v uv 2>/dev/null),.boot/bin/uv)
 PIP := $(UV) pip install -q --no-deps --require-hashes
 PLUGINS := plugins/.venv/bin/python
+NOTEBOOK := notebook/.venv/bin/python
+AIRFLOW := orchestrate/airflow/.venv/bin/python
 
 # Without byte-code every start of a plugin takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
-.PHONY: setup demo next-day test lint stop clean requirements
+.PHONY: setup demo airflow airflow-stop next-day notebook jupyter test lint compose-test stop clean requirements
 
 setup: .venv/ready plugins/.venv/ready ## install all that the main job needs
 
@@ -39,6 +44,35 @@ demo: setup ## the whole job for today, on an embedded PostgreSQL
 next-day: setup ## change the sample shop as a day of business would
 	@$(PLUGINS) demo/shop.py next-day
 
+notebook: setup notebook/.venv/ready ## run the notebook for DATE (unset: the newest loaded), into output/notebook/
+	@$(NOTEBOOK) notebook/run.py
+
+jupyter: setup notebook/.venv/ready ## open the notebook in Jupyter, on the loopback only
+	@notebook/.venv/bin/jupyter lab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) \
+	  notebook/query_data.ipynb
+
+notebook/.venv/ready: notebook/requirements.txt plugins/pyproject.toml | $(filter .boot/%,$(UV))
+	@echo "Installing the notebook into notebook/.venv"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) notebook/.venv
+	@$(PIP) --python $(NOTEBOOK) -r notebook/requirements.txt --compile-bytecode
+	@$(UV) pip install -q --no-deps --python $(NOTEBOOK) -e plugins
+	@touch $@
+
+orchestrate/airflow/.venv/ready: orchestrate/airflow/requirements.txt plugins/pyproject.toml | $(filter .boot/%,$(UV))
+	@echo "Installing Airflow into orchestrate/airflow/.venv"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) orchestrate/airflow/.venv
+	@$(PIP) --python $(AIRFLOW) -r orchestrate/airflow/requirements.txt --compile-bytecode
+	@$(UV) pip install -q --no-deps --python $(AIRFLOW) -e plugins
+	@touch $@
+
+airflow: setup orchestrate/airflow/.venv/ready ## start Airflow; without servers of your own, on the embedded PostgreSQL
+	@$(PLUGINS) demo/servers.py start
+	@$(PLUGINS) demo/shop.py sample
+	@$(AIRFLOW) orchestrate/airflow/servers.py start
+
+airflow-stop: ## end every process of Airflow
+	@if [ -d .airflow ]; then $(AIRFLOW) orchestrate/airflow/servers.py stop; fi
+
 plugins/.venv/tests-ready: plugins/.venv/ready tests/requirements.txt
 	@$(PIP) --python $(PLUGINS) -r tests/requirements.txt
 	@touch $@
@@ -49,15 +83,18 @@ test: setup plugins/.venv/tests-ready lint ## all tests, against real servers
 lint: plugins/.venv/tests-ready
 	@plugins/.venv/bin/ruff check --quiet .
 
-stop: ## stop the embedded PostgreSQL
+compose-test: plugins/.venv/ready ## run docker-compose.yaml on an engine of its own: root, Debian's docker.io, debootstrap
+	@$(PLUGINS) docker/compose_test.py
+
+stop: airflow-stop ## stop Airflow and the embedded PostgreSQL
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/servers.py stop; fi
 
-clean: ## remove what the commands above made, landed dates included
+clean: airflow-stop ## remove what the commands above made, landed dates included
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
-	rm -rf .boot .venv plugins/.venv .demo .meltano .pytest_cache .ruff_cache output/source=* output/_staging output/*.csv
+	rm -rf .boot .venv plugins/.venv orchestrate/airflow/.venv .airflow .demo .meltano .pytest_cache .ruff_cache output/source=* output/_staging output/*.csv
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
-	@for name in . plugins demo tests; do \
+	@for name in . plugins demo tests notebook orchestrate/airflow; do \
 	  $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --override plugins/overrides.txt \
 	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
 	done

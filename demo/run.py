@@ -91,8 +91,7 @@ def main() -> None:
     servers.DEMO.mkdir(exist_ok=True)
     LOG.unlink(missing_ok=True)
     servers.start()
-    if servers.ours() and not shop.STATE.exists():
-        shop.write(factor=1, day=0)
+    shop.sample()
     day = project.today().isoformat()
     meltano("extract", ["extract_postgres", "extract_csv"], DATESTAMP=day)
     meltano("load", ["load_to_postgres"], SCHEMA="public", EXTRACTED_AT=day)

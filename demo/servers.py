@@ -35,6 +35,7 @@ DEMO = PROJECT / ".demo"
 ENV = PROJECT / ".env"
 MARKER = "# Written by make demo: the embedded PostgreSQL."
 DATABASES = {"SOURCE": "shop", "TARGET": "warehouse"}
+AIRFLOW = "airflow"  # database of Airflow's metadata
 
 HOST = "127.0.0.1"
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
@@ -322,7 +323,8 @@ def env_text(server: Server) -> str:
             "PASSWORD": server.password, "SSLMODE": "disable",
         }  # fmt: skip
         lines += [f"{side}_POSTGRES_{name}={value}" for name, value in values.items()]
-    return "\n".join([*lines, "LANDING_ROOT=output", ""])
+    metadata = f"postgresql+psycopg2://{server.user}:{server.password}@{HOST}:{server.port}/{AIRFLOW}"
+    return "\n".join([*lines, "LANDING_ROOT=output", f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={metadata}", ""])
 
 
 def start() -> None:
@@ -331,7 +333,7 @@ def start() -> None:
         return
     server = Server(DEMO)
     server.start()
-    for database in DATABASES.values():
+    for database in (*DATABASES.values(), AIRFLOW):
         server.create_database(database)
     text = env_text(server)
     if not ENV.exists() or ENV.read_text() != text:

@@ -1,6 +1,7 @@
 """The sample source: a shop in the shape of Northwind, made up from a seed and the words in words.json.
 
     python demo/shop.py write [--factor F] [--day N]    write the shop as it was on day N
+    python demo/shop.py sample                          write the first day, if the embedded server has no shop
     python demo/shop.py next-day                        the day after the one that was written last
     python demo/shop.py clean                           remove the CSV file that was written
 
@@ -25,6 +26,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 import psycopg2
+import servers
 from psycopg2 import sql
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -452,10 +454,16 @@ def clean() -> None:
     STATE.unlink(missing_ok=True)
 
 
+def sample() -> None:
+    """Write the first day into an embedded server that has no shop yet; a person's own servers are left alone."""
+    if servers.ours() and not STATE.exists():
+        write(factor=1, day=0)
+
+
 def main() -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("command", choices=["write", "next-day", "clean"])
+    parser.add_argument("command", choices=["write", "sample", "next-day", "clean"])
     parser.add_argument("--factor", type=int, default=1, help="write: times the size of Northwind")
     parser.add_argument("--day", type=int, default=0, help="write: 0 is the first")
     arguments = parser.parse_args()
@@ -464,6 +472,8 @@ def main() -> None:
     try:
         if arguments.command == "write":
             write(arguments.factor, arguments.day)
+        elif arguments.command == "sample":
+            sample()
         elif arguments.command == "next-day":
             next_day()
         else:

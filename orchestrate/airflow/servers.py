@@ -1,0 +1,150 @@
+"""Airflow's four components, as one.
+
+    python orchestrate/airflow/servers.py start    in the background; returns when all of them are healthy
+    python orchestrate/airflow/servers.py run      in the foreground, until SIGTERM or SIGINT
+    python orchestrate/airflow/servers.py stop     end every process of it
+
+Host and port of the page are AIRFLOW_HOST and AIRFLOW_PORT (127.0.0.1:8080). The metadata database is the one that
+AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in `.env` names; the embedded PostgreSQL of `make demo` has one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / ".airflow"
+PID = HOME / "pid"
+LOG = HOME / "airflow.log"
+HOST = os.environ.get("AIRFLOW_HOST", "127.0.0.1")
+PORT = int(os.environ.get("AIRFLOW_PORT", "8080"))
+URL = f"http://{HOST}:{PORT}"
+PASSWORDS = HOME / "simple_auth_manager_passwords.json.generated"
+
+COMPONENTS = (["api-server", "--host", HOST, "--port", str(PORT)], ["scheduler"], ["dag-processor"], ["triggerer"])
+START = 180  # seconds until all have to be healthy
+STOP = 40  # seconds that a component has to end by itself
+
+MELTANO = [str(ROOT / ".venv/bin/meltano"), "--environment", "extract", "invoke"]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of ours is there, and no zombie."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes() if Path("/proc").is_dir() else b"servers.py"
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return b"servers.py" in command
+
+
+def pid() -> int | None:
+    """The supervisor's, if it runs."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        if alive(found := int(PID.read_text())):
+            return found
+    return None
+
+
+def healthy() -> bool:
+    """Whether the page, the scheduler, the DAG processor and the triggerer answer."""
+    try:
+        with urllib.request.urlopen(f"{URL}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310 - loopback
+            return all(part["status"] == "healthy" for part in json.load(answer).values())
+    except (OSError, ValueError):
+        return False
+
+
+def start() -> None:
+    """Start the supervisor behind us, and wait."""
+    if pid():
+        print(f"Airflow is running: {URL}", flush=True)
+        return
+    HOME.mkdir(mode=0o700, exist_ok=True)
+    print("Airflow: its database", flush=True)
+    with LOG.open("ab") as log:
+        migrated = subprocess.run([*MELTANO, "airflow:initialize"], cwd=ROOT, stdout=log, stderr=log, check=False)
+        if migrated.returncode:
+            sys.exit(f"Airflow has no metadata database. Does AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in .env name a "
+                     f"PostgreSQL database that exists (`make demo` writes one)? All that Airflow said is in {LOG}.")
+        subprocess.Popen([*MELTANO, "airflow:serve"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                         start_new_session=True)
+    print(f"Airflow: starting on {URL}", flush=True)
+    deadline = time.monotonic() + START
+    while not (healthy() and pid()):
+        if time.monotonic() > deadline:
+            stop()
+            sys.exit(f"Airflow was not healthy within {START} s; what it said is in {LOG}.")
+        time.sleep(1)
+    print(f"Airflow is ready: {URL}, user admin, password in {PASSWORDS}", flush=True)
+
+
+def stop() -> None:
+    """End the supervisor, which ends the others."""
+    running = pid()
+    if running is None:
+        print("Airflow is not running", flush=True)
+        return
+    os.kill(running, signal.SIGTERM)
+    while alive(running):
+        time.sleep(0.2)
+    print("Airflow has stopped", flush=True)
+
+
+def run() -> None:
+    """Start the components, and end all of them when one ends or we are told to.
+
+    Each is a process group of its own: what a component left behind ends with it.
+    """
+    HOME.mkdir(mode=0o700, exist_ok=True)
+    PID.write_text(str(os.getpid()))
+    environ = os.environ | {
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{PORT}/execution/",
+        "AIRFLOW__API__BASE_URL": URL,
+    }
+    told: list[int] = []
+
+    def remember(number: int, _: FrameType | None) -> None:
+        told.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, remember)
+    airflow = str(Path(sys.executable).parent / "airflow")
+    children = [subprocess.Popen([airflow, *component], cwd=ROOT, env=environ, start_new_session=True)
+                for component in COMPONENTS]
+    try:
+        while not told and all(child.poll() is None for child in children):
+            time.sleep(0.5)
+    finally:
+        for child in reversed(children):
+            end(child)
+        PID.unlink(missing_ok=True)
+    if not told:
+        sys.exit("A component of Airflow ended by itself; what it said stands above.")
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Ask a component to end, then see to it that none of its group is left."""
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(STOP)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+if __name__ == "__main__":
+    commands = {"start": start, "run": run, "stop": stop}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    commands[sys.argv[1]]()
