@@ -196,7 +196,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("postgres")
     for parent in [folder, *folder.parents][:3]:
         parent.chmod(0o755)  # as root the server runs as nobody
-    server = Server(folder, {"fsync": "off", "max_connections": "50"})
+    server = Server(folder, {"fsync": "off", "max_connections": "150"})
     server.start()
     yield server
     server.remove()
@@ -211,9 +211,9 @@ def administrator(server: Server) -> Iterator[psycopg2.extensions.cursor]:
             yield cursor
 
 
-@pytest.fixture
-def make_database(server: Server) -> Iterator:
-    """Makes databases of a role with a password that is hard to pass on."""
+@contextlib.contextmanager
+def databases(server: Server) -> Iterator:
+    """Makes databases of a role with a password that is hard to pass on, and drops them."""
     made = []
 
     def make(prefix: str, on: Server = server) -> Database:
@@ -231,6 +231,13 @@ def make_database(server: Server) -> Iterator:
         database.connection.close()
         with administrator(on) as cursor:
             cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database.name)))
+
+
+@pytest.fixture
+def make_database(server: Server) -> Iterator:
+    """As databases() has it, for one test."""
+    with databases(server) as make:
+        yield make
 
 
 @pytest.fixture

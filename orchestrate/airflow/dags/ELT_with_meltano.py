@@ -49,7 +49,7 @@ def environment(**variables: str) -> dict[str, str]:
     """This process's, without what would decide a run, and with `variables`."""
     decided = tuple(name for name in DECIDED_HERE if name.endswith("_"))
     kept = {name: value for name, value in os.environ.items()
-            if name not in DECIDED_HERE and not name.startswith(decided) or name.startswith("SOURCE_POSTGRES_")}
+            if (name not in DECIDED_HERE and not name.startswith(decided)) or name.startswith("SOURCE_POSTGRES_")}
     return {**kept, "MELTANO_PROJECT_ROOT": str(ROOT), "NO_COLOR": "1", **variables}
 
 

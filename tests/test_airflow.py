@@ -1,0 +1,282 @@
+"""Airflow: one run is one date; what fails says what to type, and clearing it heals the run."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from conftest import PASSWORD, ROOT, Database, Project, databases
+
+DAGS = Path("orchestrate/airflow/dags")
+PYTHON = Path("orchestrate/airflow/.venv/bin/python")
+DAG = "/api/v2/dags/ELT_with_meltano"
+TABLES = ["orders", "notes", "order_details"]
+
+LOOK = """
+import json, runpy, sys
+from types import SimpleNamespace
+from datetime import datetime, timezone
+from airflow.sdk.exceptions import AirflowException
+module = runpy.run_path(sys.argv[1])
+dag = module["dag"]
+
+def day(date=None, partition=None, logical=None):
+    run = SimpleNamespace(partition_key=partition, logical_date=logical,
+                          run_after=datetime(2024, 1, 5, 23, tzinfo=timezone.utc))
+    try:
+        return module["date_of"]({"params": {"date": date}, "dag_run": run})
+    except AirflowException as error:
+        return type(error).__name__
+
+def accepts(date):
+    try:
+        return dag.params.get_param("date").resolve(date) == date
+    except Exception:
+        return False
+
+print("LOOK" + json.dumps({
+    "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+    "retries": {task.retries for task in dag.tasks} == {2},
+    "days": [day("2024-01-01", "2024-01-02", datetime(2024, 1, 3, tzinfo=timezone.utc)),
+             day(None, "2024-01-02", datetime(2024, 1, 3, tzinfo=timezone.utc)),
+             day(None, None, datetime(2024, 1, 3, tzinfo=timezone.utc)), day(), day("2024-02-30"), day(None, "x;y")],
+    "accepted": {date: accepts(date) for date in ("2024-01-20", "2024-02-30", "2024-01-20; touch pwned", "")},
+    "re_extract": dag.params["re_extract"],
+    "inherited": sorted(set(module["environment"](DATESTAMP="2024-01-01")) & set(json.loads(sys.argv[2]))),
+}))
+"""
+
+
+def look(folder, **variables):
+    """The DAG as Python sees it, without a scheduler."""
+    names = ["SOURCE", "SOURCE_POSTGRES_HOST", "DATESTAMP", "REEXTRACT", "MELTANO_ENVIRONMENT", "PATH",
+             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    environment = {**os.environ, "MELTANO_PROJECT_ROOT": str(folder), "AIRFLOW_HOME": str(folder / ".airflow"),
+                   "AIRFLOW__CORE__UNIT_TEST_MODE": "False", **variables}
+    command = [ROOT / PYTHON, "-c", LOOK, ROOT / DAGS / "ELT_with_meltano.py", json.dumps(names)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.partition("LOOK")[2])
+
+
+def test_every_declared_source_has_a_task_and_none_is_loaded_before_all_are_landed(tmp_path):
+    jobs = (ROOT / "meltano.yml").read_text().replace("jobs:\n", "jobs:\n- name: extract_crm\n  tasks: []\n", 1)
+    (tmp_path / "meltano.yml").write_text(jobs)
+    dag = look(tmp_path)
+    extracts = ["extract_crm", "extract_postgres", "extract_csv"]
+    assert dag["tasks"] == {**{name: ["load_to_postgres"] for name in extracts},
+                            "load_to_postgres": ["validate"], "validate": []}
+    assert dag["retries"]
+
+
+def test_a_run_has_one_date_and_it_is_one(tmp_path):
+    dag = look(ROOT)
+    assert dag["days"] == ["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-05", "AirflowFailException",
+                           "AirflowFailException"]
+    assert dag["accepted"] == {"2024-01-20": True, "2024-02-30": False, "2024-01-20; touch pwned": False, "": False}
+    assert dag["re_extract"] is False
+
+
+def test_what_airflow_was_started_with_does_not_decide_what_a_task_does():
+    left_over = dict.fromkeys(("SOURCE", "SOURCE_POSTGRES_HOST", "REEXTRACT", "MELTANO_ENVIRONMENT"), "true")
+    dag = look(ROOT, **left_over, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="postgresql://u:p@127.0.0.1/none")
+    assert dag["inherited"] == ["DATESTAMP", "PATH", "SOURCE_POSTGRES_HOST"]
+
+
+class Airflow:
+    """A project with a running Airflow of its own."""
+
+    def __init__(self, folder: Path, source: Database, warehouse: Database, metadata: Database) -> None:
+        self.project = Project(folder, source, warehouse)
+        shutil.copytree(ROOT / "orchestrate", folder / "orchestrate", ignore=shutil.ignore_patterns(".venv"))
+        (folder / "orchestrate/airflow/.venv").symlink_to(ROOT / "orchestrate/airflow/.venv")
+        user, password = quote(metadata.user, safe=""), quote(metadata.password, safe="")
+        address = f"postgresql+psycopg2://{user}:{password}@{metadata.host}:{metadata.port}/{metadata.name}"
+        with (folder / ".env").open("a") as file:
+            file.write(f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN='{address}'\n")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        source.run("CREATE TABLE orders (order_id smallint PRIMARY KEY, customer text);"
+                   "INSERT INTO orders SELECT g, 'c' || g % 7 FROM generate_series(1, 100) g;"
+                   "CREATE TABLE notes (note text); INSERT INTO notes VALUES ('a'), ('a'), (NULL)")
+
+    def servers(self, command: str) -> subprocess.CompletedProcess:
+        folder = self.project.folder
+        variables = {"AIRFLOW_PORT": str(self.port), "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1"}
+        return subprocess.run([folder / PYTHON, folder / "orchestrate/airflow/servers.py", command], cwd=folder,
+                              env=self.project.environment(**variables), capture_output=True, text=True, check=False,
+                              timeout=300)
+
+    def invoke(self, *arguments: str) -> str:
+        """Airflow's own command line, as a person uses it."""
+        return self.project.meltano("invoke", "airflow", *arguments).text
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, object]:
+        """Its REST interface: status and answer."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method,
+                                         data=None if body is None else json.dumps(body).encode(),
+                                         headers={"Content-Type": "application/json", **self.authorization(path)})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def authorization(self, path: str) -> dict[str, str]:
+        if path == "/auth/token":
+            return {}
+        if not hasattr(self, "token"):
+            file = self.project.folder / ".airflow/simple_auth_manager_passwords.json.generated"
+            secret = json.loads(file.read_text())["admin"]
+            self.token = self.ask("POST", "/auth/token", {"username": "admin", "password": secret})[1]["access_token"]
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def trigger(self, **body: object) -> tuple[int, object]:
+        return self.ask("POST", f"{DAG}/dagRuns", {"logical_date": None, **body})
+
+    def runs(self, *days: str) -> dict[str, dict]:
+        """The newest run of each date."""
+        runs = self.ask("GET", f"{DAG}/dagRuns?limit=200&order_by=id")[1]["dag_runs"]
+        dated = {run["conf"].get("date") or run["partition_key"]: run for run in runs}
+        return {day: dated[day] for day in days if day in dated}
+
+    def wait(self, *days: str, state: str = "success") -> dict[str, dict]:
+        """Until the runs of these dates have ended, in that state."""
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            runs = self.runs(*days)
+            if len(runs) == len(days) and all(run["state"] in ("success", "failed") for run in runs.values()):
+                break
+            time.sleep(1)
+        assert {day: run["state"] for day, run in runs.items()} == dict.fromkeys(days, state), self.said()
+        return runs
+
+    def said(self) -> str:
+        return "\n".join(path.read_text()[-2000:] for path in (self.project.folder / ".airflow/logs").rglob("*.log"))
+
+    def tasks(self, run: dict) -> dict[str, str]:
+        found = self.ask("GET", f"{DAG}/dagRuns/{quote(run['dag_run_id'])}/taskInstances")[1]["task_instances"]
+        return {task["task_id"]: task["state"] for task in found}
+
+    def log(self, run: dict, task: str, attempt: int) -> str:
+        path = f"dag_id=ELT_with_meltano/run_id={run['dag_run_id']}/task_id={task}/attempt={attempt}.log"
+        return (self.project.folder / ".airflow/logs" / path).read_text()
+
+    def warehouse(self, *days: str) -> dict[tuple[str, str], list]:
+        """Rows and ledger of each table of each date."""
+        run = self.project.warehouse.run
+        return {(table, day): run(f'SELECT t::text FROM public_history."{table}" t WHERE extracted_at = %s ORDER BY 1',
+                                  day)
+                + run("SELECT source, rows, sha256, run_id FROM public_history._loads "
+                      "WHERE table_name = %s AND extracted_at = %s", table, day)
+                for table in TABLES for day in days}
+
+    def processes(self) -> list[str]:
+        """Command lines of all processes that work in this project's folder or for it."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = (process / "environ").read_bytes()
+                if f"AIRFLOW_HOME={self.project.folder}/".encode() in environment:
+                    found.append((process / "cmdline").read_text())
+            except OSError:  # gone meanwhile
+                continue
+        return found
+
+
+@pytest.fixture(scope="module")
+def airflow(server, tmp_path_factory):
+    """Airflow on this test's own databases; at the end none of its processes may be left."""
+    with databases(server) as make:
+        one = Airflow(tmp_path_factory.mktemp("airflow") / "project", make("source"), make("warehouse"),
+                      make("metadata"))
+        started = one.servers("start")
+        assert started.returncode == 0, started.stdout + started.stderr
+        assert len(one.processes()) > 4
+        try:
+            yield one
+        finally:
+            stopped = one.servers("stop")
+            assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+            assert one.processes() == []
+            assert "not running" in one.servers("stop").stdout
+
+
+def verified(airflow, *days):
+    return all("3 of 3 tables equal" in airflow.project.landing("verify", day).stdout for day in days)
+
+
+def test_dates_triggered_by_command_line_and_by_rest_run_side_by_side(airflow):
+    assert airflow.trigger(conf={"date": "2024-01-11"})[0] == 200
+    assert airflow.trigger(partition_key="2024-01-12")[0] == 200
+    airflow.invoke("dags", "trigger", "ELT_with_meltano", "--conf", '{"date": "2024-01-10"}')
+    airflow.wait("2024-01-10", "2024-01-11", "2024-01-12")
+    assert verified(airflow, "2024-01-10", "2024-01-11", "2024-01-12")
+    events = airflow.ask("GET", "/api/v2/assets/events?limit=100")[1]["asset_events"]
+    extras = [event["extra"] for event in events if event["extra"].get("extracted_at") == "2024-01-11"]
+    assert {extra.get("source", extra.get("schema")) for extra in extras} == {"postgres", "csv", "public"}
+    manifest = airflow.project.manifest("postgres", "2024-01-11")
+    assert [extra for extra in extras if extra.get("source") == "postgres"] == [
+        {"source": "postgres", "extracted_at": "2024-01-11", "run_id": manifest["run_id"], "tables": 2, "rows": 103,
+         "did": "extracted"}]
+
+
+def test_what_is_no_date_is_refused_at_the_trigger(airflow):
+    for wrong in ("2024-02-30", "2024-01-20; touch pwned", "$(touch pwned)", "tomorrow"):
+        status, said = airflow.trigger(conf={"date": wrong})
+        assert status == 400, said
+        assert "is not a 'date'" in said
+    assert not list(airflow.project.folder.rglob("pwned"))
+
+
+def test_a_backfill_of_the_same_dates_again_changes_nothing(airflow):
+    days = ["2024-01-20", "2024-01-21", "2024-01-22"]
+    backfill = ["backfill", "create", "--dag-id", "ELT_with_meltano", "--from-date", days[0], "--to-date", days[-1],
+                "--reprocess-behavior", "completed"]
+    airflow.invoke(*backfill)
+    airflow.wait(*days)
+    before = airflow.warehouse(*days)
+    assert len(before) == 9
+    assert all(before.values())
+    ended = {day: run["end_date"] for day, run in airflow.runs(*days).items()}
+    airflow.invoke(*backfill)
+    deadline = time.monotonic() + 60
+    while any(run["end_date"] == ended[day] for day, run in airflow.runs(*days).items()):
+        assert time.monotonic() < deadline, "the second backfill made no run"
+        time.sleep(0.5)
+    runs = airflow.wait(*days)
+    assert airflow.warehouse(*days) == before
+    assert verified(airflow, *days)
+    assert "kept what was landed" in airflow.log(runs[days[0]], "extract_postgres", 2)
+
+
+def test_a_source_that_is_down_blocks_the_load_and_clearing_its_task_heals_the_run(airflow):
+    day, source = "2024-01-30", airflow.project.source
+    allow = f"ALTER DATABASE {source.name} WITH ALLOW_CONNECTIONS "
+    airflow.project.warehouse.run(allow + "false")
+    try:
+        assert airflow.trigger(conf={"date": day})[0] == 200
+        run = airflow.wait(day, state="failed")[day]
+    finally:
+        airflow.project.warehouse.run(allow + "true")
+    assert airflow.tasks(run) == {"extract_postgres": "failed", "extract_csv": "success",
+                                  "load_to_postgres": "upstream_failed", "validate": "upstream_failed"}
+    last = airflow.log(run, "extract_postgres", 3)
+    assert f"Extract of postgres for {day} failed" in last
+    assert "is not currently accepting connections" in last
+    command = f"MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={day} meltano run extract_postgres"
+    assert f"type: {command}" in last
+    assert PASSWORD not in airflow.said()
+    cleared = {"dry_run": False, "dag_run_id": run["dag_run_id"], "task_ids": ["extract_postgres"],
+               "include_downstream": True, "only_failed": False, "reset_dag_runs": True}
+    assert airflow.ask("POST", f"{DAG}/clearTaskInstances", cleared)[0] == 200
+    airflow.wait(day)
+    assert verified(airflow, day)
