@@ -16,7 +16,7 @@ AIRFLOW := orchestrate/airflow/.venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
-.PHONY: setup demo airflow airflow-stop next-day notebook jupyter test lint compose-test stop clean requirements
+.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint compose-test stop clean requirements
 
 setup: .venv/ready plugins/.venv/ready ## install all that the main job needs
 
@@ -51,6 +51,16 @@ jupyter: setup notebook/.venv/ready ## open the notebook in Jupyter, on the loop
 	@notebook/.venv/bin/jupyter lab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) \
 	  notebook/query_data.ipynb
 
+notebook-sample: setup notebook/.venv/ready ## in a fresh clone: the notebook on four days of the sample, as it is committed
+	@test ! -e .env || { echo "There is a .env, so this is no fresh clone: run this in one."; exit 1; }
+	@$(PLUGINS) demo/servers.py start && $(PLUGINS) demo/shop.py write
+	@set -e; for day in 2024-01-18 2024-01-19 2024-01-20 2024-01-21; do \
+	  if [ $$day != 2024-01-18 ]; then $(PLUGINS) demo/shop.py next-day; fi; \
+	  MELTANO_ENVIRONMENT=extract DATESTAMP=$$day .venv/bin/meltano run extract_postgres extract_csv; \
+	  MELTANO_ENVIRONMENT=load EXTRACTED_AT=$$day .venv/bin/meltano run load_to_postgres; \
+	done
+	@$(NOTEBOOK) notebook/run.py --commit
+
 notebook/.venv/ready: notebook/requirements.txt plugins/pyproject.toml | $(filter .boot/%,$(UV))
 	@echo "Installing the notebook into notebook/.venv"
 	@$(UV) venv -q --allow-existing --python $(PYTHON) notebook/.venv
@@ -73,11 +83,27 @@ airflow: setup orchestrate/airflow/.venv/ready ## start Airflow; without servers
 airflow-stop: ## end every process of Airflow
 	@if [ -d .airflow ]; then $(AIRFLOW) orchestrate/airflow/servers.py stop; fi
 
+inspect: setup ## write the files with which DBeaver and pgAdmin open source and warehouse
+	@plugins/.venv/bin/landing connections
+
+inspection/.venv/ready: inspection/requirements.txt | $(filter .boot/%,$(UV))
+	@echo "Installing pgAdmin into inspection/.venv"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) inspection/.venv
+	@$(PIP) --python inspection/.venv/bin/python -r inspection/requirements.txt
+	@touch $@
+
+pgadmin: export PYTHONPATH = inspection
+pgadmin: inspect inspection/.venv/ready ## pgAdmin on the loopback, connected; Ctrl-C ends it
+	@inspection/.venv/bin/pgadmin4-cli setup-db >/dev/null
+	@inspection/.venv/bin/pgadmin4-cli load-servers --replace .pgadmin/servers.json >/dev/null
+	@echo "pgAdmin: http://127.0.0.1:$${PGADMIN_PORT:-5050}"
+	@exec inspection/.venv/bin/pgadmin4
+
 plugins/.venv/tests-ready: plugins/.venv/ready tests/requirements.txt
 	@$(PIP) --python $(PLUGINS) -r tests/requirements.txt
 	@touch $@
 
-test: setup plugins/.venv/tests-ready lint ## all tests, against real servers
+test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready lint ## all tests, against real servers
 	@$(PLUGINS) -m pytest tests
 
 lint: plugins/.venv/tests-ready
@@ -91,10 +117,10 @@ stop: airflow-stop ## stop Airflow and the embedded PostgreSQL
 
 clean: airflow-stop ## remove what the commands above made, landed dates included
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
-	rm -rf .boot .venv plugins/.venv orchestrate/airflow/.venv .airflow .demo .meltano .pytest_cache .ruff_cache output/source=* output/_staging output/*.csv
+	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv .airflow .demo .meltano .pytest_cache .ruff_cache output/source=* output/_staging output/_attempts output/*.csv
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
-	@for name in . plugins demo tests notebook orchestrate/airflow; do \
+	@for name in . plugins demo tests inspection notebook orchestrate/airflow; do \
 	  $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --override plugins/overrides.txt \
 	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
 	done

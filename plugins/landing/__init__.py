@@ -6,6 +6,7 @@ The modules in the order of the data's way:
     project         what the project and its environment say: sources, dates, the landing root
     dialect         the one CSV dialect, and how SQL types look in it and in Singer
     zone            the landing zone: its layout, its manifest, its atomic commit
+    attempts        what was tried: a log for each date, also of those that never came to be
     database        PostgreSQL connections and COPY, hashed as it streams
     protocol        what our plugins say to each other in Singer's messages
     source_tables   the tables of a source database, with exact types
@@ -16,12 +17,18 @@ The modules in the order of the data's way:
     tap_csv         CSV files, or one landed date -> Singer
     target_csv      Singer -> the landing zone
     views           views replaced together with what people built on them
+    comments        what the source says of tables and columns, kept as comments
     history         a table of history: a partition for each date
     ledger          what was loaded when, from which run
     staging         a landed table copied into the warehouse and checked, not yet in its place
     warehouse       one swap for a whole date
     target_postgres Singer -> the warehouse
     proof           source = files = warehouse
+    connections     source and warehouse for DBeaver and pgAdmin
+    plan            what each date is, and what a backfill would do with it
+    changes         what changed from one loaded date to another
+    retention       what gc removes
+    report          what the `landing` command shows
     cli             the `landing` command
     deferred        modules that are imported only when they are wanted
 """

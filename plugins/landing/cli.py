@@ -1,4 +1,7 @@
-"""The `landing` command: what is landed and loaded, and whether source, files and warehouse agree."""
+"""The `landing` command: what is landed and loaded, whether it agrees, what changed, what may go.
+
+What it shows is put into words by report.py; `--json` is the same for programs.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -14,14 +17,31 @@ from typing import Any
 import click
 import psycopg2
 
-from landing import database, project
-from landing.errors import LandingError, ProofError, SettingError, describe, reported
-from landing.ledger import Ledger
-from landing.proof import Proof, TableProof
+from landing import attempts, connections, database, history, project, report, retention
+from landing.changes import Comparison
+from landing.errors import (
+    DamagedError,
+    LandingError,
+    ProofError,
+    SettingError,
+    WarehouseError,
+    ZoneError,
+    describe,
+    reported,
+)
+from landing.ledger import Entry, Ledger
+from landing.plan import Loaded, Planner
+from landing.proof import Proof
+from landing.report import table as table
+from landing.retention import Leftover
+from landing.warehouse import Warehouse
 from landing.zone import LandingZone, Manifest
 
 VARIABLES = {"host": "HOST", "port": "PORT", "dbname": "DB", "user": "USER", "password": "PASSWORD",
              "sslmode": "SSLMODE"}
+PATIENCE = 10.0  # seconds that gc waits for a load to end
+
+logger = logging.getLogger("landing")
 
 
 def connect() -> Any:
@@ -45,115 +65,230 @@ def landing_zone() -> LandingZone:
     return LandingZone(project.landing_root(os.environ.get("LANDING_ROOT") or _dotenv().get("LANDING_ROOT")))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns as wide as they need, numbers to the right."""
-    text = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
-    widths = [max(len(line[i]) for line in [list(head), *text]) for i in range(len(head))]
-    right = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.rjust(width) if to_right else cell.ljust(width)
-                  for cell, width, to_right in zip(line, widths, right, strict=True)).rstrip()
-        for line in [list(head), ["-" * width for width in widths], *text]
-    ]
-    return "\n".join(lines)
+class InOrder(click.Group):
+    """Its help has the commands in the order of a day, not of the alphabet."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """As they are declared."""
+        return list(self.commands)
 
 
-@click.group()
+@click.group(cls=InOrder)
 def main() -> None:
-    """Look at the landing zone."""
+    """Look at the landing zone and the warehouse: what is there, whether it agrees, what changed, what may go.
+
+    Dates are UTC calendar dates, YYYY-MM-DD. Only `gc --yes` changes anything.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
 
 
-@main.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--schema", default=lambda: os.environ.get("SCHEMA", "public"), help="The warehouse's schema.")
-def list_(as_json: bool, schema: str) -> None:
-    """Every source and date: tables, rows, bytes, when taken, whether loaded."""
-    with reported(logging.getLogger("landing")):
-        zone = landing_zone()
-        manifests = [zone.require(source, day) for source, day in zone.landed()]
-        loaded = _loaded(schema)
-        rows = [_line(manifest, loaded) for manifest in manifests]
-        if as_json:
-            names = ("source", "extracted_at", "tables", "rows", "bytes", "taken_at", "run_id", "loaded")
-            click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1))
-        elif rows:
-            click.echo(table(("source", "extracted_at", "tables", "rows", "bytes", "taken at (UTC)", "run", "loaded"),
-                             rows))
-        else:
-            click.echo(f"Nothing is landed in {zone.root}. Begin with: "
-                       f"{project.extract_command('postgres', project.today())}")
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+with_schema = click.option("--schema", default=lambda: os.environ.get("SCHEMA", "public"), metavar="NAME",
+                           help="The warehouse's schema; unset: SCHEMA, else public.")
 
 
-def _line(manifest: Manifest, loaded: dict[tuple[str, date], set[str]] | None) -> tuple[Any, ...]:
-    runs = None if loaded is None else loaded.get((manifest.source, manifest.extracted_at), set())
-    state = "unknown" if runs is None else "no" if not runs else "yes" if runs == {manifest.run_id} else "an older run"
-    return (
-        manifest.source, manifest.extracted_at.isoformat(), len(manifest.tables),
-        sum(t.rows for t in manifest.tables), sum(t.bytes for t in manifest.tables),
-        f"{manifest.taken_at:%Y-%m-%d %H:%M:%S}", manifest.run_id, state,
-    )
+def _say(as_json: bool, value: Any, text: Callable[[], str]) -> None:
+    click.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False) if as_json else text())
 
 
-def _loaded(schema: str) -> dict[tuple[str, date], set[str]] | None:
-    """Run ids in the ledger by source and date; None, said on stderr, where the warehouse can't be asked."""
-    found: dict[tuple[str, date], set[str]] = {}
+def _asked(question: Callable[[Any], Any], schema: str) -> Any:
+    """What the ledger's schema answers; None, said on stderr, where the warehouse can't be asked."""
     try:
         with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
-            ledger = Ledger(cursor, f"{schema}_history")
-            runs = ledger.runs() if ledger.exists() else {}
+            return question(Ledger(cursor, f"{schema}_history"))
     except (LandingError, psycopg2.Error) as error:
         why = describe(error) if isinstance(error, psycopg2.Error) else error
         click.echo(f"The warehouse could not be asked what is loaded: {why}", err=True)
         return None
-    for (source, day, _), run_id in runs.items():
-        found.setdefault((source, day), set()).add(run_id)
+
+
+@main.command("list", short_help="Every source and date, and whether it is loaded.")
+@as_json
+@with_schema
+def list_(as_json: bool, schema: str) -> None:
+    """Every source and date: tables, rows, bytes, when taken, whether loaded."""
+    with reported(logger):
+        zone = landing_zone()
+        runs = _asked(_runs, schema)
+        lines = [_line(zone, source, day, runs) for source, day in zone.folders()]
+        nothing = (f"Nothing is landed in {zone.root}. Begin with: "
+                   f"{project.extract_command('postgres', project.today())}")
+        _say(as_json, lines, lambda: report.listed(lines) if lines else nothing)
+        if damaged := [f"{line['source']} of {line['extracted_at']}" for line in lines if line["damaged"]]:
+            raise DamagedError(f"Damaged: {', '.join(damaged)}. See above what is wrong and what mends it.")
+
+
+def _runs(ledger: Ledger) -> dict[tuple[str, date], set[str]]:
+    """Runs that are loaded, by source and date."""
+    found: dict[tuple[str, date], set[str]] = {}
+    for one in ledger.entries():
+        found.setdefault((one.source, one.day), set()).add(one.run_id)
     return found
 
 
-@main.command()
+def _line(zone: LandingZone, source: str, day: str, loaded: dict[tuple[str, date], set[str]] | None) -> dict[str, Any]:
+    line = dict.fromkeys(report.LISTED) | {"source": source, "extracted_at": day, "damaged": None}
+    try:
+        manifest = zone.require(source, project.parse_date(day, "extracted_at"))
+    except (SettingError, ZoneError) as error:
+        return line | {"damaged": str(error)}
+    runs = None if loaded is None else loaded.get((source, manifest.extracted_at), set())
+    state = "unknown" if runs is None else "no" if not runs else "yes" if runs == {manifest.run_id} else "an older run"
+    return line | {"tables": len(manifest.tables), "rows": manifest.rows, "bytes": manifest.bytes,
+                   "taken_at": report.moment(manifest.taken_at), "run_id": manifest.run_id, "loaded": state}
+
+
+@main.command(short_help="A date: tables, hashes, snapshot, loads, attempts.")
 @click.argument("day", metavar="DATE")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--schema", default=lambda: os.environ.get("SCHEMA", "public"), help="The warehouse's schema.")
+@as_json
+@with_schema
+def show(day: str, as_json: bool, schema: str) -> None:
+    """A date: its tables with rows, bytes and hashes, their snapshot, when loaded, and all attempts at landing it."""
+    with reported(logger):
+        when, zone = project.parse_date(day, "DATE"), landing_zone()
+        entries = _asked(lambda ledger: ledger.entries(when), schema)
+        sources = dict.fromkeys([*project.declared_sources(), *(name for name, at in zone.landed() if at == when),
+                                 *(name for name, at, _ in attempts.logs(zone.root) if at == when)])
+        found = [_source(zone, name, when, entries or []) for name in sources]
+        whole = {"date": when, "warehouse": entries is not None, "sources": [report.described(*one) for one in found]}
+        _say(as_json, whole, lambda: "\n\n".join(report.shown(when, *one) for one in found))
+        if damaged := [one[0] for one in found if one[2]]:
+            raise DamagedError(f"Damaged: {', '.join(damaged)}. See above what is wrong and what mends it.")
+
+
+Shown = tuple[str, Manifest | None, str | None, list[Entry], list[attempts.Attempt]]
+
+
+def _source(zone: LandingZone, source: str, day: date, entries: Sequence[Entry]) -> Shown:
+    manifest, problem = None, None
+    try:
+        manifest = zone.manifest(source, day)
+    except DamagedError as error:
+        problem = str(error)
+    return (source, manifest, problem, [one for one in entries if one.source == source],
+            attempts.read(zone.root, source, day))
+
+
+@main.command(short_help="What a backfill would do, and how long it takes.")
+@click.option("--from", "first", required=True, metavar="DATE", help="The first date.")
+@click.option("--to", "last", required=True, metavar="DATE", help="The last date, today at the latest.")
+@click.option("--re-extract", is_flag=True, help="As if REEXTRACT=true: past dates that are landed are taken anew.")
+@as_json
+@with_schema
+def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) -> None:
+    """Each date from one to another: its state, what a backfill would do with it, and how long that should take.
+
+    \b
+    missing    not every declared source is landed
+    landed     all landed, not loaded
+    identical  the warehouse has, by SHA-256, what is landed
+    stale      loaded, but otherwise than landed
+    loaded     in the warehouse, no longer landed
+    damaged    a manifest, or a file that it lists, can't be used
+
+    Times are medians of what the manifests and the ledger say; what they don't know is unknown.
+    """
+    with reported(logger):
+        days = project.parse_date(first, "--from"), project.parse_date(last, "--to")
+        loaded = _asked(_loaded, schema)
+        plans = Planner(landing_zone(), project.declared_sources(), loaded, re_extract).plan(*days)
+        _say(as_json, {"dates": [asdict(one) for one in plans], "total": report.total(plans)},
+             lambda: report.planned(plans))
+
+
+def _loaded(ledger: Ledger) -> Loaded:
+    """What is in the warehouse: a line of the ledger whose partition somebody dropped is not."""
+    there = history.all_partitions(ledger.cursor, ledger.history)
+    found: dict[date, dict[tuple[str, str], Entry]] = {}
+    for one in ledger.entries():
+        if (one.table, one.day) in there:
+            found.setdefault(one.day, {})[one.source, one.table] = one
+    return found
+
+
+@main.command(short_help="Prove a date: source = files = warehouse.")
+@click.argument("day", metavar="DATE")
+@as_json
+@with_schema
 def verify(day: str, as_json: bool, schema: str) -> None:
     """Prove a date: source = files = warehouse, by SHA-256. Exits non-zero if any table differs."""
-    with reported(logging.getLogger("landing")):
+    with reported(logger):
         when = project.parse_date(day, "DATE")
         zone = landing_zone()
         manifests = [zone.require(source, when) for source in project.declared_sources()]
         with contextlib.closing(connect()) as connection:
             proof = Proof(zone, connection, schema)
             proofs = [one for manifest in manifests for one in proof.tables(manifest)]
-        click.echo(json.dumps([asdict(one) | {"equal": one.holds} for one in proofs], indent=1) if as_json
-                   else _report(proofs))
+        _say(as_json, [asdict(one) | {"equal": one.holds} for one in proofs], lambda: report.proved(proofs))
         wrong = [one for one in proofs if not one.holds]
         if wrong:
-            raise ProofError(_what_next(wrong, when, schema))
+            raise ProofError(report.mending(wrong, when, schema))
 
 
-def _report(proofs: Sequence[TableProof]) -> str:
-    head = ("source", "table", "rows", "bytes", "sha256: source", "files", "warehouse", "equal")
-    rows = [
-        (one.source, one.table, one.rows, one.bytes, *((value or "-")[:12] for value in
-                                                       (one.landed, one.files, one.warehouse)),
-         "yes" if one.holds else f"NO: {one.problem}")
-        for one in proofs
-    ]
-    equal = sum(one.holds for one in proofs)
-    rows_in_all = sum(one.rows for one in proofs)
-    return f"{table(head, rows)}\n{equal} of {len(proofs)} tables equal, {rows_in_all:,} rows."
+@main.command(short_help="What changed from one date to another.")
+@click.argument("before", metavar="DATE1")
+@click.argument("after", metavar="DATE2")
+@click.option("--rows", default=0, type=click.IntRange(min=0), metavar="N", help="Show up to N changed rows a table.")
+@as_json
+@with_schema
+def diff(before: str, after: str, rows: int, as_json: bool, schema: str) -> None:
+    """What changed from one loaded date to another: rows inserted, updated and deleted in each table.
+
+    Rows are matched by their key. Without one, a row that changed is one deleted and one inserted.
+    """
+    with reported(logger):
+        days = project.parse_date(before, "DATE1"), project.parse_date(after, "DATE2")
+        with contextlib.closing(connect()) as connection:
+            changes = list(Comparison(connection, schema, *days).tables(rows))
+        _say(as_json, [asdict(one) | {"unchanged": one.unchanged} for one in changes],
+             lambda: report.compared(*days, changes))
 
 
-def _what_next(wrong: Sequence[TableProof], day: date, schema: str) -> str:
-    """Files that are damaged are landed again; a warehouse that differs is loaded again."""
-    names = ", ".join(f"{one.source}.{one.table} ({one.problem})" for one in wrong)
-    commands = [
-        f"REEXTRACT=true {project.extract_command(source, day)}"
-        for source in sorted({one.source for one in wrong if one.files != one.landed})
-    ]
-    commands.append(f"RELOAD=true {project.load_command(day, schema)}")
-    return f"{day} is not proved: {names}. To mend it: {' && '.join(commands)}"
+@main.command(short_help="What may go: leftovers and, if you like, old dates.")
+@click.option("--keep-days", type=click.IntRange(0, 36500), metavar="N",
+              help="Dates before the last N days go too, landed and loaded; the newest of each stays in any case.")
+@click.option("--older-than", type=click.FloatRange(min=0), default=retention.OLDER_THAN, show_default=True,
+              metavar="HOURS", help="A run that changed nothing for so long is taken for dead.")
+@click.option("--yes", is_flag=True, help="Remove it. Without, it is only said what would go.")
+@as_json
+@with_schema
+def gc(keep_days: int | None, older_than: float, yes: bool, as_json: bool, schema: str) -> None:
+    """Say what may go, and remove it with --yes: what dead runs left behind and, with --keep-days, old dates."""
+    with reported(logger):
+        first, problems = retention.first_kept(keep_days), []
+        found = list(_swept(retention.ZoneLeftovers(landing_zone(), first, older_than), yes))
+        try:
+            with _held(schema) as warehouse:
+                found += _swept(retention.WarehouseLeftovers(warehouse, first), yes) if warehouse else []
+        except (LandingError, psycopg2.Error) as error:
+            why = describe(error) if isinstance(error, psycopg2.Error) else error
+            problems = [f"What is left over in the warehouse stays: {why}"]
+        things = [{"kind": one.kind, "what": one.what, "bytes": one.bytes, "rows": one.rows, "why": one.why,
+                   "removed": yes and not problem, "problem": problem or None} for one, problem in found]
+        _say(as_json, things, lambda: report.swept(found, yes))
+        problems += [f"{one.what} stays: {problem}" for one, problem in found if problem]
+        if problems:
+            raise LandingError("\n".join(problems))
 
 
+def _swept(leftovers: retention.ZoneLeftovers | retention.WarehouseLeftovers,
+           yes: bool) -> Iterator[tuple[Leftover, str]]:
+    found = list(leftovers)
+    return retention.removed(found) if yes else ((one, "") for one in found)
 
 
+@contextlib.contextmanager
+def _held(schema: str) -> Iterator[Warehouse | None]:
+    """The warehouse, held against loads; None if nothing was ever loaded."""
+    with contextlib.closing(connect()) as connection:
+        warehouse = Warehouse(connection, schema, logger)
+        if not warehouse.ledger.exists():
+            yield None
+            return
+        if not warehouse.hold(PATIENCE):
+            raise WarehouseError(f"a load has been at work in schema {schema} for {PATIENCE:g} s and more. Run again "
+                                 "when it has ended")
+        yield warehouse
+
+
+main.add_command(connections.command)

@@ -48,8 +48,9 @@ def main() -> None:
 
         tap_postgres.main()
         return
+    from landing.attempts import noted_at_discovery
     from landing.errors import reported
 
     logging.basicConfig(format="%(message)s")
-    with reported(logging.getLogger("tap-postgres")):
+    with reported(logging.getLogger("tap-postgres")), noted_at_discovery("tap-postgres"):
         json.dump(discover(config), sys.stdout, indent=2)

@@ -38,6 +38,15 @@ JOIN pg_class c ON c.oid = i.inhrelid
 WHERE p.relkind = 'p' AND pg_get_expr(c.relpartbound, c.oid) = format('FOR VALUES IN (%%L)', %s::date)
 """
 
+ALL_PARTITIONS = """
+SELECT p.relname, substring(pg_get_expr(c.relpartbound, c.oid) FROM '\\d{4}-\\d\\d-\\d\\d')::date, c.relname
+FROM pg_class p
+JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = %s
+JOIN pg_inherits i ON i.inhparent = p.oid
+JOIN pg_class c ON c.oid = i.inhrelid
+WHERE p.relkind = 'p'
+"""
+
 logger = logging.getLogger("target-postgres")
 
 
@@ -63,6 +72,12 @@ def partitions(cursor: Any, history: str, day: date) -> dict[str, str]:
     """Partitions of a date, by table."""
     cursor.execute(PARTITIONS, (history, day))
     return dict(cursor.fetchall())
+
+
+def all_partitions(cursor: Any, history: str) -> dict[tuple[str, date], str]:
+    """Partitions of every date, by table and date."""
+    cursor.execute(ALL_PARTITIONS, (history,))
+    return {(table, day): partition for table, day, partition in cursor.fetchall()}
 
 
 def columns_of(cursor: Any, relation: sql.Identifier) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from psycopg2 import sql
 
-from landing import zone
+from landing import history, zone
 
 LEDGER = "_loads"
 
@@ -16,15 +17,23 @@ CREATE TABLE IF NOT EXISTS {} (
     source text, extracted_at date, table_name text,
     rows bigint NOT NULL, sha256 text NOT NULL,
     snapshot_at timestamptz NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now(), run_id text NOT NULL,
-    PRIMARY KEY (source, extracted_at, table_name)
+    seconds double precision, PRIMARY KEY (source, extracted_at, table_name)
 )
 """
 
 NOTE = """
-INSERT INTO {} (source, extracted_at, table_name, rows, sha256, snapshot_at, run_id) VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO {} (source, extracted_at, table_name, rows, sha256, snapshot_at, run_id, seconds)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (source, extracted_at, table_name) DO UPDATE SET
     rows = excluded.rows, sha256 = excluded.sha256, snapshot_at = excluded.snapshot_at,
-    loaded_at = excluded.loaded_at, run_id = excluded.run_id
+    loaded_at = excluded.loaded_at, run_id = excluded.run_id, seconds = excluded.seconds
+"""
+
+# By way of JSON: the ledger of a warehouse that was not loaded into for long has no `seconds`.
+ENTRIES = """
+SELECT source, extracted_at, table_name, rows, sha256, snapshot_at, loaded_at, run_id,
+       (to_jsonb(l) ->> 'seconds')::double precision
+FROM {} l WHERE extracted_at = coalesce(%s, extracted_at) ORDER BY source, extracted_at, table_name
 """
 
 # Tables that the newest loaded date has not, and since which one; a table that no date has any more is in none.
@@ -41,6 +50,21 @@ ORDER BY c.relname
 """
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A line of the ledger; `seconds` is what COPY and key took, or None where that was not noted."""
+
+    source: str
+    day: date
+    table: str
+    rows: int
+    sha256: str
+    snapshot_at: datetime
+    loaded_at: datetime
+    run_id: str
+    seconds: float | None
+
+
 class Ledger:
     """The ledger of one schema's history."""
 
@@ -54,6 +78,9 @@ class Ledger:
     def create(self) -> None:
         """Make it, if it is not there."""
         self.cursor.execute(sql.SQL(CREATE).format(self.relation))
+        if "seconds" not in history.columns_of(self.cursor, self.relation):  # asked first: ALTER waits for all readers
+            self.cursor.execute(sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS seconds double precision").format(
+                self.relation))
 
     def exists(self) -> bool:
         """Whether anything was ever loaded."""
@@ -66,6 +93,10 @@ class Ledger:
                           "WHERE extracted_at = coalesce(%s, extracted_at)", day)
         return {(source, at, table): run_id for source, at, table, run_id in rows}
 
+    def entries(self, day: date | None = None) -> list[Entry]:
+        """All lines, or those of one date; none where nothing was ever loaded."""
+        return [Entry(*row) for row in self._rows(ENTRIES, day)] if self.exists() else []
+
     def owner(self, table: str) -> str | None:
         """The source that a table of history is of."""
         return next((name for name, in self._rows("SELECT source FROM {} WHERE table_name = %s LIMIT 1", table)), None)
@@ -74,13 +105,19 @@ class Ledger:
         """The date that the views show."""
         return self._rows("SELECT max(extracted_at) FROM {}")[0][0]
 
+    def latest(self, day: date) -> set[str]:
+        """Tables that no later date has loaded: what a date says of them is the last word."""
+        return {name for name, in self._rows("SELECT table_name FROM {} GROUP BY table_name "
+                                             "HAVING max(extracted_at) = %s", day)}
+
     def gone(self) -> dict[str, date]:
         """Tables that the newest date no longer has, and the first date that had them no more."""
         return dict(self._rows(GONE, self.history))
 
-    def note(self, source: str, day: date, table: zone.Table, taken_at: datetime, run_id: str) -> None:
+    def note(self, source: str, day: date, table: zone.Table, taken_at: datetime, run_id: str,
+             seconds: float | None) -> None:
         """A table of a date is loaded."""
-        values = (source, day, table.name, table.rows, table.sha256, taken_at, run_id)
+        values = (source, day, table.name, table.rows, table.sha256, taken_at, run_id, seconds)
         self.cursor.execute(sql.SQL(NOTE).format(self.relation), values)
 
     def remove(self, source: str, day: date, table: str) -> None:

@@ -1,7 +1,7 @@
 """What our plugins say to each other in Singer's own messages.
 
-SCHEMA carries `x-landing` beside `properties`: which table of which source this is and, when it comes out of the
-landing zone, of which date and run.
+SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to and, when it
+comes out of the landing zone, of which date and run.
 
 BATCH has the encoding `csv`: files in the one dialect (dialect.py).
 
@@ -33,7 +33,7 @@ from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, Storag
 from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import RecordMessage, SchemaMessage
 
-from landing import database, dialect, zone
+from landing import attempts, database, dialect, zone
 from landing.dialect import Column
 from landing.errors import NoProofError, reported
 
@@ -145,7 +145,8 @@ class LandingStream(Stream):
     def _schema_message(self) -> SchemaMessage:
         table = self.table
         properties = {column.name: dialect.json_schema(column) for column in table.columns}
-        about = {"schema": table.schema, "table": table.name, "comment": table.comment}
+        about = {"schema": table.schema, "table": table.name, "comment": table.comment,
+                 "foreign_keys": [asdict(key) for key in table.foreign_keys]}
         schema = self.conform({"type": "object", "properties": properties, MARK: {**about, **self.mark}})
         bookmarks = [self.replication_key] if self.replication_key else None
         return SchemaMessage(self.name, schema, self.message_keys(table), bookmarks)
@@ -177,8 +178,12 @@ class Interruptible(PluginBase):
     def _await_signal(self) -> None:
         number = signal.sigwait(self.SIGNALS)
         self.logger.error("Stopped by signal %d before the end: nothing was committed. Run again.", number)
+        self.stopped()
         self.abandon()
         os._exit(128 + number)
+
+    def stopped(self) -> None:
+        """Hook for what is to be noted when a signal ends this run."""
 
     def abandon(self) -> None:
         """Remove what only this run needs."""
@@ -227,6 +232,7 @@ class FileSink(Sink):
     def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **_: Any) -> None:
         """Without `format`, or the SDK would turn text into dates; another tap's records are validated as usual."""
         self.mark = schema.get(MARK, {})
+        self.foreign_keys = [zone.ForeignKey(**key) for key in self.mark.get("foreign_keys", [])]
         self._trusted = MARK in schema
         properties = {name: {k: v for k, v in p.items() if k != "format"} for name, p in schema["properties"].items()}
         super().__init__(target, stream_name, {**schema, "properties": properties}, key_properties)
@@ -339,7 +345,7 @@ def run(plugin: type[Tap | Target]) -> None:
     for handler in logging.getLogger().handlers:
         handler.addFilter(OwnWords())
     try:
-        with reported(logging.getLogger(plugin.name)):
+        with reported(logging.getLogger(plugin.name)), attempts.noted_at_discovery(plugin.name):
             command()
     except SystemExit as end:
         _end(end.code)

@@ -1,4 +1,4 @@
-"""The tables of a source database, with exact types, from its system catalogs in one query."""
+"""The tables of a source database, with exact types and foreign keys, from its system catalogs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from psycopg2.extensions import connection as Connection
 
 from landing.dialect import Column, json_schema
 from landing.errors import SourceError
+from landing.zone import ForeignKey
 
 # Types whose text means something only in their own database: names of its tables, functions, roles.
 LOCAL_TYPES = [
@@ -55,6 +56,23 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
 ORDER BY n.nspname, c.relname, a.attnum
 """
 
+# For those who refer to a partitioned table PostgreSQL has a constraint for each partition besides.
+FOREIGN_KEYS = """
+SELECT n.nspname, c.relname,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS part(attnum, position)
+             JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = part.attnum ORDER BY part.position),
+       other.nspname, r.relname,
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS part(attnum, position)
+             JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = part.attnum ORDER BY part.position)
+FROM pg_constraint k
+JOIN pg_class c ON c.oid = k.conrelid AND NOT c.relispartition
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class r ON r.oid = k.confrelid AND NOT r.relispartition
+JOIN pg_namespace other ON other.oid = r.relnamespace
+WHERE k.contype = 'f' AND (%(schemas)s = '{}' OR n.nspname = ANY (%(schemas)s))
+ORDER BY n.nspname, c.relname, k.conname
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -69,6 +87,7 @@ class SourceTable:
     comment: str | None
     primary_key: list[str]
     columns: list[Column]
+    foreign_keys: list[ForeignKey]
 
     @property
     def stream(self) -> str:
@@ -104,11 +123,16 @@ def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tupl
     with connection.cursor() as cursor:
         cursor.execute(QUERY, {"schemas": list(schemas), "local": LOCAL_TYPES})
         rows = cursor.fetchall()
+        cursor.execute(FOREIGN_KEYS, {"schemas": list(schemas)})
+        foreign_keys: dict[tuple[str, str], list[ForeignKey]] = {}
+        for owner_schema, owner, *key in cursor.fetchall():
+            foreign_keys.setdefault((owner_schema, owner), []).append(ForeignKey(*key))
     tables = {}
     for head, group in itertools.groupby(rows, key=lambda row: row[:6]):
         schema, name, kind, estimate, comment, key = head
         columns = [_column(*row[6:]) for row in group]
-        tables[schema, name] = SourceTable(schema, name, kind, estimate, comment, key, columns)
+        references = foreign_keys.get((schema, name), [])
+        tables[schema, name] = SourceTable(schema, name, kind, estimate, comment, key, columns, references)
     _refuse_ambiguous(tables.values())
     return tables
 

@@ -32,6 +32,7 @@ class Load:
     taken_at: datetime
     table: zone.Table
     staging: str = ""  # the staging table's name, once it is there
+    seconds: float | None = None  # that COPY and key took
 
     def __str__(self) -> str:
         return f"{self.source} of {self.day}, table {self.table.name}"

@@ -74,7 +74,9 @@ class CopyStream(protocol.LandingStream, PostgresStream):
         columns = self.selected_columns(source.columns)
         names = {column.name for column in columns}
         key = [name for name in self.primary_keys or source.primary_key if name in names]
-        return zone.Table(self.name, source.name, source.schema, columns, key, comment=source.comment)
+        foreign_keys = [one for one in source.foreign_keys if names.issuperset(one.columns)]
+        return zone.Table(self.name, source.name, source.schema, columns, key, comment=source.comment,
+                          foreign_keys=foreign_keys)
 
     @property
     def mark(self) -> dict[str, Any]:

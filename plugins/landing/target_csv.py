@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import time
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 from singer_sdk import Sink
 from singer_sdk import typing as th
 
-from landing import project, protocol, zone
+from landing import attempts, project, protocol, zone
 from landing.errors import NoProofError, ZoneError
 
 
@@ -39,6 +41,7 @@ class TargetCSV(protocol.LandingTarget):
     ).to_dict()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.begun = time.monotonic()
         config = kwargs.get("config") or {}
         self.date = project.run_date("DATESTAMP", config.get("datestamp"))  # refused before anything is read
         self.run_id = zone.new_run_id()
@@ -46,6 +49,19 @@ class TargetCSV(protocol.LandingTarget):
         super().__init__(*args, **kwargs)
         self.zone = zone.LandingZone(project.landing_root(self.config.get("landing_root")))
         self.started = zone.now()
+        self.attempt = attempts.AttemptLog(self.zone.root, self.run_id, self.date)
+
+    def listen(self, file_input: Any = None) -> None:
+        """Take all input, and note how that began and ended. A tap that never got in sends an empty one."""
+        self.attempt.begin(self.config.get("source") or os.environ.get("SOURCE") or _source_of_job())
+        try:
+            super().listen(file_input)
+        except BaseException as error:
+            self.attempt.end(attempts.FAILED, error=type(error).__name__)
+            raise
+
+    def stopped(self) -> None:
+        self.attempt.end(attempts.FAILED, error="Stopped by a signal")
 
     @property
     def staging(self) -> Path:
@@ -67,6 +83,7 @@ class TargetCSV(protocol.LandingTarget):
             )
         sink = known or super().get_sink(stream_name, **kwargs)
         self.sinks[stream_name] = sink
+        self.attempt.begin(sink.mark.get("source"))
         return sink
 
     def process_endofpipe(self) -> None:
@@ -94,6 +111,7 @@ class TargetCSV(protocol.LandingTarget):
 
     def _commit_or_keep(self, run_id: str) -> None:
         source = self.source
+        self.attempt.begin(source)
         if self.proof is None and not self.config["trust_end_of_input"]:
             self.proved(self.sinks)
         if self.zone.keeps(source, self.date):
@@ -101,6 +119,7 @@ class TargetCSV(protocol.LandingTarget):
                 "%s of %s is landed and past: kept as it is. Today's rows would overwrite what was true then; "
                 "to do that all the same, run again with REEXTRACT=true.", source, self.date,
             )
+            self.attempt.end(attempts.KEPT)
             return
         files = self._files()
         if not files:
@@ -110,9 +129,11 @@ class TargetCSV(protocol.LandingTarget):
             )
         tables = [self._table(sink, files[stream]) for stream, sink in self.sinks.items()]
         manifest = zone.Manifest(
-            source, self.date, run_id, self._taken_at(), (self.proof or {}).get("snapshot", {}), _software(), tables
+            source, self.date, run_id, self._taken_at(), (self.proof or {}).get("snapshot", {}), _software(), tables,
+            round(time.monotonic() - self.begun, 3),
         )
         manifest = self.zone.commit(manifest, {stream: sink.paths for stream, sink in self.sinks.items()})
+        self.attempt.end(attempts.COMMITTED, landed=manifest.run_id)
         self._say(manifest)
 
     def _files(self) -> dict[str, list[zone.File]]:
@@ -144,6 +165,7 @@ class TargetCSV(protocol.LandingTarget):
             comment=mark.get("comment"),
             # Another tap's text need not be PostgreSQL's own, as ours is.
             declared_types=mark.get("declared_types", False) if mark else True,
+            foreign_keys=sink.foreign_keys,
         )
 
     def _say(self, manifest: zone.Manifest) -> None:
@@ -157,6 +179,13 @@ class TargetCSV(protocol.LandingTarget):
             self.logger.warning(
                 "meltano.yml has no job extract_%s, so a load does not take this source.", manifest.source
             )
+
+
+def _source_of_job() -> str | None:
+    """The source, by what Meltano says of the tap at the other end: its setting, or the name that goes with a job's."""
+    tap = os.environ.get("MELTANO_EXTRACTOR_NAME")
+    declared = (name for name in project.declared_sources() if tap == f"tap-{name}")
+    return os.environ.get("MELTANO_EXTRACT_SOURCE") or (next(declared, None) if tap else None)
 
 
 def _software() -> dict[str, str]:

@@ -197,7 +197,7 @@ def _load_of(sink: protocol.FileSink, files: list[zone.File], day: date) -> Load
                            "was loaded; run again.")
     table = zone.Table(
         sink.stream_name, mark["table"], mark["schema"], sink.columns, list(mark["primary_key"]), files,
-        mark.get("comment"),
+        mark.get("comment"), foreign_keys=sink.foreign_keys,
     )
     return Load(mark["source"], day, mark["run_id"], datetime.fromisoformat(mark["taken_at"]), table)
 

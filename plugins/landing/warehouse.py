@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
@@ -22,14 +22,13 @@ import psycopg2
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
-from landing import database, dialect, history, project, staging, views, zone
+from landing import comments, database, dialect, history, project, staging, views, zone
 from landing.dialect import TYPE, Column
 from landing.errors import DamagedError, WarehouseError, describe
 from landing.history import NAME_BYTES, PARTITION_KEY, HistoryTable, history_name
 from landing.ledger import LEDGER, Ledger
 from landing.staging import STAGING, Load
 
-GONE = "Not in the source since "  # begins the comment of a view that is empty
 WAIT = 0.7  # seconds; below deadlock_timeout's default, so that a reader is never the one who is cancelled
 
 # Takes the lock that replacing a view takes, and changes nothing; LOCK would go on to all partitions behind it.
@@ -95,17 +94,24 @@ class Warehouse:
 
     def acquire(self) -> None:
         """Wait until no other load is at work in this schema, saying so; then make sure of schemas and ledger."""
-        said = 0.0
-        while not self.execute("SELECT pg_try_advisory_lock(hashtext('landing'), hashtext(%s))", (self.schema,))[0][0]:
-            if time.monotonic() - said > database.PROGRESS_EVERY:
-                said = time.monotonic()
-                self.logger.info("Another load is at work in schema %s: waiting for it to end.", self.schema)
-            time.sleep(0.2)
+        self.hold()
         for name in (self.schema, self.history):
             if not self.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)):
                 self.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
         self.ledger.create()
         self.drop_staging()
+
+    def hold(self, patience: float | None = None) -> bool:
+        """Have the schema to ourselves as long as we are connected; False if after `patience` s another still is."""
+        begun, said = time.monotonic(), 0.0
+        while not self.execute("SELECT pg_try_advisory_lock(hashtext('landing'), hashtext(%s))", (self.schema,))[0][0]:
+            if patience is not None and time.monotonic() - begun > patience:
+                return False
+            if time.monotonic() - said > database.PROGRESS_EVERY:
+                said = time.monotonic()
+                self.logger.info("Another load is at work in schema %s: waiting for it to end.", self.schema)
+            time.sleep(0.2)
+        return True
 
     def drop_staging(self) -> None:
         """Remove staging tables; those of a load that was killed too, since only one is at work at a time."""
@@ -177,9 +183,10 @@ class Warehouse:
     def stage(self, load: Load, files: Sequence[tuple[Path, zone.File]], number: int) -> Load:
         """The load in a staging table of its own, checked: see staging.py."""
         load = replace(load, staging=staging.name_for(load, number))
+        begun = time.monotonic()
         with self.transaction():
             staging.fill(self.connection, self.history, load, files)
-        return load
+        return replace(load, seconds=round(time.monotonic() - begun, 4))
 
     # The swap
 
@@ -195,24 +202,35 @@ class Warehouse:
                     if source in sources and (source, table) not in present]
         if not loads and not vanished:
             return
+        again = f"Nothing was loaded, and readers see what they saw. Then run: {project.load_command(day, self.schema)}"
+        self.patiently(lambda: self._swap(day, loads, vanished), again)
+
+    def remove(self, day: date) -> None:
+        """Take a date that the views don't show out of history and ledger, in one transaction."""
+        if day == self.ledger.newest():
+            raise WarehouseError(f"{day} is the newest date in {self.history}, which the views show: it stays.")
+        self.patiently(lambda: self._remove(day), f"{day} is there as it was. Then run `landing gc` again.")
+
+    def patiently(self, change: Callable[[], None], again: str) -> None:
+        """Make a change in one transaction, trying as long as others use the tables; `again` is what to do if not."""
         deadline, said = time.monotonic() + self.lock_timeout, False
         while True:
             try:
                 with self.transaction():
                     self.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(1000 * WAIT)}ms",))
-                    self._swap(day, loads, vanished)
+                    change()
                 return
             except (pg_errors.LockNotAvailable, pg_errors.DeadlockDetected, pg_errors.QueryCanceled) as error:
                 if (left := deadline - time.monotonic()) <= 0:
-                    raise WarehouseError(self._blocked(day)) from error
+                    raise WarehouseError(f"Waited {self.lock_timeout} s for those who use the tables of {self.schema}: "
+                                         f"{self._users()}. Wait until they have ended. {again}") from error
                 if not said:
                     self.logger.info("Waiting up to %d s for those who use the tables: %s", left, self._users())
                 said = True
             except pg_errors.DependentObjectsStillExist as error:
                 raise WarehouseError(
-                    f"Something was built on a single partition of {self.history}, which this load replaces: "
-                    f"{describe(error)}. Nothing was loaded. Build on {self.schema}.<table> or {self.history}.<table> "
-                    f"instead, and run again: {project.load_command(day, self.schema)}"
+                    f"Something was built on a single partition of {self.history}, which would go: {describe(error)}. "
+                    f"Build on {self.schema}.<table> or {self.history}.<table> instead. {again}"
                 ) from error
 
     def _swap(self, day: date, loads: Sequence[Load], vanished: Sequence[tuple[str, str]]) -> None:
@@ -223,13 +241,21 @@ class Warehouse:
             need = {history_name(column.name): column.type for column in load.table.columns}
             table.reconcile(need, history.history_key(load.table.primary_key))
             table.attach(load.staging, day, partitions.get(load.table.name))
-            self.ledger.note(load.source, day, load.table, load.taken_at, load.run_id)
+            self.ledger.note(load.source, day, load.table, load.taken_at, load.run_id, load.seconds)
         for source, name in vanished:
             self.logger.info("%s of %s no longer has table %s: removed from that date.", source, day, name)
             if name in partitions:
                 HistoryTable(self.cursor, self.history, name).drop(partitions[name])
             self.ledger.remove(source, day, name)
         self._point_views(day, {load.table.name: load.table for load in loads})
+
+    def _remove(self, day: date) -> None:
+        partitions = history.partitions(self.cursor, self.history, day)
+        self._lock_views([*partitions])
+        for name, partition in partitions.items():
+            HistoryTable(self.cursor, self.history, name).drop(partition)
+        for source, _, name in self.ledger.runs(day):
+            self.ledger.remove(source, day, name)
 
     def _lock_views(self, names: Sequence[str]) -> None:
         """All views at once and before the tables behind them, as readers do, or the two would block each other.
@@ -245,19 +271,24 @@ class Warehouse:
     def _point_views(self, day: date, loaded: Mapping[str, zone.Table]) -> None:
         """Have every view show the newest loaded date; a table that it hasn't keeps its view, empty."""
         newest = self.ledger.newest()
+        notices: dict[str, str | None] = {}
         for name, since in self.ledger.gone().items():
             view = sql.Identifier(self.schema, name)
             columns = list(history.columns_of(self.cursor, view))
             if not columns and name in loaded:
                 columns = [column.name for column in loaded[name].columns]
             if columns:
-                self._show(name, columns, newest, f"{GONE}{since}: see {self.history}.", None)
+                self._show(name, columns, newest)
+                notices[name] = f"{comments.GONE}{since}: see {self.history}."
         for name, table in loaded.items():
             if day == newest:
-                self._show(name, [column.name for column in table.columns], newest, None, table.comment)
+                self._show(name, [column.name for column in table.columns], newest)
+                notices[name] = None
+        latest = {name: loaded[name] for name in self.ledger.latest(day) & {*loaded}}
+        comments.put(self.cursor, self.schema, self.history, latest, notices)
 
-    def _show(self, name: str, columns: Sequence[str], day: date, notice: str | None, comment: str | None) -> None:
-        """Point a view; its comment is our notice, if any, and the source's comment or else what people wrote."""
+    def _show(self, name: str, columns: Sequence[str], day: date) -> None:
+        """Point a view."""
         view = sql.Identifier(self.schema, name)
         fields = sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(sql.Identifier(history_name(column)), sql.Identifier(column))
@@ -265,11 +296,6 @@ class Warehouse:
         )
         views.replace(self.cursor, view, sql.SQL("SELECT {} FROM {} WHERE {} = {}::date").format(
             fields, sql.Identifier(self.history, name), sql.Identifier(PARTITION_KEY), sql.Literal(day.isoformat())))
-        (old,), = self.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", (view.as_string(self.cursor),))
-        kept = "\n".join(line for line in (old or "").split("\n") if not line.startswith(GONE))
-        new = "\n".join(filter(None, [notice, comment or kept])) or None
-        if new != old:
-            self.execute(sql.SQL("COMMENT ON VIEW {} IS %s").format(view), (new,))
 
     def _users(self) -> str:
         """Who holds locks in our schemas."""
@@ -279,9 +305,3 @@ class Warehouse:
         ]
         return "; ".join(who) or "gone now"
 
-    def _blocked(self, day: date) -> str:
-        return (
-            f"Waited {self.lock_timeout} s for those who use the tables of {self.schema}: {self._users()}. Nothing was "
-            "loaded, and readers see what they saw. When they have ended, run again: "
-            f"{project.load_command(day, self.schema)}"
-        )

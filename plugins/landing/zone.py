@@ -3,6 +3,7 @@
     <root>/source=<source>/extracted_at=<date>/_manifest.json
     <root>/source=<source>/extracted_at=<date>/table=<stream>/<run id>.csv
     <root>/_staging/<run id>/                                               work in progress
+    <root>/_attempts/<source>@<date>.jsonl                                  what was tried: see attempts.py
 
 A source's date exists when its manifest does, and holds exactly the files that the manifest lists.
 """
@@ -25,7 +26,7 @@ from typing import Any
 
 from landing import project
 from landing.dialect import TYPE, Column
-from landing.errors import DamagedError, NotLandedError, ZoneError
+from landing.errors import DamagedError, NotLandedError, SettingError, ZoneError
 
 FORMAT_VERSION = 1
 MANIFEST = "_manifest.json"
@@ -70,6 +71,16 @@ class File:
 
 
 @dataclass(frozen=True)
+class ForeignKey:
+    """`columns` hold values of `references`, in order: columns of a table of the same source."""
+
+    columns: list[str]
+    schema: str
+    table: str
+    references: list[str]
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of a date. `schema` is None for what has none (a CSV file).
 
@@ -85,6 +96,7 @@ class Table:
     files: list[File] = field(default_factory=list)
     comment: str | None = None
     declared_types: bool = False
+    foreign_keys: list[ForeignKey] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -113,12 +125,24 @@ class Manifest:
     snapshot: dict[str, Any]
     software: dict[str, str]
     tables: list[Table]
+    seconds: float | None = None  # that the extract took; manifests of before don't say
+
+    @property
+    def rows(self) -> int:
+        """Data rows of all tables."""
+        return sum(table.rows for table in self.tables)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(table.bytes for table in self.tables)
 
     def to_json(self) -> str:
         """As it stands in the file; docs/landing-zone.md describes each field."""
         tables = [
             {"stream": t.stream, "schema": t.schema, "name": t.name, "rows": t.rows, "bytes": t.bytes,
              "primary_key": t.primary_key, "comment": t.comment, "declared_types": t.declared_types,
+             "foreign_keys": [asdict(k) for k in t.foreign_keys],
              "columns": [asdict(c) for c in t.columns], "files": [asdict(f) for f in t.files]}
             for t in sorted(self.tables, key=lambda table: table.stream)
         ]
@@ -128,6 +152,7 @@ class Manifest:
             "extracted_at": self.extracted_at.isoformat(),
             "run_id": self.run_id,
             "taken_at": self.taken_at.isoformat(),
+            **({} if self.seconds is None else {"seconds": self.seconds}),
             "snapshot": self.snapshot,
             "software": self.software,
         }
@@ -144,6 +169,7 @@ class Manifest:
             return cls(
                 raw["source"], project.parse_date(raw["extracted_at"], "extracted_at"), raw["run_id"],
                 datetime.fromisoformat(raw["taken_at"]), raw["snapshot"], raw["software"], tables,
+                None if raw.get("seconds") is None else float(raw["seconds"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(
@@ -160,6 +186,7 @@ def _table(raw: Mapping[str, Any]) -> Table:
     table = Table(
         raw["stream"], raw["name"], raw["schema"], columns, list(raw["primary_key"]),
         [File(**file) for file in raw["files"]], raw["comment"], raw["declared_types"],
+        [ForeignKey(**key) for key in raw.get("foreign_keys", [])],
     )
     if table.rows != raw["rows"] or table.bytes != raw["bytes"] or not table.files:
         raise ValueError(f"the files of {table.stream!r} do not add up to its rows and bytes")
@@ -202,11 +229,17 @@ class LandingZone:
             )
         return manifest
 
-    def landed(self) -> Iterator[tuple[str, date]]:
-        """Every (source, date) that has a manifest, in order."""
+    def folders(self) -> Iterator[tuple[str, str]]:
+        """Every (source, date) that has a manifest, in order, as its folders call them: it need not be a date."""
         for path in sorted(self.root.glob(f"source=*/extracted_at=*/{MANIFEST}")):
             source, day = (part.split("=", 1)[1] for part in path.parts[-3:-1])
-            yield source, project.parse_date(day, str(path))
+            yield source, day
+
+    def landed(self) -> Iterator[tuple[str, date]]:
+        """Every (source, date) that has a manifest, in order; folders that are no dates are none."""
+        for source, day in self.folders():
+            with contextlib.suppress(SettingError):
+                yield source, project.parse_date(day, "extracted_at")
 
     def keeps(self, source: str, day: date) -> bool:
         """Whether a date stays as it is: past, landed, and REEXTRACT not set."""
@@ -251,22 +284,38 @@ class LandingZone:
         goes last. A crash leaves the old date or the new one, and at worst files that no manifest lists.
         """
         partition = self.partition(manifest.source, manifest.extracted_at)
-        with self._locked(manifest.source, manifest.extracted_at):
+        with self.locked(manifest.source, manifest.extracted_at):
             tables = [self._move_in(partition, table, staged[table.stream], manifest.run_id)
                       for table in manifest.tables]
             manifest = replace(manifest, tables=tables)
             temporary = self.staging(manifest.run_id) / MANIFEST
             temporary.parent.mkdir(exist_ok=True)
             temporary.write_text(manifest.to_json(), "utf-8")
-            _sync(temporary)
+            sync(temporary)
             for folder in {(partition / file.path).parent for table in tables for file in table.files}:
-                _sync(folder)
+                sync(folder)
             partition.mkdir(parents=True, exist_ok=True)
             os.replace(temporary, partition / MANIFEST)
             for folder in (partition, partition.parent, self.root):
-                _sync(folder)
+                sync(folder)
             self._sweep(partition, manifest)
         return manifest
+
+    def remove(self, source: str, day: date, *, only_unfinished: bool = False) -> bool:
+        """Take a date away: for readers at once, then its files. False where it is landed and should not be.
+
+        A crash leaves the date as it was, or a folder without a manifest.
+        """
+        partition = self.partition(source, day)
+        with self.locked(source, day) as lock:
+            if only_unfinished and (partition / MANIFEST).exists():
+                return False
+            if partition.exists():
+                (partition / MANIFEST).unlink(missing_ok=True)
+                sync(partition)
+                shutil.rmtree(partition)
+            lock.unlink()
+        return True
 
     def _move_in(self, partition: Path, table: Table, paths: list[Path], run_id: str) -> Table:
         folder = partition / folder_name(table.stream)
@@ -279,26 +328,34 @@ class LandingZone:
                     f"{folder / name} exists already: do two tables of {partition} differ only in case? "
                     "Deselect one of them under tap-postgres in meltano.yml and run again."
                 )
-            _sync(path)
+            sync(path)
             os.replace(path, folder / name)
             files.append(replace(file, path=f"{folder.name}/{name}"))
         return replace(table, files=files)
 
     @contextlib.contextmanager
-    def _locked(self, source: str, day: date) -> Iterator[None]:
-        """Two runs that commit the same date do so one after the other."""
+    def locked(self, source: str, day: date) -> Iterator[Path]:
+        """Whoever changes a date does so alone. Who holds the lock's file may remove it, too."""
         path = self.root / STAGING / f"{source}@{day}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        while True:
+            with path.open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if _same(path, lock.fileno()):
+                    yield path
+                    return
+
+    def unlisted(self, manifest: Manifest) -> list[Path]:
+        """Files in a date's tables that its manifest does not list: certainly dead only while locked() is held."""
+        partition = self.partition(manifest.source, manifest.extracted_at)
+        listed = {partition / file.path for table in manifest.tables for file in table.files}
+        return sorted({*partition.glob("table=*/*")} - listed)
 
     def _sweep(self, partition: Path, manifest: Manifest) -> None:
         """Remove what the manifest does not list."""
-        listed = {partition / file.path for table in manifest.tables for file in table.files}
+        for path in self.unlisted(manifest):
+            path.unlink()
         for folder in partition.glob("table=*"):
-            for path in set(folder.iterdir()) - listed:
-                path.unlink()
             if not any(folder.iterdir()):
                 folder.rmdir()
 
@@ -317,7 +374,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
+def _same(path: Path, descriptor: int) -> bool:
+    """Whether an open file still lies where it was opened."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def sync(path: Path) -> None:
     """Have a file, or a folder's entries, on the disk and not only in memory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,0 +1,2 @@
+-- Airflow's own database, beside the warehouse; made when the server is, once.
+CREATE DATABASE airflow;

@@ -1,0 +1,123 @@
+"""The notebook for one date, without a browser, as `make notebook DATE=2024-01-20` runs it.
+
+    python notebook/run.py             DATE and SCHEMA from the environment; unset, the newest loaded date and public
+    python notebook/run.py --commit    the newest date, in the notebook's own place and docs/, as they are committed
+
+What it ran and its HTML go to output/notebook/query_data@<date>; the notebook itself stays as it is. Exits with status
+1, and with a sentence, when the date is not loaded, anything does not agree, or a cell fails.
+"""
+
+# ruff: noqa: E402 - two lines have to come before the imports
+from __future__ import annotations
+
+import html
+import os
+import sys
+import tempfile
+from pathlib import Path
+from string import Template
+from typing import Any
+
+NOTEBOOK = Path(__file__).absolute().with_name("query_data.ipynb")
+os.environ.setdefault("MELTANO_PROJECT_ROOT", str(NOTEBOOK.parent.parent))
+# A grammar of all URIs, which checks what no notebook has, and takes longer to build than the whole run.
+sys.modules["rfc3987_syntax"] = None
+
+import nbformat
+import psycopg2
+import warehouse
+from landing import errors
+from landing.errors import LandingError, describe
+from nbconvert import HTMLExporter
+from papermill import PapermillExecutionError, execute_notebook
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.execute import remove_error_markers
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
+
+PAGE = NOTEBOOK.with_name("page.html")
+COMMITTED_PAGE = warehouse.ROOT / "docs" / "query_data.html"
+# What the kernel shows is for nobody else on this machine.
+KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
+
+
+class Spoken(NBClientEngine):
+    """Papermill's own engine, which says each heading when it comes to it."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, *arguments: Any, **options: Any) -> Any:
+        start = nb_man.cell_start
+
+        def said(cell: Any, index: int, **more: Any) -> None:
+            if cell.cell_type == "markdown" and cell.source.startswith("## "):
+                print("  " + cell.source.partition("\n")[0].removeprefix("## "), flush=True)
+            start(cell, index, **more)
+
+        nb_man.cell_start = said
+        return super().execute_managed_notebook(nb_man, *arguments, **options)
+
+
+papermill_engines.register("spoken", Spoken)
+
+
+def execute(target: Path, parameters: dict[str, str]) -> str:
+    """Run the notebook into `target`: the sentence of the cell that failed, or nothing."""
+    try:
+        execute_notebook(NOTEBOOK, target, parameters, engine_name="spoken", progress_bar=False, cwd=warehouse.ROOT,
+                         config=KERNEL)
+    except PapermillExecutionError as error:
+        return error.evalue if hasattr(errors, error.ename) else f"{error.ename}: {error.evalue}"
+    return ""
+
+
+def page(notebook: Any, title: str, problem: str = "") -> str:
+    """One HTML file that needs no other, and no network: nbconvert's smallest body in a page of ours."""
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(remove_error_markers(notebook))
+    return Template(PAGE.read_text("utf-8")).substitute(
+        title=html.escape(title), css=HtmlFormatter(style="default").get_style_defs(".highlight"), body=body,
+        problem=f'<p class="problem">{html.escape(problem)}</p>' if problem else "",
+    )
+
+
+def tidied(notebook: Any) -> Any:
+    """Without what differs from run to run and from machine to machine."""
+    kept = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
+    notebook.metadata = nbformat.from_dict(kept)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+    return notebook
+
+
+def commit() -> None:
+    """Run the notebook as it stands, and keep what it shows where it is committed."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / NOTEBOOK.name
+        problem = execute(target, {})
+        if problem:
+            sys.exit(f"notebook: not kept: {problem}")
+        notebook = tidied(nbformat.read(target, as_version=4))
+    nbformat.write(notebook, NOTEBOOK)
+    COMMITTED_PAGE.write_text(page(notebook, NOTEBOOK.stem), "utf-8")
+
+
+def main() -> None:
+    if sys.argv[1:] == ["--commit"]:
+        return commit()
+    day = warehouse.Day(os.environ.get("DATE"), os.environ.get("SCHEMA") or "public")
+    print(f"{NOTEBOOK.stem} for {day}", flush=True)
+    target = warehouse.output(warehouse.run_name(NOTEBOOK.stem, day.date, day.schema) + ".ipynb")
+    problem = execute(target, {"extracted_at": str(day.date), "schema": day.schema})
+    written = target.with_suffix(".html")
+    written.write_text(page(nbformat.read(target, as_version=4), target.stem, problem), "utf-8")
+    print(f"All that it shows: {os.path.relpath(written)}, {os.path.relpath(target)}", flush=True)
+    return sys.exit(f"notebook: {problem}" if problem else 0)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LandingError as error:
+        sys.exit(f"notebook: {error}")
+    except psycopg2.Error as error:
+        sys.exit(f"notebook: PostgreSQL: {describe(error)}")

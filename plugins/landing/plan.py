@@ -1,0 +1,195 @@
+"""What each date is, and what a backfill would do with it.
+
+    missing     not every declared source is landed
+    loaded      what is not landed (any more) is in the warehouse all the same
+    landed      all landed, and nothing of it loaded
+    identical   the warehouse holds what is landed: the same tables with the same SHA-256
+    stale       loaded, but otherwise than it is landed
+    damaged     what is landed can't be used
+    unknown     all landed, and the warehouse can't be asked
+
+A backfill runs each declared source's extract for a date, and then the load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from statistics import median
+
+from landing import project
+from landing.errors import DamagedError, SettingError
+from landing.ledger import Entry
+from landing.zone import LandingZone, Manifest, Table
+
+FIGURES = 60  # dates of a source, from the newest, whose times count besides those of the plan
+MANY = 10_000  # rows; below, a table takes the same time whatever its rows
+
+EXTRACT, KEEP, REFUSE = "extract", "keep", "refuse"
+LOAD, NOTHING, UNKNOWN = "load", "nothing", "unknown"
+
+Loaded = Mapping[date, Mapping[tuple[str, str], Entry]]  # what is in the warehouse, by date, and source and table
+
+
+@dataclass(frozen=True)
+class DatePlan:
+    """A date: its state, what a backfill does for each source, whether it then loads, and what that takes.
+
+    `tables` are those to load, by source and name, as far as they are known; `seconds` is None where no figure is.
+    """
+
+    day: date
+    state: str
+    why: str
+    sources: dict[str, str]
+    load: str
+    tables: list[tuple[str, str]]
+    seconds: float | None
+
+    def of(self, action: str) -> list[str]:
+        """Sources with which that is done."""
+        return [source for source, one in self.sources.items() if one == action]
+
+
+class Times:
+    """How long things take, by what the manifests and the ledger say that they took: medians, or None."""
+
+    def __init__(self, manifests: Iterable[Manifest], entries: Iterable[Entry]) -> None:
+        self._extracts: dict[str, list[tuple[int, float]]] = {}
+        self._loads: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        for manifest in manifests:
+            if manifest.seconds is not None:
+                self._extracts.setdefault(manifest.source, []).append((manifest.rows, manifest.seconds))
+        for entry in entries:
+            if entry.seconds is not None:
+                self._loads.setdefault((entry.source, entry.table), []).append((entry.rows, entry.seconds))
+
+    def extract(self, source: str, rows: int) -> float | None:
+        """Seconds for an extract of so many rows."""
+        return _scaled(self._extracts.get(source, []), rows)
+
+    def load(self, source: str, table: str, rows: int) -> float | None:
+        """Seconds for COPY and key of a table of so many rows."""
+        return _scaled(self._loads.get((source, table), []), rows)
+
+
+def _scaled(known: Sequence[tuple[int, float]], rows: int) -> float | None:
+    """The median of what it took, each as if it had been so many rows."""
+    return median(seconds * rows / have if have >= MANY else seconds for have, seconds in known) if known else None
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A source's date in the landing zone: a manifest or none, and what is wrong with it or with its files."""
+
+    manifest: Manifest | None
+    problem: str | None = None
+
+
+class Planner:
+    """Plans dates of a landing zone against a warehouse, or against None where it can't be asked."""
+
+    def __init__(self, zone: LandingZone, sources: Sequence[str], loaded: Loaded | None, re_extract: bool) -> None:
+        self.zone, self.sources, self.loaded, self.re_extract = zone, sources, loaded, re_extract
+        self.today = project.today()
+        self._seen: dict[tuple[str, date], Landed] = {}
+
+    def plan(self, first: date, last: date) -> list[DatePlan]:
+        """A plan for each date; SettingError for dates in the wrong order, or that are yet to come."""
+        if first > last:
+            raise SettingError(f"--from {first} is later than --to {last}. Run again with the earlier date first.")
+        if last > self.today:
+            raise SettingError(f"--to {last} is yet to come: today in UTC is {self.today}, so nothing can be landed. "
+                               f"Run again with --to {self.today}.")
+        if not self.sources:
+            raise SettingError("meltano.yml declares no source: it has no job named extract_<source>.")
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        found = {day: {source: self._landed(source, day) for source in self.sources} for day in days}
+        self._newest = {source: self._known(source) for source in self.sources}
+        entries = (entry for tables in (self.loaded or {}).values() for entry in tables.values())
+        self._times = Times((one.manifest for one in self._seen.values() if one.manifest), entries)
+        return [self._date(day, found[day]) for day in days]
+
+    def _landed(self, source: str, day: date) -> Landed:
+        if (source, day) not in self._seen:
+            self._seen[source, day] = self._read(source, day)
+        return self._seen[source, day]
+
+    def _read(self, source: str, day: date) -> Landed:
+        manifest = None
+        try:
+            manifest = self.zone.manifest(source, day)
+            for file in (file for table in manifest.tables for file in table.files) if manifest else ():
+                self.zone.path(manifest, file)
+        except DamagedError as error:
+            return Landed(manifest, str(error))
+        return Landed(manifest)
+
+    def _known(self, source: str) -> Manifest | None:
+        """Read the newest dates of a source for their times; the newest says what the next extract should bring."""
+        days = sorted((day for name, day in self.zone.landed() if name == source), reverse=True)[:FIGURES]
+        return next((one.manifest for one in [self._landed(source, day) for day in days] if one.manifest), None)
+
+    def _date(self, day: date, found: Mapping[str, Landed]) -> DatePlan:
+        have = None if self.loaded is None else {
+            table: entry for table, entry in self.loaded.get(day, {}).items() if table[0] in self.sources}
+        state, why = _state(found, have)
+        sources = {source: self._action(day, one) for source, one in found.items()}
+        will = {source: self._newest[source] if sources[source] == EXTRACT else one.manifest
+                for source, one in found.items()}
+        if any(one.problem and sources[source] != EXTRACT for source, one in found.items()):
+            load, tables = REFUSE, []
+        else:
+            load, tables = _load(sources, will, have)
+        return DatePlan(day, state, why, sources, load, [(source, table.name) for source, table in tables],
+                        self._seconds(sources, will, load, tables))
+
+    def _action(self, day: date, landed: Landed) -> str:
+        if self.re_extract or day >= self.today or landed == Landed(None):
+            return EXTRACT
+        return KEEP if landed.manifest else REFUSE
+
+    def _seconds(self, sources: Mapping[str, str], will: Mapping[str, Manifest | None], load: str,
+                 tables: Sequence[tuple[str, Table]]) -> float | None:
+        extracts = [source for source, action in sources.items() if action == EXTRACT]
+        if load == UNKNOWN or any(will[source] is None for source in extracts):
+            return None
+        parts = [self._times.extract(source, will[source].rows) for source in extracts]
+        parts += [self._times.load(source, table.name, table.rows) for source, table in tables]
+        return None if None in parts else sum(parts)
+
+
+def _load(sources: Mapping[str, str], will: Mapping[str, Manifest | None],
+          have: Mapping[tuple[str, str], Entry] | None) -> tuple[str, list[tuple[str, Table]]]:
+    """Whether a load has anything to do, and with which tables: those whose run the ledger doesn't have."""
+    if have is None and EXTRACT not in sources.values():
+        return UNKNOWN, []
+    tables = [(source, table) for source, manifest in will.items() if manifest for table in manifest.tables
+              if sources[source] == EXTRACT or _run(have, source, table) != manifest.run_id]
+    landed = {(source, table.name) for source, manifest in will.items() if manifest for table in manifest.tables}
+    something = tables or EXTRACT in sources.values() or not landed.issuperset(have or {})
+    return LOAD if something else NOTHING, tables
+
+
+def _run(have: Mapping[tuple[str, str], Entry] | None, source: str, table: Table) -> str | None:
+    entry = (have or {}).get((source, table.name))
+    return entry.run_id if entry else None
+
+
+def _state(found: Mapping[str, Landed], have: Mapping[tuple[str, str], Entry] | None) -> tuple[str, str]:
+    """A date's state, and what there is to say of it."""
+    if problems := [one.problem for one in found.values() if one.problem]:
+        return "damaged", "; ".join(problems)
+    missing = [source for source, one in found.items() if one.manifest is None]
+    if missing:
+        loaded = have and {*missing} <= {source for source, _ in have}
+        return "loaded" if loaded else "missing", f"{', '.join(missing)} not landed"
+    if have is None:
+        return "unknown", "landed; the warehouse could not be asked"
+    if not have:
+        return "landed", "not loaded"
+    landed = {(source, table.name): table.sha256 for source, one in found.items() for table in one.manifest.tables}
+    differ = sorted(f"{source}.{table}" for source, table in {*landed} | {*have}
+                    if (source, table) not in have or have[source, table].sha256 != landed.get((source, table)))
+    return ("stale", f"differs: {', '.join(differ)}") if differ else ("identical", "")
