@@ -39,6 +39,7 @@ PAGE = NOTEBOOK.with_name("page.html")
 COMMITTED_PAGE = warehouse.ROOT / "docs" / "query_data.html"
 # What the kernel shows is for nobody else on this machine.
 KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
+QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # it would call its own end an error
 
 
 class Spoken(NBClientEngine):
@@ -64,7 +65,7 @@ def execute(target: Path, parameters: dict[str, str]) -> str:
     """Run the notebook into `target`: the sentence of the cell that failed, or nothing."""
     try:
         execute_notebook(NOTEBOOK, target, parameters, engine_name="spoken", progress_bar=False, cwd=warehouse.ROOT,
-                         config=KERNEL)
+                         config=KERNEL, extra_arguments=QUIET)
     except PapermillExecutionError as error:
         return error.evalue if hasattr(errors, error.ename) else f"{error.ename}: {error.evalue}"
     return ""
