@@ -162,6 +162,14 @@ class Airflow:
         assert {day: run["state"] for day, run in runs.items()} == dict.fromkeys(days, state), self.said()
         return runs
 
+    def backfills_done(self) -> None:
+        """Airflow takes one backfill of a DAG at a time, and closes it a while after its last run has ended."""
+        deadline = time.monotonic() + 120
+        while any(one["completed_at"] is None
+                  for one in self.ask("GET", "/api/v2/backfills?dag_id=ELT_with_meltano")[1]["backfills"]):
+            assert time.monotonic() < deadline, "the backfill does not end"
+            time.sleep(1)
+
     def said(self) -> str:
         return "\n".join(path.read_text()[-2000:] for path in (self.project.folder / ".airflow/logs").rglob("*.log"))
 
@@ -251,6 +259,7 @@ def test_a_backfill_of_the_same_dates_again_changes_nothing(airflow):
     assert len(before) == 9
     assert all(before.values())
     ended = {day: run["end_date"] for day, run in airflow.runs(*days).items()}
+    airflow.backfills_done()
     airflow.invoke(*backfill)
     deadline = time.monotonic() + 60
     while any(run["end_date"] == ended[day] for day, run in airflow.runs(*days).items()):
