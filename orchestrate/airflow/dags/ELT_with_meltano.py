@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections import deque
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ os.environ.setdefault("MELTANO_PROJECT_ROOT", str(ROOT))  # for an Airflow that 
 
 from landing import project  # noqa: E402
 from landing.cli import landing_zone  # noqa: E402
-from landing.errors import SettingError  # noqa: E402
+from landing.errors import DamagedError, SettingError  # noqa: E402
 from landing.zone import Manifest  # noqa: E402
 
 SCHEMA = os.environ.get("SCHEMA") or "public"
@@ -49,13 +48,13 @@ def environment(**variables: str) -> dict[str, str]:
     """This process's, without what would decide a run, and with `variables`."""
     decided = tuple(name for name in DECIDED_HERE if name.endswith("_"))
     kept = {name: value for name, value in os.environ.items()
-            if (name not in DECIDED_HERE and not name.startswith(decided)) or name.startswith("SOURCE_POSTGRES_")}
+            if name not in DECIDED_HERE and not name.startswith(decided)}
     return {**kept, "MELTANO_PROJECT_ROOT": str(ROOT), "NO_COLOR": "1", **variables}
 
 
 def run(what: str, again: str, command: list[str], **variables: str) -> None:
     """Run a command, its output into the task's log; AirflowException says what failed, and what to type."""
-    tail: deque[str] = deque(maxlen=1)
+    error, last = "", "it said nothing"
     print(f"$ {again}", flush=True)
     with subprocess.Popen(command, cwd=ROOT, env=environment(**variables), stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace") as process:
@@ -63,12 +62,10 @@ def run(what: str, again: str, command: list[str], **variables: str) -> None:
             print(line, end="", flush=True)
             _, is_error, said = line.partition("[error")
             if is_error and " cmd_type" not in said:
-                tail.append(said.partition("] ")[2].strip() or line.strip())
-            elif line.strip() and not tail:
-                last = line.strip()
+                error = said.partition("] ")[2].strip() or line.strip()
+            last = line.strip() or last
     if process.returncode:
-        said = tail[0] if tail else last if process.returncode > 0 else "ended by a signal"
-        raise AirflowException(f"{what} failed (exit status {process.returncode}): {said}\n"
+        raise AirflowException(f"{what} failed (exit status {process.returncode}): {error or last}\n"
                                f"To run it again, clear this task, or type: {again}")
 
 
@@ -106,8 +103,6 @@ def extract(source: str) -> dict[str, Any]:
 
 def landed_run(source: str, day: str) -> str | None:
     """The run that landed a date, if any; a damaged manifest is none."""
-    from landing.errors import DamagedError
-
     try:
         manifest = landing_zone().manifest(source, project.parse_date(day, "date"))
     except DamagedError:
