@@ -31,9 +31,6 @@ ROOT = project.root()
 # What a warehouse that is not a shop answers to a question about orders.
 NOT_A_SHOP = (pg_errors.UndefinedTable, pg_errors.UndefinedColumn, pg_errors.UndefinedFunction)
 
-LOADED = "SELECT DISTINCT extracted_at FROM {} ORDER BY extracted_at"
-LOADS = "SELECT table_name, extracted_at, rows FROM {} ORDER BY table_name, extracted_at"
-
 # A sentence that is meant for people needs no traceback above it; IPython asks an exception for this.
 LandingError._render_traceback_ = lambda self: [f"{type(self).__name__}: {self}"]
 
@@ -91,11 +88,7 @@ class Day:
     def _loaded(self) -> list[date]:
         """All loaded dates; the newest becomes ours, if none was asked for."""
         with contextlib.closing(cli.connect()) as connection, connection.cursor() as cursor:
-            ledger = Ledger(cursor, self.history)
-            if not ledger.exists():
-                return []
-            cursor.execute(sql.SQL(LOADED).format(ledger.relation))
-            loaded = [day for day, in cursor.fetchall()]
+            loaded = sorted({entry.day for entry in Ledger(cursor, self.history).entries()})
         self.date = self.date or max(loaded, default=None)
         return loaded
 
@@ -128,8 +121,8 @@ class Day:
     def loads(self) -> pd.DataFrame:
         """The ledger of all dates: table_name, extracted_at, rows."""
         with self._cursor() as cursor:
-            cursor.execute(sql.SQL(LOADS).format(sql.Identifier(self.history, "_loads")))
-            return _frame(cursor)
+            found = [(entry.table, entry.day, entry.rows) for entry in Ledger(cursor, self.history).entries()]
+        return pd.DataFrame(sorted(found), columns=["table_name", "extracted_at", "rows"])
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:

@@ -44,6 +44,12 @@ def accepts(date):
     except Exception:
         return False
 
+def fails(*arguments):
+    try:
+        module["run"](*arguments)
+    except AirflowException as error:
+        return str(error)
+
 print("LOOK" + json.dumps({
     "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
     "retries": {task.retries for task in dag.tasks} == {2},
@@ -52,6 +58,7 @@ print("LOOK" + json.dumps({
              day(None, None, datetime(2024, 1, 3, tzinfo=timezone.utc)), day(), day("2024-02-30"), day(None, "x;y")],
     "accepted": {date: accepts(date) for date in ("2024-01-20", "2024-02-30", "2024-01-20; touch pwned", "")},
     "re_extract": dag.params["re_extract"],
+    "silent": fails("What", "again", ["false"]),
     "inherited": sorted(set(module["environment"](DATESTAMP="2024-01-01")) & set(json.loads(sys.argv[2]))),
 }))
 """
@@ -87,6 +94,11 @@ def test_a_run_has_one_date_and_it_is_one(tmp_path):
     assert dag["re_extract"] is False
 
 
+def test_a_command_that_fails_without_a_word_is_named_all_the_same():
+    assert look(ROOT)["silent"] == ("What failed (exit status 1): it said nothing\n"
+                                    "To run it again, clear this task, or type: again")
+
+
 def test_what_airflow_was_started_with_does_not_decide_what_a_task_does():
     left_over = dict.fromkeys(("SOURCE", "SOURCE_POSTGRES_HOST", "REEXTRACT", "MELTANO_ENVIRONMENT"), "true")
     dag = look(ROOT, **left_over, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="postgresql://u:p@127.0.0.1/none")
@@ -98,7 +110,10 @@ class Airflow:
 
     def __init__(self, folder: Path, source: Database, warehouse: Database, metadata: Database) -> None:
         self.project = Project(folder, source, warehouse)
-        shutil.copytree(ROOT / "orchestrate", folder / "orchestrate", ignore=shutil.ignore_patterns(".venv"))
+        for part in ("orchestrate", "demo"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns(".venv"))
+        for part in ("Makefile", "requirements.txt"):
+            shutil.copy2(ROOT / part, folder)  # with its time: make compares them
         (folder / "orchestrate/airflow/.venv").symlink_to(ROOT / "orchestrate/airflow/.venv")
         user, password = quote(metadata.user, safe=""), quote(metadata.password, safe="")
         address = f"postgresql+psycopg2://{user}:{password}@{metadata.host}:{metadata.port}/{metadata.name}"
@@ -111,12 +126,11 @@ class Airflow:
                    "INSERT INTO orders SELECT g, 'c' || g % 7 FROM generate_series(1, 100) g;"
                    "CREATE TABLE notes (note text); INSERT INTO notes VALUES ('a'), ('a'), (NULL)")
 
-    def servers(self, command: str) -> subprocess.CompletedProcess:
-        folder = self.project.folder
+    def make(self, target: str) -> subprocess.CompletedProcess:
         variables = {"AIRFLOW_PORT": str(self.port), "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1"}
-        return subprocess.run([folder / PYTHON, folder / "orchestrate/airflow/servers.py", command], cwd=folder,
-                              env=self.project.environment(**variables), capture_output=True, text=True, check=False,
-                              timeout=300)
+        # All is installed: uv has nothing to do, and `false` would say so if it had.
+        return subprocess.run(["make", target, "UV=false"], cwd=self.project.folder, text=True, check=False,
+                              env=self.project.environment(**variables), capture_output=True, timeout=300)
 
     def invoke(self, *arguments: str) -> str:
         """Airflow's own command line, as the README has it: `airflow …`."""
@@ -210,16 +224,16 @@ def airflow(server, tmp_path_factory):
     with databases(server) as make:
         one = Airflow(tmp_path_factory.mktemp("airflow") / "project", make("source"), make("warehouse"),
                       make("metadata"))
-        started = one.servers("start")
+        started = one.make("airflow")
         assert started.returncode == 0, started.stdout + started.stderr
         assert len(one.processes()) > 4
         try:
             yield one
         finally:
-            stopped = one.servers("stop")
+            stopped = one.make("airflow-stop")
             assert stopped.returncode == 0, stopped.stdout + stopped.stderr
             assert one.processes() == []
-            assert "not running" in one.servers("stop").stdout
+            assert "not running" in one.make("airflow-stop").stdout
 
 
 def verified(airflow, *days):

@@ -21,8 +21,8 @@ def clone(tmp_path_factory):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)  # with its time: make compares them
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    (folder / "plugins/.venv").symlink_to(ROOT / "plugins/.venv")
+    for environment in (".venv", "plugins/.venv", "notebook/.venv"):
+        (folder / environment).symlink_to(ROOT / environment)
     yield folder
     subprocess.run(["make", "stop"], cwd=folder, check=False, capture_output=True)
 
@@ -44,6 +44,10 @@ def test_every_command_of_the_readme_runs(clone):
     everything = "".join(said)
     assert everything.count("14 of 14 tables equal, 3,362 rows.") == 2  # by the demo, and by the command
     assert "2,155 rows of 18 columns" in everything
+    for shown in ("kept what was landed", "identical", "updated", "Nothing to remove"):
+        assert shown in everything
+    assert list((clone / "output/notebook").glob("query_data@2024-01-20.*"))
+    assert (clone / ".dbeaver/data-sources.json").exists()
     listed = run(clone, path + "meltano invoke landing list --json").stdout
     assert listed.count('"loaded": "yes"') == 6, listed
     # The environments are this one's, and `make clean` would empty them: away with the links first.

@@ -27,7 +27,7 @@ PID = HOME / "pid"
 LOG = HOME / "airflow.log"
 HOST = os.environ.get("AIRFLOW_HOST", "127.0.0.1")
 PORT = int(os.environ.get("AIRFLOW_PORT", "8080"))
-URL = f"http://{HOST}:{PORT}"
+URL = f"http://{'localhost' if HOST == '0.0.0.0' else HOST}:{PORT}"  # noqa: S104 - a link wants one address
 PASSWORDS = HOME / "simple_auth_manager_passwords.json.generated"
 
 COMPONENTS = (["api-server", "--host", HOST, "--port", str(PORT)], ["scheduler"], ["dag-processor"], ["triggerer"])

@@ -46,7 +46,7 @@ logger = logging.getLogger("landing")
 
 def connect() -> Any:
     """The warehouse that TARGET_POSTGRES_… names, in the environment or in the project's .env."""
-    values = _dotenv() | os.environ
+    values = project.settings()
     missing = [f"TARGET_POSTGRES_{name}" for name in VARIABLES.values() if f"TARGET_POSTGRES_{name}" not in values]
     if missing:
         raise SettingError(f"{', '.join(missing)} not set. Write them into .env (see .env.example), or run make demo.")
@@ -54,15 +54,9 @@ def connect() -> Any:
     return database.connect(arguments, "landing")
 
 
-def _dotenv() -> dict[str, str]:
-    from dotenv import dotenv_values
-
-    return {key: value or "" for key, value in dotenv_values(project.root() / ".env").items()}
-
-
 def landing_zone() -> LandingZone:
     """The landing zone that LANDING_ROOT names, in the environment or in the project's .env."""
-    return LandingZone(project.landing_root(os.environ.get("LANDING_ROOT") or _dotenv().get("LANDING_ROOT")))
+    return LandingZone(project.landing_root(project.settings().get("LANDING_ROOT")))
 
 
 class InOrder(click.Group):

@@ -163,11 +163,9 @@ def command() -> None:
     """Write files with which DBeaver and pgAdmin open source and warehouse."""
     import logging
 
-    from dotenv import dotenv_values
-
     with reported(logging.getLogger("landing")):
         root = project.root()
-        written = write(root, {k: v or "" for k, v in dotenv_values(root / ".env").items()} | os.environ)
+        written = write(root, project.settings())
         click.echo(f"Written: {', '.join(str(path.relative_to(root)) for path in written)}")
         click.echo(f"DBeaver: create a project whose location is {root}; it asks for each password once.\n"
                    f"pgAdmin: make pgadmin; or, into one of your own, pgadmin4-cli load-servers {written[2]}")

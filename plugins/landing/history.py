@@ -30,21 +30,13 @@ FROM pg_constraint c WHERE c.conrelid = to_regclass(%s) AND c.contype = 'p'
 """
 
 PARTITIONS = """
-SELECT p.relname, c.relname
+SELECT p.relname, day::date, c.relname
 FROM pg_class p
 JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = %s
 JOIN pg_inherits i ON i.inhparent = p.oid
 JOIN pg_class c ON c.oid = i.inhrelid
-WHERE p.relkind = 'p' AND pg_get_expr(c.relpartbound, c.oid) = format('FOR VALUES IN (%%L)', %s::date)
-"""
-
-ALL_PARTITIONS = """
-SELECT p.relname, substring(pg_get_expr(c.relpartbound, c.oid) FROM '\\d{4}-\\d\\d-\\d\\d')::date, c.relname
-FROM pg_class p
-JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = %s
-JOIN pg_inherits i ON i.inhparent = p.oid
-JOIN pg_class c ON c.oid = i.inhrelid
-WHERE p.relkind = 'p'
+CROSS JOIN LATERAL substring(pg_get_expr(c.relpartbound, c.oid) FROM '\\d{4}-\\d\\d-\\d\\d') AS day
+WHERE p.relkind = 'p' AND day = coalesce(%s::date::text, day)
 """
 
 logger = logging.getLogger("target-postgres")
@@ -70,13 +62,12 @@ def partition_name(table: str, day: date) -> str:
 
 def partitions(cursor: Any, history: str, day: date) -> dict[str, str]:
     """Partitions of a date, by table."""
+    return {table: partition for (table, _), partition in all_partitions(cursor, history, day).items()}
+
+
+def all_partitions(cursor: Any, history: str, day: date | None = None) -> dict[tuple[str, date], str]:
+    """Partitions of every date, or of one, by table and date."""
     cursor.execute(PARTITIONS, (history, day))
-    return dict(cursor.fetchall())
-
-
-def all_partitions(cursor: Any, history: str) -> dict[tuple[str, date], str]:
-    """Partitions of every date, by table and date."""
-    cursor.execute(ALL_PARTITIONS, (history,))
     return {(table, day): partition for table, day, partition in cursor.fetchall()}
 
 

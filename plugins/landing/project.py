@@ -23,6 +23,13 @@ def landing_root(configured: str | None = None) -> Path:
     return root() / (configured or os.environ.get("LANDING_ROOT") or "output")
 
 
+def settings() -> dict[str, str]:
+    """What the project's .env sets, and over it the environment."""
+    from dotenv import dotenv_values  # here: plugins get all of it from Meltano
+
+    return {key: value or "" for key, value in dotenv_values(root() / ".env").items()} | os.environ
+
+
 def today() -> date:
     """Today's date in UTC, whatever the machine's time zone."""
     return datetime.now(timezone.utc).date()
