@@ -64,7 +64,7 @@ def test_settings_keep_the_names_of_their_meltanolabs_variants():
     for plugin, stock in ((ours["extractors"][0], "tap-postgres"), (ours["loaders"][1], "target-postgres")):
         about = subprocess.run([BIN / stock, "--about", "--format", "json"], capture_output=True, text=True, check=True)
         known = yaml.safe_load(about.stdout)["settings"]["properties"]
-        added = {"source", "landing_root", "use_batch", "lock_timeout", "reload"}
+        added = {"source", "landing_root", "use_batch", "lock_timeout", "reload", "connections", "compression"}
         for setting in plugin["settings"]:
             head, _, tail = setting["name"].partition(".")
             assert head in known or head in added, setting

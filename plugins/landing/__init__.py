@@ -4,12 +4,15 @@ The modules in the order of the data's way:
 
     errors          the one tree of exceptions
     project         what the project and its environment say: sources, dates, the landing root
+    files           landed files: hashed as they stream, compressed where their name says so
     dialect         the one CSV dialect, and how SQL types look in it and in Singer
     zone            the landing zone: its layout, its manifest, its atomic commit
     attempts        what was tried: a log for each date, also of those that never came to be
     database        PostgreSQL connections and COPY, hashed as it streams
+    workers         several connections at work side by side
     protocol        what our plugins say to each other in Singer's messages
     source_tables   the tables of a source database, with exact types
+    snapshot        one moment of a source database, read by several connections at once
     discovery       the way into tap-postgres: its catalog by itself, since Meltano asks for it in every run
     tap_postgres    PostgreSQL -> Singer
     csv_text        a CSV file as text: decoded, its dialect found, every line checked

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import duckdb
 
-from landing import database, dialect, project
+from landing import database, dialect, files, project
 from landing.csv_text import CsvText, Measure, sniffed
 from landing.dialect import TYPE, Column
 from landing.errors import BadFileError, SettingError, SourceError
@@ -260,9 +260,9 @@ class CsvEntity:
     ) -> database.Copied:
         """The rows in their order, quoted by our rules."""
         connection.execute(f"SELECT {dialect.sql_line([f'c{place}' for place in places])} FROM entity")  # noqa: S608
-        raw = database.HashedFile(path, "xb", progress)
+        raw = files.HashedFile(path, "xb", progress.advance)
         rows = 0
-        with io.BufferedWriter(raw, database.BUFFER) as file:
+        with io.BufferedWriter(raw, files.BUFFER) as file:
             file.write(dialect.header(columns))
             while chunk := connection.fetchmany(CHUNK):
                 file.write("".join(f"{line}\n" for (line,) in chunk).encode())

@@ -5,12 +5,13 @@ The session is pinned so that the same row gives the same bytes on every server,
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import io
 import logging
 import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 from landing.dialect import COPY_OPTIONS
 from landing.errors import SettingError, UnreachableError, describe
+from landing.files import BUFFER, HashedFile
 
-BUFFER = 1 << 20
 PROGRESS_EVERY = 5.0  # seconds
 
 PINS = {
@@ -37,6 +39,8 @@ PINS = {
     # The order of rows is the table's own, always: no start in the middle, no several workers.
     "synchronize_seqscans": "off",
     "max_parallel_workers_per_gather": "0",
+    # Who holds the snapshot, or the lock of a load, waits for the connections that copy.
+    "idle_in_transaction_session_timeout": "0",
     # A policy that hides rows from us makes COPY fail instead of landing fewer rows.
     "row_security": "off",
 }
@@ -56,6 +60,20 @@ def connect(dsn: str | Mapping[str, Any], name: str) -> Connection:
         names, values = list(PINS), list(PINS.values())
         cursor.execute("SELECT set_config(name, value, false) FROM unnest(%s, %s) AS pin(name, value)", (names, values))
     return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: Connection) -> Iterator[Cursor]:
+    """A cursor of a transaction: all or nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        try:
+            yield cursor
+            cursor.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(psycopg2.Error):  # of a lost connection: the first error is the one to tell
+                cursor.execute("ROLLBACK")
+            raise
 
 
 def with_certificate_authority(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,21 +108,25 @@ class Copied:
 
 
 class Progress:
-    """Says every few seconds how far a table is: rows, bytes, rate, share done."""
+    """Says every few seconds how far a table is: rows, bytes, rate, share done, time left. Any thread may tell it."""
 
     def __init__(self, logger: logging.Logger, what: str, *, rows: int | None = None, size: int | None = None) -> None:
         """`rows` or `size` (bytes): what is expected in all, where that is known or estimated."""
         self.logger, self.what, self.expected_rows, self.expected_bytes = logger, what, rows, size
+        self.lock = threading.Lock()
         self.started = self.said = time.monotonic()
         self.rows = self.bytes = 0
 
     def advance(self, chunk: bytes | memoryview) -> None:
         """Count a chunk; line feeds stand for rows here (the exact number comes from COPY itself)."""
-        self.rows += bytes(chunk).count(b"\n")
-        self.bytes += len(chunk)
-        if time.monotonic() - self.said >= PROGRESS_EVERY:
+        rows = bytes(chunk).count(b"\n")
+        with self.lock:
+            self.rows += rows
+            self.bytes += len(chunk)
+            if time.monotonic() - self.said < PROGRESS_EVERY:
+                return
             self.said = time.monotonic()
-            self.logger.info("%s", self)
+        self.logger.info("%s", self)
 
     def done(self, rows: int) -> None:
         """Say the exact number at the end."""
@@ -113,64 +135,26 @@ class Progress:
 
     def __str__(self) -> str:
         seconds = max(time.monotonic() - self.started, 0.001)
-        share = ""
-        if self.expected_bytes:
-            share = f", {min(self.bytes / self.expected_bytes, 1):.0%} done"
-        elif self.expected_rows and self.expected_rows > 0:
-            share = f", about {min(self.rows / self.expected_rows, 0.99):.0%} done"
         return (f"{self.what}: {self.rows:,} rows, {self.bytes / 1e6:,.1f} MB, "
-                f"{self.rows / seconds:,.0f} rows/s, {self.bytes / 1e6 / seconds:,.1f} MB/s{share}")
+                f"{self.rows / seconds:,.0f} rows/s, {self.bytes / 1e6 / seconds:,.1f} MB/s{self._outlook(seconds)}")
 
-
-class HashedFile(io.RawIOBase):
-    """A raw file that hashes what passes, one way or the other; put a BufferedReader or BufferedWriter around it."""
-
-    def __init__(self, path: Path | str, mode: str, progress: Progress | None = None) -> None:
-        """`mode` is `rb`, or `xb` for a new file, whose folder is made if need be."""
-        if "x" in mode:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, mode, buffering=0)  # noqa: SIM115 - closed by close()
-        self._digest = hashlib.sha256()
-        self._progress = progress
-        self.size = 0
-
-    @property
-    def sha256(self) -> str:
-        """Of what has passed so far."""
-        return self._digest.hexdigest()
-
-    def readable(self) -> bool:
-        return self._file.readable()
-
-    def writable(self) -> bool:
-        return self._file.writable()
-
-    def write(self, chunk: Any) -> int:
-        written = self._file.write(chunk)
-        self._pass(memoryview(chunk)[:written])
-        return written
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer)
-        self._pass(memoryview(buffer)[:count])
-        return count
-
-    def _pass(self, chunk: memoryview) -> None:
-        self._digest.update(chunk)
-        self.size += len(chunk)
-        if self._progress:
-            self._progress.advance(chunk)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    def _outlook(self, seconds: float) -> str:
+        """Share done and time left, as far as anyone can tell."""
+        if self.expected_bytes:
+            about, share = "", self.bytes / self.expected_bytes
+        elif self.expected_rows and self.expected_rows > 0:
+            about, share = "about ", min(self.rows / self.expected_rows, 0.99)
+        else:
+            return ""
+        left = seconds / share - seconds if share else 0
+        return f", {about}{min(share, 1):.0%} done, {about}{max(left, 0):,.0f} s left"
 
 
 def copy_out(
     connection: Connection, query: sql.Composable, path: Path | str = os.devnull, progress: Progress | None = None
 ) -> Copied:
     """`COPY (query) TO` a new file (or nowhere, for the hash alone)."""
-    raw = HashedFile(path, "wb" if path == os.devnull else "xb", progress)
+    raw = HashedFile(path, "wb" if path == os.devnull else "xb", progress and progress.advance)
     statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS))
     with connection.cursor() as cursor, io.BufferedWriter(raw, BUFFER) as file:
         cursor.copy_expert(statement, file)
@@ -179,15 +163,16 @@ def copy_out(
 
 
 def copy_in(
-    connection: Connection, table: sql.Composable, columns: Sequence[str], path: Path, progress: Progress | None = None
+    connection: Connection, table: sql.Composable, columns: Sequence[str], path: Path, progress: Progress | None = None,
+    *, freeze: bool = True,
 ) -> Copied:
-    """`COPY table (columns) FROM` a file in our dialect; the table has to be of the same transaction.
+    """`COPY table (columns) FROM` a file in our dialect; to `freeze`, the table has to be of the same transaction.
 
     Frozen rows are there for every snapshot: a reader whose snapshot is older than the load would otherwise find the
     view's new date, and no row in it.
     """
-    raw = HashedFile(path, "rb", progress)
-    options = sql.SQL(COPY_OPTIONS.replace(")", ", FREEZE)"))
+    raw = HashedFile(path, "rb", progress and progress.advance)
+    options = sql.SQL(COPY_OPTIONS.replace(")", ", FREEZE)") if freeze else COPY_OPTIONS)
     statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(table, identifiers(columns), options)
     with connection.cursor() as cursor, io.BufferedReader(raw, BUFFER) as file:
         cursor.copy_expert(statement, file, size=BUFFER)

@@ -7,6 +7,7 @@ its rules (`CopyAttributeOutCSV` in copyto.c), and the same rows have the same S
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from landing import files
 
 COPY_OPTIONS = "(FORMAT csv, HEADER, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULL '', ENCODING 'UTF8')"
 
@@ -69,7 +72,7 @@ def sql_line(columns: Sequence[str]) -> str:
 
 def read_rows(path: Path) -> Iterator[list[str | None]]:
     """Rows of a file in our dialect, as text, NULL and '' apart; a field may be as long as PostgreSQL allows."""
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with io.TextIOWrapper(files.reader(path), "utf-8", newline="\n") as file:
         records = _records(file)
         next(records, None)  # the header
         for record in records:

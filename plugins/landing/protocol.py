@@ -33,7 +33,7 @@ from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, Storag
 from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import RecordMessage, SchemaMessage
 
-from landing import attempts, database, dialect, zone
+from landing import attempts, database, dialect, files, zone
 from landing.dialect import Column
 from landing.errors import NoProofError, reported
 
@@ -60,6 +60,21 @@ USE_BATCH = th.Property(
 )
 
 
+CONNECTIONS = th.Property(
+    "connections",
+    th.IntegerType(minimum=1, maximum=64),
+    default=2,
+    description="How many connections copy rows at the same time; one more holds the snapshot, or the lock of a load.",
+)
+COMPRESSION = th.Property(
+    "compression",
+    th.StringType,
+    allowed_values=[*files.SUFFIXES],
+    default="none",
+    description="How landed files are stored.",
+)
+
+
 def scratch_folder() -> Path:
     """A temporary folder that goes when the process does."""
     folder = tempfile.mkdtemp(prefix="landing-")
@@ -77,14 +92,14 @@ def unused_name(name: str, taken: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Extract:
-    """One table on its way: what its SCHEMA says, and the file that holds its rows."""
+    """One table on its way: what its SCHEMA says, and the files that hold its rows, in order."""
 
     table: zone.Table
-    path: Path
+    paths: list[Path]
 
 
 class LandingStream(Stream):
-    """A stream that has its rows in a file of our dialect, and sends the file or its rows.
+    """A stream that has its rows in files of our dialect, and sends the files or their rows.
 
     Subclasses give `mark`, `table` and `extract()`.
     """
@@ -102,7 +117,7 @@ class LandingStream(Stream):
         raise NotImplementedError
 
     def extract(self, folder: Path) -> Extract:
-        """The file with the rows: written into `folder`, or where it lies already."""
+        """The files with the rows: written into `folder`, or where they lie already."""
         raise NotImplementedError
 
     def selected_columns(self, columns: Sequence[Column]) -> list[Column]:
@@ -121,17 +136,18 @@ class LandingStream(Stream):
         return BatchConfig(BaseBatchFileEncoding(ENCODING), StorageTarget(self._tap.landing_zone.root.as_uri()))
 
     def get_batches(self, batch_config: BatchConfig, context: Any = None) -> Iterator[tuple[Any, list[str]]]:
-        """The table's file."""
+        """The table's files."""
         extract = self.extract(self._tap.staging)
         self.sent[self.name]["rows"] += extract.table.rows
-        self.sent[self.name]["files"] += [asdict(file) for file in extract.table.files]
-        yield batch_config.encoding, [extract.path.as_uri()]
+        self.sent[self.name]["files"] += [file.to_dict() for file in extract.table.files]
+        yield batch_config.encoding, [path.as_uri() for path in extract.paths]
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
         """The same rows one by one, for a target of somebody else."""
         with tempfile.TemporaryDirectory(prefix="landing-") as folder:
             extract = self.extract(Path(folder))
-            yield from dialect.records(extract.path, extract.table.columns, self.constants)
+            for path in extract.paths:
+                yield from dialect.records(path, extract.table.columns, self.constants)
 
     def conform(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Hook for properties that a subclass adds to its SCHEMA."""
@@ -219,8 +235,12 @@ class LandingTap(Interruptible, Tap):
             proof = {"run_id": self.run_id, "streams": streams, **self.closing()}
             self.state_writer.write_state({**self.state, CLOSING: proof})
         except BaseException:
+            self.cease()
             self.abandon()
             raise
+
+    def cease(self) -> None:
+        """Hook to end what still writes into staging."""
 
     def abandon(self) -> None:
         self.landing_zone.discard(self.run_id)
@@ -241,7 +261,7 @@ class FileSink(Sink):
         self.paths: list[Path] = []
         self.written: zone.File | None = None
         self._target = target
-        self._open: tuple[database.HashedFile, io.BufferedWriter] | None = None
+        self._open: tuple[files.HashedFile, io.BufferedWriter] | None = None
         self._rows = 0
 
     def get_validator(self) -> Any:
@@ -269,10 +289,11 @@ class FileSink(Sink):
     def _start(self) -> None:
         if self.paths:
             raise NoProofError(f"{self.stream_name} came as files and as records at once. Nothing was committed.")
-        path = self._target.staging / f"{zone.folder_name(self.stream_name)}.csv"
-        raw = database.HashedFile(path, "xb", database.Progress(self.logger, self.stream_name))
+        name = zone.folder_name(self.stream_name) + files.SUFFIXES[self.config.get("compression", "none")]
+        path = self._target.staging / name
+        raw = files.HashedFile(path, "xb", database.Progress(self.logger, self.stream_name).advance)
         self.paths = [path]
-        self._open = raw, io.BufferedWriter(raw, database.BUFFER)
+        self._open = raw, io.BufferedWriter(raw, files.BUFFER)
         self._open[1].write(dialect.header(self.columns))
 
     def finish(self) -> None:
@@ -282,7 +303,7 @@ class FileSink(Sink):
         if self._open is not None:
             raw, file = self._open
             file.close()
-            self.written = zone.File(self.paths[0].name, self._rows, raw.size, raw.sha256)
+            self.written = zone.File.at(self.paths[0], self._rows, raw.size, raw.sha256)
             self._open = None
 
     def proved(self, sent: Mapping[str, Any]) -> list[zone.File]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,22 @@ import psycopg2
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
-from landing import database, dialect, history, project, zone
+from landing import database, dialect, files, history, project, zone
+from landing.database import PROGRESS_EVERY
 from landing.errors import DamagedError, WarehouseError, describe
 from landing.history import PARTITION_KEY, history_name
+from landing.workers import Workers
 
 STAGING = "_staging_"
+
+# Of the phase, not of the whole.
+KEYS = """
+SELECT c.relname, p.phase, CASE WHEN p.tuples_total > 0 THEN p.tuples_done::float / p.tuples_total
+                                WHEN p.blocks_total > 0 THEN p.blocks_done::float / p.blocks_total END
+FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid
+"""
+
+Files = Sequence[tuple[Path, zone.File]]
 
 logger = logging.getLogger("target-postgres")
 
@@ -56,15 +70,92 @@ def drop_all(cursor: Any, schema: str) -> None:
         cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, name)))
 
 
-def fill(connection: Any, schema: str, load: Load, files: Sequence[tuple[Path, zone.File]]) -> None:
-    """COPY the files into a new table in `schema` and check rows and hash; the key is built after the data."""
-    relation = sql.Identifier(schema, load.staging)
+def fill(
+    workers: Workers, connection: Any, schema: str, loads: Sequence[tuple[Load, Files]], *, frozen: bool
+) -> list[Load]:
+    """Copy loads into staging tables of `schema`, side by side, the largest first, and build their keys.
+
+    The `seconds` of each are its share of the time that all of them took.
+    """
+    begun = time.monotonic()
+    fillings = [_Filling(schema, load, paths, frozen or len(paths) == 1) for load, paths in loads]
+    by_size = sorted(fillings, key=lambda one: -one.load.table.bytes)
+    names = {one.load.staging: one.load.table.name for one in fillings}
+    wait = functools.partial(workers.result, every=PROGRESS_EVERY, say=lambda: _say_keys(connection, names))
+    for one in by_size:
+        one.start(workers, connection)
+    for one in by_size:
+        one.go_on(workers, wait)
+    for one in by_size:
+        one.finish(wait)
+    share = (time.monotonic() - begun) / (sum(one.seconds for one in fillings) or 1)
+    return [replace(one.load, seconds=round(share * one.seconds, 4)) for one in fillings]
+
+
+class _Filling:
+    """A table on its way into a staging table: rows first, checked by number and hash, then the key.
+
+    Frozen, all its files go in by one transaction: see database.copy_in(). Else each goes in by one of its own, side
+    by side, and its rows show by their xmin which file they are of: that is what the proof goes by.
+    """
+
+    def __init__(self, schema: str, load: Load, paths: Files, frozen: bool) -> None:
+        self.load, self.seconds = load, 0.0
+        self._paths, self._frozen = paths, frozen
+        self._relation = sql.Identifier(schema, load.staging)
+        self._progress = database.Progress(logger, load.table.name, size=load.table.bytes)
+        self._works: list[Future[float]] = []
+
+    def start(self, workers: Workers, connection: Any) -> None:
+        """Have the files copied."""
+        if self._frozen:
+            self._works = [workers.submit(self._all)]
+            return
+        with connection.cursor() as cursor:
+            _create(cursor, self._relation, self.load)
+        self._works = [workers.submit(functools.partial(self._one, path=path, file=file)) for path, file in self._paths]
+
+    def go_on(self, workers: Workers, wait: Callable[[Future[float]], float]) -> None:
+        """Once the rows are there, have the key built."""
+        self.finish(wait)
+        self._progress.done(self.load.table.rows)
+        if not self._frozen:
+            self._works = [workers.submit(self._key)]
+
+    def finish(self, wait: Callable[[Future[float]], float]) -> None:
+        """Wait for what is at work."""
+        self.seconds += sum(wait(work) for work in self._works)
+        self._works = []
+
+    def _all(self, connection: Any) -> float:
+        begun = time.monotonic()
+        with database.transaction(connection) as cursor:
+            _create(cursor, self._relation, self.load)
+            for path, file in self._paths:
+                _copy(connection, self._relation, self.load, path, file, self._progress, freeze=True)
+            _add_key(cursor, self._relation, self.load)
+        return time.monotonic() - begun
+
+    def _one(self, connection: Any, path: Path, file: zone.File) -> float:
+        begun = time.monotonic()
+        with database.transaction(connection):
+            _copy(connection, self._relation, self.load, path, file, self._progress, freeze=False)
+        return time.monotonic() - begun
+
+    def _key(self, connection: Any) -> float:
+        begun = time.monotonic()
+        with connection.cursor() as cursor:
+            _add_key(cursor, self._relation, self.load)
+        return time.monotonic() - begun
+
+
+def _say_keys(connection: Any, names: Mapping[str, str]) -> None:
+    """How far the keys are that are being built."""
     with connection.cursor() as cursor:
-        _create(cursor, relation, load)
-        for path, file in files:
-            _copy(connection, relation, load, path, file)
-        if load.table.primary_key:
-            _add_key(cursor, relation, load)
+        cursor.execute(KEYS)
+        for staging, phase, share in cursor.fetchall():
+            if staging in names:
+                logger.info("%s: its key, %s%s", names[staging], phase, "" if share is None else f", {share:.0%} done")
 
 
 def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
@@ -81,18 +172,20 @@ def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
                              f"Rename the column, then land and load again: {load.land_again}") from error
 
 
-def _copy(connection: Any, relation: sql.Identifier, load: Load, path: Path, file: zone.File) -> None:
-    header = dialect.header(load.table.columns)
-    with path.open("rb") as opened:
-        found = opened.read(len(header))
-    if found != header:
-        raise _damaged(load, path, f"expected the header {header!r}, found {found!r}")
+def _copy(
+    connection: Any, relation: sql.Identifier, load: Load, path: Path, file: zone.File, progress: database.Progress,
+    *, freeze: bool,
+) -> None:
+    _check_header(load, path)
     names = [history_name(column.name) for column in load.table.columns]
-    progress = database.Progress(logger, load.table.name, size=file.bytes)
     try:
-        copied = database.copy_in(connection, relation, names, path, progress)
+        copied = database.copy_in(connection, relation, names, path, progress, freeze=freeze)
+    except pg_errors.QueryCanceled as error:
+        if DamagedError.__name__ in str(error):  # raised by the file, under libpq
+            raise _damaged(load, path, "it cannot be decompressed") from error
+        raise
     except psycopg2.DataError as error:
-        if (found := zone.sha256(path)) != file.sha256:
+        if (found := files.sha256(path)) != file.sha256:
             raise _damaged(load, path, f"expected SHA-256 {file.sha256}, found {found}") from error
         raise WarehouseError(
             f"{load}, file {path}: the warehouse cannot read it: {describe(error)}. Nothing was loaded. Correct the "
@@ -103,7 +196,17 @@ def _copy(connection: Any, relation: sql.Identifier, load: Load, path: Path, fil
             load, path, f"expected {file.rows} rows, {file.bytes} bytes, SHA-256 {file.sha256}; found {copied.rows} "
             f"rows, {copied.bytes} bytes, SHA-256 {copied.sha256}"
         )
-    progress.done(copied.rows)
+
+
+def _check_header(load: Load, path: Path) -> None:
+    header = dialect.header(load.table.columns)
+    try:
+        with files.reader(path) as opened:
+            found = opened.read(len(header))
+    except DamagedError as error:
+        raise _damaged(load, path, str(error)) from None
+    if found != header:
+        raise _damaged(load, path, f"expected the header {header!r}, found {found!r}")
 
 
 def _damaged(load: Load, path: Path, what: str) -> DamagedError:
@@ -111,6 +214,8 @@ def _damaged(load: Load, path: Path, what: str) -> DamagedError:
 
 
 def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
+    if not load.table.primary_key:
+        return
     key = database.identifiers(history.history_key(load.table.primary_key))
     try:
         cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))

@@ -14,8 +14,8 @@ from typing import Any
 from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
-from landing import database, dialect, project, protocol, zone
-from landing.errors import DamagedError, SettingError
+from landing import database, dialect, files, project, protocol, zone
+from landing.errors import SettingError
 
 
 class CsvStream(protocol.LandingStream):
@@ -45,13 +45,13 @@ class CsvStream(protocol.LandingStream):
         folder = self._tap.staging if self.get_batch_config(self.config) else self._tap.scratch
         with tempfile.TemporaryDirectory(prefix="landing-") as decoded:
             progress = database.Progress(self.logger, self.name, size=entity.size)
-            path = folder / f"{zone.folder_name(self.name)}.csv"
+            path = folder / (zone.folder_name(self.name) + files.SUFFIXES[self.config["compression"]])
             columns, copied = entity.convert(wanted, Path(decoded), path, progress)
         progress.done(copied.rows)
-        file = zone.File(path.name, copied.rows, copied.bytes, copied.sha256)
+        file = zone.File.at(path, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
         table = zone.Table(self.name, self.name, None, columns, key, [file], None, bool(self.declaration.types))
-        return protocol.Extract(table, path)
+        return protocol.Extract(table, [path])
 
     @property
     def table(self) -> zone.Table:
@@ -104,12 +104,9 @@ class LandedStream(protocol.LandingStream):
         return schema
 
     def extract(self, folder: Path) -> protocol.Extract:
-        """The landed file where it lies; its hash is checked by whoever reads it."""
+        """The landed files where they lie; their hashes are checked by whoever reads them."""
         landing_zone = self._tap.landing_zone
-        paths = [landing_zone.path(self.manifest, file) for file in self._table.files]
-        if len(paths) != 1:
-            raise DamagedError(f"{self._table.stream} has {len(paths)} files, and this version reads tables of one.")
-        return protocol.Extract(self._table, paths[0])
+        return protocol.Extract(self._table, [landing_zone.path(self.manifest, file) for file in self._table.files])
 
 
 class TapCSV(protocol.LandingTap):
@@ -149,6 +146,7 @@ class TapCSV(protocol.LandingTap):
         protocol.SOURCE,
         protocol.LANDING_ROOT,
         protocol.USE_BATCH,
+        protocol.COMPRESSION,
     ).to_dict()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

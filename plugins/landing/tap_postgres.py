@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,33 +17,11 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from tap_postgres.client import PostgresStream
 from tap_postgres.tap import TapPostgres as StockTapPostgres
 
-from landing import database, project, protocol, zone
+from landing import database, files, project, protocol, zone
 from landing.errors import SettingError, SourceError, describe
-from landing.source_tables import SourceTable, catalog, describe_tables
-
-
-class Snapshot:
-    """One moment of the source: a repeatable-read transaction that all tables are read in."""
-
-    def __init__(self, dsn: str, schemas: Sequence[str], wanted: Sequence[tuple[str, str]]) -> None:
-        """`wanted`: (schema, table) pairs, locked against TRUNCATE and ALTER before the snapshot is taken.
-
-        To a snapshot that is older than they are, those two leave a table empty, without an error.
-        """
-        self.connection = database.connect(dsn, "tap-postgres")
-        kinds = {key: table.kind for key, table in describe_tables(self.connection, schemas).items()}
-        lockable = [sql.Identifier(*key) for key in wanted if kinds.get(key) in ("r", "p")]
-        with self.connection.cursor() as cursor:
-            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            if lockable:
-                cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(lockable)))
-            cursor.execute(
-                "SELECT clock_timestamp(), current_setting('server_version'), current_database(), "
-                "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
-            )
-            self.taken_at, version, name, lsn = cursor.fetchone()
-        self.info = {"server_version": version, "database": name, "lsn": lsn}
-        self.tables = describe_tables(self.connection, schemas)
+from landing.snapshot import Snapshot
+from landing.source_tables import SourceTable, catalog
+from landing.workers import Workers
 
 
 class CopyStream(protocol.LandingStream, PostgresStream):
@@ -85,12 +64,14 @@ class CopyStream(protocol.LandingStream, PostgresStream):
     def get_batch_config(self, config: Any) -> Any:
         return super().get_batch_config(config) if self.replication_method == "FULL_TABLE" else None
 
-    def query(self) -> sql.Composed:
-        """What is read, with the MeltanoLabs settings that narrow it."""
+    def query(self, piece: sql.Composable | None = None) -> sql.Composed:
+        """What is read, or a piece of it, with the MeltanoLabs settings that narrow it."""
         names = database.identifiers([column.name for column in self.table.columns])
         query = sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(*self.source_key))
         clauses = self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses", [])
         conditions = [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in clauses]
+        if piece:
+            conditions.insert(0, piece)
         start = self.get_starting_replication_key_value(None) if self.replication_key else None
         if start is not None:
             conditions.append(sql.SQL("{} >= {}").format(sql.Identifier(self.replication_key), sql.Literal(start)))
@@ -98,29 +79,51 @@ class CopyStream(protocol.LandingStream, PostgresStream):
             query += sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
         if self.replication_key:
             query += sql.SQL(" ORDER BY {} NULLS FIRST").format(sql.Identifier(self.replication_key))
-        limits = [self.max_record_count(), self.ABORT_AT_RECORD_COUNT and self.ABORT_AT_RECORD_COUNT + 1]
-        if limit := min(filter(None, limits), default=None):
-            query += sql.SQL(" LIMIT {}").format(sql.Literal(limit))
+        if self.limit:
+            query += sql.SQL(" LIMIT {}").format(sql.Literal(self.limit))
         return query
 
-    def extract(self, folder: Path) -> protocol.Extract:
-        """COPY to a file, hashed on its way."""
+    @property
+    def limit(self) -> int | None:
+        """Rows that are enough, if somebody said so."""
+        limits = [self.max_record_count(), self.ABORT_AT_RECORD_COUNT and self.ABORT_AT_RECORD_COUNT + 1]
+        return min(filter(None, limits), default=None)
+
+    def start(self, folder: Path) -> None:
+        """Have the table copied into files, by whichever connection is free; extract() waits for them."""
         what = ".".join(self.source_key)
-        for column in self.table.columns:
-            if column.source_type:
-                self.logger.info("%s.%s: %s lands as %s", what, column.name, column.source_type, column.type)
-        progress = database.Progress(self.logger, what, rows=self.source_table.estimated_rows)
-        path = folder / f"{zone.folder_name(self.name)}.csv"
+        snapshot, suffix = self._tap.snapshot, files.SUFFIXES[self.config["compression"]]
+        pieces = [None] if self.limit or self.replication_key else snapshot.pieces(self.source_key)
+        self._progress = database.Progress(self.logger, what, rows=self.source_table.estimated_rows)
+        self._copies = []
+        for number, piece in enumerate(pieces):
+            path = folder / f"{zone.folder_name(self.name)}-{number:04}{suffix}"
+            work = functools.partial(self._copy, query=self.query(piece), path=path)
+            self._copies.append((path, self._tap.workers.submit(work)))
+
+    def _copy(self, worker: Any, query: sql.Composable, path: Path) -> zone.File:
+        """COPY to a file, hashed on its way."""
         try:
-            copied = database.copy_out(self._tap.snapshot.connection, self.query(), path, progress)
+            copied = self._tap.snapshot.read(worker, query, path, self._progress)
         except psycopg2.Error as error:
             raise SourceError(
-                f"Table {what} could not be read to its end: {describe(error)}. Nothing of this date was committed; "
-                f"run again: {project.extract_command(self._tap.source, project.run_date('DATESTAMP'))}"
+                f"Table {'.'.join(self.source_key)} could not be read to its end: {describe(error)}. Nothing of this "
+                f"date was committed; run again: "
+                f"{project.extract_command(self._tap.source, project.run_date('DATESTAMP'))}"
             ) from error
-        progress.done(copied.rows)
-        file = zone.File(path.name, copied.rows, copied.bytes, copied.sha256)
-        return protocol.Extract(replace(self.table, files=[file]), path)
+        return zone.File.at(path, copied.rows, copied.bytes, copied.sha256)
+
+    def extract(self, folder: Path) -> protocol.Extract:
+        """The files, once they are there."""
+        for column in self.table.columns:
+            if column.source_type:
+                self.logger.info("%s.%s: %s lands as %s", ".".join(self.source_key), column.name, column.source_type,
+                                 column.type)
+        self._tap.start(self, folder)
+        landed = [self._tap.workers.result(copy) for _, copy in self._copies]
+        table = replace(self.table, files=landed)
+        self._progress.done(table.rows)
+        return protocol.Extract(table, [path for path, _ in self._copies])
 
 
 class TapPostgres(protocol.LandingTap, StockTapPostgres):
@@ -131,12 +134,15 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
         **StockTapPostgres.config_jsonschema,
         "properties": {
             **StockTapPostgres.config_jsonschema["properties"],
-            **th.PropertiesList(protocol.SOURCE, protocol.LANDING_ROOT, protocol.USE_BATCH).to_dict()["properties"],
+            **th.PropertiesList(
+                protocol.SOURCE, protocol.LANDING_ROOT, protocol.USE_BATCH, protocol.CONNECTIONS, protocol.COMPRESSION
+            ).to_dict()["properties"],
         },
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.date = project.run_date("DATESTAMP")  # first of all: a bad date is refused before anything is read
+        self._started: set[CopyStream] = set()
         super().__init__(*args, **{**kwargs, "config": database.with_certificate_authority(kwargs["config"])})
 
     @property
@@ -163,7 +169,22 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
     def snapshot(self) -> Snapshot:
         """Taken once, when the first stream needs it."""
         wanted = [stream.source_key for stream in self.streams.values() if stream.selected]
-        return Snapshot(self.dsn, self.schemas, wanted)
+        return Snapshot(self.dsn, self.schemas, wanted, self.config["connections"])
+
+    @cached_property
+    def workers(self) -> Workers:
+        """The connections that copy."""
+        return Workers(self.config["connections"], self.snapshot.worker)
+
+    def start(self, stream: CopyStream, folder: Path) -> None:
+        """Begin with a table; where they go as files, with all tables at once, the largest first."""
+        if stream in self._started:
+            return
+        batches = [other for other in self.streams.values() if other.selected and other.get_batch_config(self.config)]
+        streams = batches if stream in batches else [stream]
+        self._started.update(streams)
+        for one in sorted(streams, key=lambda one: -self.snapshot.pages(one.source_key)):
+            one.start(folder)
 
     @property
     def catalog_dict(self) -> dict[str, Any]:
@@ -192,8 +213,14 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
             for stream in self.streams.values():
                 stream.selected = False
         super().sync_all()
+        self.cease()
+
+    def cease(self) -> None:
+        """End all connections."""
+        if "workers" in self.__dict__:
+            self.workers.close()
         if "snapshot" in self.__dict__:
-            self.snapshot.connection.close()
+            self.snapshot.close()
 
     def closing(self) -> dict[str, Any]:
         """When, and from which snapshot, this was taken."""

@@ -26,6 +26,7 @@ class TargetCSV(protocol.LandingTarget):
     config_jsonschema = th.PropertiesList(
         protocol.LANDING_ROOT,
         protocol.SOURCE,
+        protocol.COMPRESSION,
         th.Property(
             "datestamp",
             th.StringType,
@@ -145,7 +146,7 @@ class TargetCSV(protocol.LandingTarget):
         files = self.proved(self.sinks)
         for stream, sink in self.sinks.items():
             for path, file in zip(sink.paths, files[stream], strict=True):
-                if path.stat().st_size != file.bytes:
+                if path.stat().st_size != file.size:
                     raise NoProofError(f"{path} is not the file that the tap wrote for {stream}. Run again.")
         return files
 

@@ -24,6 +24,7 @@ from landing import database, project, protocol, zone
 from landing.errors import DamagedError, SettingError, WarehouseError, describe
 from landing.staging import Load
 from landing.warehouse import Warehouse
+from landing.workers import Workers
 
 
 class Connector(PostgresConnector):
@@ -73,6 +74,7 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
                     default=60,
                     description="Seconds that the swap of a date waits for those who use the tables.",
                 ),
+                protocol.CONNECTIONS,
                 th.Property(
                     "reload",
                     th.BooleanType,
@@ -137,19 +139,22 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
             loaded = {} if self._reload else warehouse.loaded(day)
             new = {stream: warehouse.planned(load) for stream, load in loads.items()
                    if loaded.get((load.source, load.table.name)) != load.run_id}
-            staged = [
-                warehouse.stage(load, list(zip(self.landed[stream].paths, files[stream], strict=True)), number)
-                for number, (stream, load) in enumerate(new.items())
-            ]
+            files_of = {stream: list(zip(self.landed[stream].paths, files[stream], strict=True)) for stream in new}
+            with Workers(count := self.config["connections"], self._connect) as workers:
+                staged = warehouse.stage(workers, [(load, files_of[stream]) for stream, load in new.items()],
+                                         alone=count == 1)
             warehouse.swap(day, sources, staged, {(load.source, load.table.name) for load in loads.values()})
         self._say(day, sources, staged, len(loads))
+
+    def _connect(self) -> Any:
+        return database.connect(self.connection_arguments, self.name)
 
     @contextlib.contextmanager
     def _warehouse(self, day: date) -> Iterator[Warehouse]:
         """The warehouse, for us alone, and without leftovers at the end."""
         schema = self.config["default_target_schema"]
         try:
-            with contextlib.closing(database.connect(self.connection_arguments, self.name)) as connection:
+            with contextlib.closing(self._connect()) as connection:
                 warehouse = Warehouse(connection, schema, self.logger, self.config["lock_timeout"])
                 warehouse.acquire()
                 try:

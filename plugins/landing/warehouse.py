@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
-import psycopg2
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
@@ -28,6 +25,7 @@ from landing.errors import DamagedError, WarehouseError, describe
 from landing.history import NAME_BYTES, PARTITION_KEY, HistoryTable, history_name
 from landing.ledger import LEDGER, Ledger
 from landing.staging import STAGING, Load
+from landing.workers import Workers
 
 WAIT = 0.7  # seconds; below deadlock_timeout's default, so that a reader is never the one who is cancelled
 
@@ -48,6 +46,13 @@ SELECT n.nspname, CASE WHEN n.nspname = %(history)s THEN c.relkind = 'p' ELSE c.
     WHERE r.ev_class = c.oid) END
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname IN (%(schema)s, %(history)s) AND c.relname = %(name)s
+"""
+
+# Who has a snapshot at this moment: process, transaction, its oldest transaction.
+SNAPSHOTS = """
+SELECT a.pid, l.virtualtransaction, a.backend_xmin::text
+FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_xmin IS NOT NULL
 """
 
 BLOCKERS = """
@@ -77,18 +82,6 @@ class Warehouse:
         """Run a statement; its rows, if it has any."""
         self.cursor.execute(statement, values)
         return self.cursor.fetchall() if self.cursor.description else []
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing."""
-        self.execute("BEGIN")
-        try:
-            yield
-            self.execute("COMMIT")
-        except BaseException:
-            with suppress(psycopg2.Error):  # of a connection that is lost: the first error is the one to tell
-                self.execute("ROLLBACK")
-            raise
 
     # Before a load
 
@@ -180,13 +173,39 @@ class Warehouse:
             )
         return wide
 
-    def stage(self, load: Load, files: Sequence[tuple[Path, zone.File]], number: int) -> Load:
-        """The load in a staging table of its own, checked: see staging.py."""
-        load = replace(load, staging=staging.name_for(load, number))
-        begun = time.monotonic()
-        with self.transaction():
-            staging.fill(self.connection, self.history, load, files)
-        return replace(load, seconds=round(time.monotonic() - begun, 4))
+    def stage(self, workers: Workers, loads: Sequence[tuple[Load, staging.Files]], *, alone: bool) -> list[Load]:
+        """The loads in staging tables of their own, checked: see staging.py. `alone`: there is one worker.
+
+        What several connections copied is not there for a reader whose snapshot is older. They are waited for; where
+        they stay, the tables are copied once more, by one connection.
+        """
+        named = [(replace(load, staging=staging.name_for(load, number)), paths)
+                 for number, (load, paths) in enumerate(loads)]
+        staged = staging.fill(workers, self.connection, self.history, named, frozen=alone)
+        in_pieces = [place for place, (_, paths) in enumerate(named) if len(paths) > 1 and not alone]
+        if in_pieces and not self._readers_are_gone():
+            for place in in_pieces:
+                load, paths = named[place]
+                self.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(self.history, load.staging)))
+                staged[place], = staging.fill(workers, self.connection, self.history, [(load, paths)], frozen=True)
+        return staged
+
+    def _readers_are_gone(self) -> bool:
+        """Wait, as CREATE INDEX CONCURRENTLY does, for transactions that had their snapshot before; False: in vain."""
+        older = {*self.execute(SNAPSHOTS)}
+        deadline, said = time.monotonic() + self.lock_timeout, False
+        while older := older & {*self.execute(SNAPSHOTS)}:
+            who = ", ".join(f"pid {pid}" for pid, *_ in older)
+            if time.monotonic() > deadline:
+                self.logger.warning("%s would find the new date empty. Tables of several files are copied once more, "
+                                    "by one connection.", who)
+                return False
+            if not said and time.monotonic() > deadline - self.lock_timeout + 1:
+                said = True
+                self.logger.info("Waiting up to %d s for transactions that began before the copy: %s",
+                                 self.lock_timeout, who)
+            time.sleep(0.05)
+        return True
 
     # The swap
 
@@ -216,7 +235,7 @@ class Warehouse:
         deadline, said = time.monotonic() + self.lock_timeout, False
         while True:
             try:
-                with self.transaction():
+                with database.transaction(self.connection):
                     self.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(1000 * WAIT)}ms",))
                     change()
                 return

@@ -24,14 +24,14 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from landing import project
+from landing import files, project
 from landing.dialect import TYPE, Column
 from landing.errors import DamagedError, NotLandedError, SettingError, ZoneError
+from landing.files import sync
 
 FORMAT_VERSION = 1
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
-CHUNK = 1 << 20
 
 # Hive's own list of characters that can't stand in a folder's name (FileUtils.escapePathName).
 UNSAFE = re.compile("[\x00-\x1f\x7f\"#%'*/:=?\\\\{}\\[\\]^]")
@@ -62,12 +62,28 @@ def folder_name(stream: str) -> str:
 
 @dataclass(frozen=True)
 class File:
-    """A landed file: path below the date's folder, data rows, bytes, SHA-256."""
+    """A landed file: path below the date's folder, data rows, bytes, SHA-256; `stored`, its size where compressed."""
 
     path: str
     rows: int
     bytes: int
     sha256: str
+    stored: int | None = None
+
+    @classmethod
+    def at(cls, path: Path, rows: int, size: int, sha256: str) -> File:
+        """A file that is written; `size` in bytes is of what is in it."""
+        stored = None if files.suffix(path) == ".csv" else path.stat().st_size
+        return cls(path.name, rows, size, sha256, stored)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes on the disk."""
+        return self.bytes if self.stored is None else self.stored
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in a manifest, and in a tap's closing message."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -143,7 +159,7 @@ class Manifest:
             {"stream": t.stream, "schema": t.schema, "name": t.name, "rows": t.rows, "bytes": t.bytes,
              "primary_key": t.primary_key, "comment": t.comment, "declared_types": t.declared_types,
              "foreign_keys": [asdict(k) for k in t.foreign_keys],
-             "columns": [asdict(c) for c in t.columns], "files": [asdict(f) for f in t.files]}
+             "columns": [asdict(c) for c in t.columns], "files": [f.to_dict() for f in t.files]}
             for t in sorted(self.tables, key=lambda table: table.stream)
         ]
         head = {
@@ -253,9 +269,9 @@ class LandingZone:
         if not path.resolve().is_relative_to(partition.resolve()):
             raise DamagedError(f"{partition / MANIFEST} lists {file.path!r}, outside of its folder. Run again: {again}")
         size = path.stat().st_size if path.is_file() else None
-        if size != file.bytes:
+        if size != file.size:
             found = "nothing" if size is None else f"{size} bytes"
-            raise DamagedError(f"{path}: expected {file.bytes} bytes, found {found}. Run again: {again}")
+            raise DamagedError(f"{path}: expected {file.size} bytes, found {found}. Run again: {again}")
         return path
 
     def staging(self, run_id: str) -> Path:
@@ -320,9 +336,9 @@ class LandingZone:
     def _move_in(self, partition: Path, table: Table, paths: list[Path], run_id: str) -> Table:
         folder = partition / folder_name(table.stream)
         folder.mkdir(parents=True, exist_ok=True)
-        files = []
+        moved = []
         for number, (path, file) in enumerate(zip(paths, table.files, strict=True)):
-            name = f"{run_id}.csv" if len(paths) == 1 else f"{run_id}-{number:04}.csv"
+            name = (run_id if len(paths) == 1 else f"{run_id}-{number:04}") + files.suffix(path)
             if (folder / name).exists():
                 raise ZoneError(
                     f"{folder / name} exists already: do two tables of {partition} differ only in case? "
@@ -330,8 +346,8 @@ class LandingZone:
                 )
             sync(path)
             os.replace(path, folder / name)
-            files.append(replace(file, path=f"{folder.name}/{name}"))
-        return replace(table, files=files)
+            moved.append(replace(file, path=f"{folder.name}/{name}"))
+        return replace(table, files=moved)
 
     @contextlib.contextmanager
     def locked(self, source: str, day: date) -> Iterator[Path]:
@@ -365,27 +381,9 @@ def combined(hashes: list[str]) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
-def sha256(path: Path) -> str:
-    """A file's SHA-256."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _same(path: Path, descriptor: int) -> bool:
     """Whether an open file still lies where it was opened."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-
-
-def sync(path: Path) -> None:
-    """Have a file, or a folder's entries, on the disk and not only in memory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

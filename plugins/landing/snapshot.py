@@ -1,0 +1,133 @@
+"""One moment of a source database, read by several connections at once, large tables in pieces.
+
+    database        a repeatable-read transaction that holds locks and exports its snapshot, and copies nothing itself
+    worker          a transaction of that very snapshot, one table or piece after the other
+
+A piece is a range of a table's pages (`ctid`): read in order, the pieces are the table as one COPY would give it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from psycopg2 import errors as pg_errors
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from landing import database
+from landing.source_tables import describe_tables
+
+PIECE = 4096  # pages (32 MB); below, another COPY, and another hash at each proof, cost more than they bring
+TID_RANGES = 140000  # the first server version that reads a range of pages without reading all others
+PATIENCE = "2s"  # that a worker waits for a table that someone wants to alter; see Snapshot.read()
+
+# Of a partitioned table the largest partition's: a range of pages is read in each of them.
+PAGES = """
+SELECT n.nspname, c.relname,
+       max(pg_relation_size(coalesce(leaf.relid, c.oid)) / current_setting('block_size')::bigint)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_am a ON a.amname = 'heap'
+LEFT JOIN LATERAL pg_partition_tree(c.oid) leaf ON c.relkind = 'p' AND leaf.isleaf
+WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])) AND (c.relkind = 'p' OR c.relam = a.oid)
+GROUP BY n.nspname, c.relname
+"""
+
+
+class Snapshot:
+    """A repeatable-read transaction that all tables are read in, and its copies in other connections."""
+
+    def __init__(self, dsn: str, schemas: Sequence[str], wanted: Sequence[tuple[str, str]], connections: int) -> None:
+        """`wanted`: (schema, table) pairs, locked against TRUNCATE and ALTER before the snapshot is taken.
+
+        To a snapshot that is older than they are, those two leave a table empty, without an error.
+        """
+        self.dsn, self.connections = dsn, connections
+        self.connection = database.connect(dsn, "tap-postgres")
+        self._alone = threading.Lock()
+        kinds = {key: table.kind for key, table in describe_tables(self.connection, schemas).items()}
+        lockable = [key for key in wanted if kinds.get(key) in ("r", "p")]
+        with self.connection.cursor() as cursor:
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            if lockable:
+                names = sql.SQL(", ").join(sql.Identifier(*key) for key in lockable)
+                cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+            cursor.execute(
+                "SELECT clock_timestamp(), current_setting('server_version'), current_database(), "
+                "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
+            )
+            self.taken_at, version, name, lsn = cursor.fetchone()
+            self._id = _exported(cursor) if connections > 1 else None
+            self._pages = self._sizes(cursor, lockable)
+        self.info = {"server_version": version, "database": name, "lsn": lsn}
+        self.tables = describe_tables(self.connection, schemas)
+
+    def _sizes(self, cursor: Any, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Pages by table, where a range of them can be read."""
+        if self.connections == 1 or not wanted or self.connection.server_version < TID_RANGES:
+            return {}
+        cursor.execute(PAGES, ([schema for schema, _ in wanted], [table for _, table in wanted]))
+        return {(schema, table): pages for schema, table, pages in cursor.fetchall()}
+
+    def pages(self, key: tuple[str, str]) -> int:
+        """How large a table is; 0 where that isn't known."""
+        return self._pages.get(key) or 0
+
+    def pieces(self, key: tuple[str, str]) -> list[sql.Composable | None]:
+        """Conditions that cut a table into pieces, in order, as many as there are connections; None is all of it."""
+        count = min(self.connections, self.pages(key) // PIECE)
+        if count < 2:
+            return [None]
+        cuts = [sql.SQL("'({},0)'::tid").format(sql.Literal(self.pages(key) * number // count))
+                for number in range(1, count)]
+        first, last = sql.SQL("ctid < {}").format(cuts[0]), sql.SQL("ctid >= {}").format(cuts[-1])
+        between = [sql.SQL("ctid >= {} AND ctid < {}").format(*pair) for pair in itertools.pairwise(cuts)]
+        return [first, *between, last]
+
+    def worker(self) -> Connection:
+        """A connection for another thread; of one connection it is our own."""
+        return database.connect(self.dsn, "tap-postgres") if self._id else self.connection
+
+    def read(
+        self, worker: Connection, query: sql.Composable, path: Path, progress: database.Progress
+    ) -> database.Copied:
+        """COPY a query's rows as they are in the snapshot.
+
+        Who waits to ALTER a table waits for us, and our worker would wait behind them, for ever: that table is read by
+        the connection that has it locked already.
+        """
+        if worker is self.connection:
+            return database.copy_out(worker, query, path, progress)
+        try:
+            with self._adopted(worker):
+                return database.copy_out(worker, query, path, progress)
+        except pg_errors.LockNotAvailable:
+            path.unlink(missing_ok=True)
+            with self._alone:
+                return database.copy_out(self.connection, query, path, progress)
+
+    @contextlib.contextmanager
+    def _adopted(self, worker: Connection) -> Iterator[None]:
+        """A transaction of this snapshot for one COPY: what is read is not kept locked a second time."""
+        with worker.cursor() as cursor:
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT %s; "
+                           "SET LOCAL lock_timeout = %s", (self._id, PATIENCE))
+            try:
+                yield
+            finally:
+                if not worker.closed:
+                    cursor.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Let go of the tables."""
+        self.connection.close()
+
+
+def _exported(cursor: Any) -> str:
+    cursor.execute("SELECT pg_export_snapshot()")
+    return cursor.fetchone()[0]
