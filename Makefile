@@ -16,7 +16,7 @@ AIRFLOW := orchestrate/airflow/.venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
-.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint compose-test stop clean requirements
+.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint bench compose-test stop clean requirements
 
 setup: .venv/ready plugins/.venv/ready ## install all that the main job needs
 
@@ -109,6 +109,15 @@ test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.
 lint: plugins/.venv/tests-ready
 	@plugins/.venv/bin/ruff check --quiet .
 
+bench: setup bench/.venv/ready ## us and what people would pick instead, on the same data; ARGS=--short for every day
+	@bench/.venv/bin/python bench/run.py $(ARGS)
+
+bench/.venv/ready: bench/requirements.txt | $(filter .boot/%,$(UV))
+	@echo "Installing the benchmark into bench/.venv"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) bench/.venv
+	@$(PIP) --python bench/.venv/bin/python -r bench/requirements.txt --compile-bytecode
+	@touch $@
+
 compose-test: plugins/.venv/ready ## run docker-compose.yaml on an engine of its own: root, Debian's docker.io, debootstrap
 	@$(PLUGINS) docker/compose_test.py
 
@@ -117,10 +126,10 @@ stop: airflow-stop ## stop Airflow and the embedded PostgreSQL
 
 clean: airflow-stop ## remove what the commands above made, landed dates included
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
-	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv .airflow .demo .meltano .pytest_cache .ruff_cache output/source=* output/_staging output/_attempts output/*.csv
+	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs .airflow .demo .meltano .pytest_cache .ruff_cache output/source=* output/_staging output/_attempts output/*.csv
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
-	@for name in . plugins demo tests inspection notebook orchestrate/airflow; do \
+	@for name in . plugins demo tests inspection notebook orchestrate/airflow bench bench/peers/*; do \
 	  $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --override plugins/overrides.txt \
 	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
 	done

@@ -203,7 +203,7 @@ def test_a_gc_that_is_killed_anywhere_and_run_again_ends_right(shop, monkeypatch
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
     zone = LandingZone(shop.output)
     rmtree = (shutil, "rmtree")  # after a manifest, before its folder, at the next date, in the middle of a transaction
-    for where, name, at in ((zones, "sync", 1), (*rmtree, 1), (*rmtree, 2), (HistoryTable, "drop", 2)):
+    for where, name, at in ((zones, "sync", 1), (*rmtree, 1), (*rmtree, 2), (HistoryTable, "retire", 2)):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, killer(getattr(where, name), at))
             with pytest.raises(Killed):

@@ -58,6 +58,15 @@ FROM (SELECT count(*) FILTER (WHERE NOT is_new) AS olds, count(*) FILTER (WHERE 
 WHERE news <> olds ORDER BY texts LIMIT {limit}
 """
 
+PRIMARY_KEY = """
+SELECT a.attname
+FROM pg_constraint c
+CROSS JOIN unnest(c.conkey) WITH ORDINALITY AS part(attnum, position)
+JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = part.attnum
+WHERE c.conrelid = to_regclass(%s) AND c.contype = 'p' AND a.attname <> %s
+ORDER BY part.position
+"""
+
 
 @dataclass(frozen=True)
 class RowChange:
@@ -173,9 +182,9 @@ class Comparison:
 
     def _key(self, partition: str) -> list[str]:
         """The source's key of a date, as its columns are called in history; none is empty."""
-        self.cursor.execute(history.PRIMARY_KEY, (sql.Identifier(self.history, partition).as_string(self.cursor),))
-        _, columns = self.cursor.fetchone() or (None, [])
-        return [name for name in columns if name != PARTITION_KEY]
+        relation = sql.Identifier(self.history, partition).as_string(self.cursor)
+        self.cursor.execute(PRIMARY_KEY, (relation, PARTITION_KEY))
+        return [name for name, in self.cursor.fetchall()]
 
 
 def _parts(old: sql.Composable, new: sql.Composable, columns: list[str], key: list[str],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -14,6 +15,7 @@ from psycopg2 import sql
 from landing import database, views, zone
 
 PARTITION_KEY = "extracted_at"
+STAGING = "_staging_"  # begins the name of a table that is not in its place yet, or no longer
 NAME_BYTES = 63  # PostgreSQL cuts longer names without asking
 
 COLUMNS = """
@@ -23,10 +25,28 @@ WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
 
-PRIMARY_KEY = """
-SELECT c.conname, ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS k(attnum, position)
-                        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum ORDER BY k.position)
-FROM pg_constraint c WHERE c.conrelid = to_regclass(%s) AND c.contype = 'p'
+TABLES = """
+SELECT t.relname, c.conname,
+       ARRAY(SELECT k.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS part(attnum, position)
+             JOIN pg_attribute k ON k.attrelid = t.oid AND k.attnum = part.attnum ORDER BY part.position),
+       array_agg(a.attname::text ORDER BY a.attnum), array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum)
+FROM pg_class t
+JOIN pg_namespace n ON n.oid = t.relnamespace AND n.nspname = %s
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_constraint c ON c.conrelid = t.oid AND c.contype = 'p'
+WHERE t.relkind = 'p'
+GROUP BY t.oid, c.oid
+"""
+
+# What a person has built on a partition itself; its own parts depend on it in other ways.
+BUILT_ON = """
+SELECT c.relname, pg_describe_object(d.classid, d.objid, d.objsubid)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
+JOIN pg_depend d ON d.deptype = 'n' AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+                                         OR d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype)
+WHERE c.relname = ANY (%s)
+  AND NOT EXISTS (SELECT FROM pg_constraint own WHERE own.oid = d.objid AND own.conrelid = c.oid)
 """
 
 PARTITIONS = """
@@ -71,6 +91,19 @@ def all_partitions(cursor: Any, history: str, day: date | None = None) -> dict[t
     return {(table, day): partition for table, day, partition in cursor.fetchall()}
 
 
+def tables(cursor: Any, history: str) -> dict[str, tuple[dict[str, str], tuple[str, list[str]] | None]]:
+    """Every table of history: types by column, in order, and name and columns of its key, if it has one."""
+    cursor.execute(TABLES, (history,))
+    return {name: (dict(zip(columns, types, strict=True)), (constraint, key) if constraint else None)
+            for name, constraint, key, columns, types in cursor.fetchall()}
+
+
+def built_on(cursor: Any, history: str, partitions: Collection[str]) -> list[str]:
+    """What stands on single partitions, and would be left behind when they are replaced."""
+    cursor.execute(BUILT_ON, (history, list(partitions)))
+    return [f"{what} depends on {partition}" for partition, what in cursor.fetchall()]
+
+
 def columns_of(cursor: Any, relation: sql.Identifier) -> dict[str, str]:
     """Types by column, in order; none, if there is no such relation."""
     cursor.execute(COLUMNS, (relation.as_string(cursor),))
@@ -97,24 +130,28 @@ def fields(columns: Mapping[str, str]) -> sql.Composed:
 
 
 class HistoryTable:
-    """One table of history, in the caller's transaction."""
+    """One table of history, in the caller's transaction. `columns`: types by column; none where it is not there yet.
 
-    def __init__(self, cursor: Any, history: str, name: str) -> None:
-        self.cursor, self.history, self.name = cursor, history, name
+    `key`: name and columns of its primary key, if it has one.
+    """
+
+    def __init__(
+        self, cursor: Any, history: str, name: str, columns: Mapping[str, str] | None = None,
+        key: tuple[str, list[str]] | None = None,
+    ) -> None:
+        self.cursor, self.history, self.name, self.key = cursor, history, name, key
+        self.columns = dict(columns or {})
         self.relation = sql.Identifier(history, name)
-
-    def columns(self) -> dict[str, str]:
-        """Types by column."""
-        return columns_of(self.cursor, self.relation)
 
     def reconcile(self, need: Mapping[str, str], key: list[str]) -> None:
         """Create it, or bring its columns and key up to what a date needs."""
-        have = self.columns()
-        if not have:
+        if self.columns:
+            self._alter(self.columns, need)
+            self._rekey(key)
+        else:
             self._create(need, key)
-            return
-        self._alter(have, need)
-        self._rekey(key)
+            self.columns[PARTITION_KEY] = "date"
+        self.columns.update(need)
 
     def _create(self, need: Mapping[str, str], key: list[str]) -> None:
         unique = sql.SQL(", PRIMARY KEY ({})").format(database.identifiers(key)) if key else sql.SQL("")
@@ -138,8 +175,7 @@ class HistoryTable:
 
     def _rekey(self, key: list[str]) -> None:
         """A key that changed holds for each date from now on, and no longer for history as a whole."""
-        self.cursor.execute(PRIMARY_KEY, (self.relation.as_string(self.cursor),))
-        constraint, old = self.cursor.fetchone() or (None, key)
+        constraint, old = self.key or (None, key)
         if old == key:
             return
         logger.warning("%s: its key was %s and is %s. Each date loaded from now on has its own, history as a whole "
@@ -150,26 +186,25 @@ class HistoryTable:
             self.relation, sql.Identifier(constraint)))
         self.cursor.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation, sql.SQL(", ").join(nullable)))
 
-    def attach(self, staging: str, day: date, old: str | None) -> None:
-        """A staging table takes the place of the date's partition, `old` if there is one."""
+    def attach(self, staging: str, columns: Collection[str], day: date, old: str | None) -> None:
+        """A staging table of these columns takes the place of the date's partition, `old` if there is one."""
         table = sql.Identifier(self.history, staging)
-        have = columns_of(self.cursor, table)
-        for name, type_ in self.columns().items():
-            if name not in have:
+        for name, type_ in self.columns.items():
+            if name not in columns and name != PARTITION_KEY:
                 self.cursor.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
                     table, sql.Identifier(name), sql.SQL(type_)))
         if old:
-            self.drop(old)
+            self.retire(old)
         name = partition_name(self.name, day)
         self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, sql.Identifier(name)))
         self.cursor.execute(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
             self.relation, sql.Identifier(self.history, name), sql.Literal(day.isoformat())))
 
-    def drop(self, partition: str) -> None:
-        """Remove a date."""
-        relation = sql.Identifier(self.history, partition)
+    def retire(self, partition: str) -> None:
+        """Take a date out of history. Its table becomes a leftover: to drop it takes ten more locks, which are few."""
+        relation, name = sql.Identifier(self.history, partition), sql.Identifier(STAGING + secrets.token_hex(8))
         self.cursor.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(self.relation, relation))
-        self.cursor.execute(sql.SQL("DROP TABLE {}").format(relation))
+        self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(relation, name))
 
 
 def _widening(name: str, type_: str) -> sql.Composed:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from psycopg2 import sql
+from psycopg2.extras import execute_values
 
 from landing import history, zone
 
@@ -23,7 +25,7 @@ CREATE TABLE IF NOT EXISTS {} (
 
 NOTE = """
 INSERT INTO {} (source, extracted_at, table_name, rows, sha256, snapshot_at, run_id, seconds)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+VALUES %s
 ON CONFLICT (source, extracted_at, table_name) DO UPDATE SET
     rows = excluded.rows, sha256 = excluded.sha256, snapshot_at = excluded.snapshot_at,
     loaded_at = excluded.loaded_at, run_id = excluded.run_id, seconds = excluded.seconds
@@ -97,9 +99,9 @@ class Ledger:
         """All lines, or those of one date; none where nothing was ever loaded."""
         return [Entry(*row) for row in self._rows(ENTRIES, day)] if self.exists() else []
 
-    def owner(self, table: str) -> str | None:
-        """The source that a table of history is of."""
-        return next((name for name, in self._rows("SELECT source FROM {} WHERE table_name = %s LIMIT 1", table)), None)
+    def owners(self) -> dict[str, str]:
+        """The source that each table of history is of."""
+        return dict(self._rows("SELECT DISTINCT table_name, source FROM {}"))
 
     def newest(self) -> date | None:
         """The date that the views show."""
@@ -114,11 +116,11 @@ class Ledger:
         """Tables that the newest date no longer has, and the first date that had them no more."""
         return dict(self._rows(GONE, self.history))
 
-    def note(self, source: str, day: date, table: zone.Table, taken_at: datetime, run_id: str,
-             seconds: float | None) -> None:
-        """A table of a date is loaded."""
-        values = (source, day, table.name, table.rows, table.sha256, taken_at, run_id, seconds)
-        self.cursor.execute(sql.SQL(NOTE).format(self.relation), values)
+    def note(self, loads: Iterable[tuple[str, date, zone.Table, datetime, str, float | None]]) -> None:
+        """Tables are loaded: source, date, table, moment of the snapshot, run id, seconds that it took."""
+        values = [(source, day, table.name, table.rows, table.sha256, taken_at, run_id, seconds)
+                  for source, day, table, taken_at, run_id, seconds in loads]
+        execute_values(self.cursor, sql.SQL(NOTE).format(self.relation).as_string(self.cursor), values)
 
     def remove(self, source: str, day: date, table: str) -> None:
         """A table of a date is no more."""

@@ -153,6 +153,11 @@ class LandingStream(Stream):
         """Hook for properties that a subclass adds to its SCHEMA."""
         return schema
 
+    def _write_state_message(self) -> None:
+        """Only where there is a bookmark: each STATE names all tables before it, and a thousand tables get slow."""
+        if self.replication_key:
+            super()._write_state_message()
+
     def _generate_schema_messages(self) -> Iterator[SchemaMessage]:
         for message in super()._generate_schema_messages() if self.mapped else [self._schema_message()]:
             self.sent[message.stream] = {"rows": 0, "files": []}

@@ -19,10 +19,10 @@ from psycopg2 import sql
 from landing import database, dialect, files, history, project, zone
 from landing.database import PROGRESS_EVERY
 from landing.errors import DamagedError, WarehouseError, describe
-from landing.history import PARTITION_KEY, history_name
+from landing.history import PARTITION_KEY, STAGING, history_name
 from landing.workers import Workers
 
-STAGING = "_staging_"
+DROPS = 50  # tables in one statement
 
 # Of the phase, not of the whole.
 KEYS = """
@@ -63,11 +63,12 @@ def name_for(load: Load, number: int) -> str:
 
 
 def drop_all(cursor: Any, schema: str) -> None:
-    """Remove every staging table in `schema`."""
+    """Remove every staging table in `schema`, some at a time: all at once could be more locks than the server has."""
     cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
                    (schema, STAGING))
-    for (name,) in cursor.fetchall():
-        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, name)))
+    tables = [sql.Identifier(schema, name) for name, in cursor.fetchall()]
+    for start in range(0, len(tables), DROPS):
+        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(tables[start:start + DROPS])))
 
 
 def fill(

@@ -137,10 +137,10 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
         _refuse_shared_names(loads.values())
         with self._warehouse(day) as warehouse:
             loaded = {} if self._reload else warehouse.loaded(day)
-            new = {stream: warehouse.planned(load) for stream, load in loads.items()
-                   if loaded.get((load.source, load.table.name)) != load.run_id}
+            new = warehouse.planned({stream: load for stream, load in loads.items()
+                                     if loaded.get((load.source, load.table.name)) != load.run_id})
             files_of = {stream: list(zip(self.landed[stream].paths, files[stream], strict=True)) for stream in new}
-            with Workers(count := self.config["connections"], self._connect) as workers:
+            with Workers(count := self.config["connections"], self._worker) as workers:
                 staged = warehouse.stage(workers, [(load, files_of[stream]) for stream, load in new.items()],
                                          alone=count == 1)
             warehouse.swap(day, sources, staged, {(load.source, load.table.name) for load in loads.values()})
@@ -148,6 +148,13 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
 
     def _connect(self) -> Any:
         return database.connect(self.connection_arguments, self.name)
+
+    def _worker(self) -> Any:
+        """A connection whose commits need not wait for the disk: that of the swap does, and it comes after them."""
+        connection = self._connect()
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = off")
+        return connection
 
     @contextlib.contextmanager
     def _warehouse(self, day: date) -> Iterator[Warehouse]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -21,12 +21,13 @@ from psycopg2 import sql
 
 from landing import comments, database, dialect, history, project, staging, views, zone
 from landing.dialect import TYPE, Column
-from landing.errors import DamagedError, WarehouseError, describe
-from landing.history import NAME_BYTES, PARTITION_KEY, HistoryTable, history_name
+from landing.errors import DamagedError, WarehouseError
+from landing.history import NAME_BYTES, PARTITION_KEY, STAGING, HistoryTable, history_name
 from landing.ledger import LEDGER, Ledger
-from landing.staging import STAGING, Load
+from landing.staging import Load
 from landing.workers import Workers
 
+LOCKS_A_TABLE = 10
 WAIT = 0.7  # seconds; below deadlock_timeout's default, so that a reader is never the one who is cancelled
 
 # Takes the lock that replacing a view takes, and changes nothing; LOCK would go on to all partitions behind it.
@@ -39,13 +40,13 @@ WHERE c.relkind = 'v' AND c.relname = ANY (%s)
 
 # What has the name of a table already, in the views' schema or in history, and whether it is ours.
 OCCUPIED = """
-SELECT n.nspname, CASE WHEN n.nspname = %(history)s THEN c.relkind = 'p' ELSE c.relkind = 'v' AND EXISTS (
+SELECT c.relname, n.nspname, CASE WHEN n.nspname = %(history)s THEN c.relkind = 'p' ELSE c.relkind = 'v' AND EXISTS (
     SELECT FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid AND d.classid = 'pg_rewrite'::regclass
     JOIN pg_class t ON t.oid = d.refobjid AND t.relname = c.relname
     JOIN pg_namespace h ON h.oid = t.relnamespace AND h.nspname = %(history)s
     WHERE r.ev_class = c.oid) END
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname IN (%(schema)s, %(history)s) AND c.relname = %(name)s
+WHERE n.nspname IN (%(schema)s, %(history)s) AND c.relname = ANY (%(names)s)
 """
 
 # Who has a snapshot at this moment: process, transaction, its oldest transaction.
@@ -54,6 +55,8 @@ SELECT a.pid, l.virtualtransaction, a.backend_xmin::text
 FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_xmin IS NOT NULL
 """
+
+KNOWN = "SELECT type, to_regtype(type) IS NOT NULL FROM unnest(%s::text[]) AS type"
 
 BLOCKERS = """
 SELECT DISTINCT a.pid, a.usename, a.application_name, a.state, date_trunc('second', now() - a.xact_start)::text
@@ -116,11 +119,20 @@ class Warehouse:
         return {(source, table): run_id for (source, _, table), run_id in self.ledger.runs(day).items()
                 if table in there}
 
-    def planned(self, load: Load) -> Load:
-        """The load with the types that its columns get; what can't be loaded without loss is refused."""
-        self._refuse_names(load)
-        columns = [self._known(load, column) for column in load.table.columns]
-        have = HistoryTable(self.cursor, self.history, load.table.name).columns()
+    def planned(self, loads: Mapping[str, Load]) -> dict[str, Load]:
+        """The loads with the types that their columns get; what can't be loaded without loss is refused."""
+        owners, tables = self.ledger.owners(), history.tables(self.cursor, self.history)
+        where = {"schema": self.schema, "history": self.history, "names": [load.table.name for load in loads.values()]}
+        occupied = {name: schema for name, schema, ours in self.execute(OCCUPIED, where) if not ours}
+        types = {column.type for load in loads.values() for column in load.table.columns if TYPE.fullmatch(column.type)}
+        known = dict(self.execute(KNOWN, ([*types],)))
+        for load in loads.values():
+            self._refuse_names(load, owners, occupied)
+        have = {name: columns for name, (columns, _) in tables.items()}
+        return {stream: self._typed(load, known, have.get(load.table.name, {})) for stream, load in loads.items()}
+
+    def _typed(self, load: Load, known: Mapping[str, bool], have: Mapping[str, str]) -> Load:
+        columns = [self._known(load, column, known) for column in load.table.columns]
         differ = [column for column in columns if have.get(history_name(column.name), column.type) != column.type]
         exact = history.exact_types(self.cursor, [column.type for column in differ]) if differ else []
         wide = {column.name: self._widened(load, column.name, have[history_name(column.name)], type_)
@@ -128,7 +140,7 @@ class Warehouse:
         columns = [replace(column, type=wide.get(column.name, column.type)) for column in columns]
         return replace(load, table=replace(load.table, columns=columns))
 
-    def _refuse_names(self, load: Load) -> None:
+    def _refuse_names(self, load: Load, owners: Mapping[str, str], occupied: Mapping[str, str]) -> None:
         """Names that the warehouse can't have, or has for something else."""
         name = load.table.name
         if name == LEDGER or name.startswith(STAGING):
@@ -139,25 +151,24 @@ class Warehouse:
             raise WarehouseError(f"{load}: the name {long!r} has {len(long.encode())} bytes, and PostgreSQL would cut "
                                  f"it to {NAME_BYTES}. Nothing was loaded. Rename it, then land and load again: "
                                  f"{load.land_again}")
-        owner = self.ledger.owner(name)
+        owner = owners.get(name)
         if owner not in (None, load.source):
             raise WarehouseError(
                 f"{self.history}.{name} holds the table of source {owner}, and {load.source} of {load.day} has one of "
                 "the same name. Nothing was loaded. Rename one, or load the sources with different SCHEMAs."
             )
-        where = {"schema": self.schema, "history": self.history, "name": name}
-        for schema in (schema for schema, ours in self.execute(OCCUPIED, where) if not ours):
+        if name in occupied:
             raise WarehouseError(
-                f"{schema}.{name} exists in the warehouse and is not one of ours, so {load} cannot take its place. "
-                "Nothing was loaded. Rename what is there, or load with another SCHEMA."
+                f"{occupied[name]}.{name} exists in the warehouse and is not one of ours, so {load} cannot take its "
+                "place. Nothing was loaded. Rename what is there, or load with another SCHEMA."
             )
 
-    def _known(self, load: Load, column: Column) -> Column:
+    def _known(self, load: Load, column: Column, known: Mapping[str, bool]) -> Column:
         """The column with a type that this server has."""
         if not TYPE.fullmatch(column.type):
             raise DamagedError(f"{load}, column {column.name}: {column.type!r} is not the name of a type. Nothing was "
                                f"loaded. Land it again: {load.land_again}")
-        if self.execute("SELECT to_regtype(%s) IS NOT NULL", (column.type,))[0][0]:
+        if known[column.type]:
             return column
         self.logger.warning("%s, column %s: this server has no type %s, so it loads as text.", load, column.name,
                             column.type)
@@ -229,6 +240,7 @@ class Warehouse:
         if day == self.ledger.newest():
             raise WarehouseError(f"{day} is the newest date in {self.history}, which the views show: it stays.")
         self.patiently(lambda: self._remove(day), f"{day} is there as it was. Then run `landing gc` again.")
+        self.drop_staging()
 
     def patiently(self, change: Callable[[], None], again: str) -> None:
         """Make a change in one transaction, trying as long as others use the tables; `again` is what to do if not."""
@@ -246,35 +258,50 @@ class Warehouse:
                 if not said:
                     self.logger.info("Waiting up to %d s for those who use the tables: %s", left, self._users())
                 said = True
-            except pg_errors.DependentObjectsStillExist as error:
+            except pg_errors.OutOfMemory as error:
+                if "shared memory" not in str(error):
+                    raise
                 raise WarehouseError(
-                    f"Something was built on a single partition of {self.history}, which would go: {describe(error)}. "
-                    f"Build on {self.schema}.<table> or {self.history}.<table> instead. {again}"
+                    f"The swap of a date takes about {LOCKS_A_TABLE} locks for each of its tables, and the warehouse's "
+                    "server has not so many. Raise max_locks_per_transaction there (twofold, say), and restart it. "
+                    f"{again}"
                 ) from error
 
     def _swap(self, day: date, loads: Sequence[Load], vanished: Sequence[tuple[str, str]]) -> None:
         self._lock_views([load.table.name for load in loads] + [name for _, name in vanished])
-        partitions = history.partitions(self.cursor, self.history, day)
+        partitions = self._replaceable(day, {load.table.name for load in loads} | {name for _, name in vanished})
+        tables = history.tables(self.cursor, self.history)
         for load in loads:
-            table = HistoryTable(self.cursor, self.history, load.table.name)
+            table = HistoryTable(self.cursor, self.history, load.table.name, *tables.get(load.table.name, ()))
             need = {history_name(column.name): column.type for column in load.table.columns}
             table.reconcile(need, history.history_key(load.table.primary_key))
-            table.attach(load.staging, day, partitions.get(load.table.name))
-            self.ledger.note(load.source, day, load.table, load.taken_at, load.run_id, load.seconds)
+            table.attach(load.staging, need, day, partitions.get(load.table.name))
+        self.ledger.note((load.source, day, load.table, load.taken_at, load.run_id, load.seconds) for load in loads)
         for source, name in vanished:
             self.logger.info("%s of %s no longer has table %s: removed from that date.", source, day, name)
             if name in partitions:
-                HistoryTable(self.cursor, self.history, name).drop(partitions[name])
+                HistoryTable(self.cursor, self.history, name).retire(partitions[name])
             self.ledger.remove(source, day, name)
         self._point_views(day, {load.table.name: load.table for load in loads})
 
     def _remove(self, day: date) -> None:
         partitions = history.partitions(self.cursor, self.history, day)
         self._lock_views([*partitions])
-        for name, partition in partitions.items():
-            HistoryTable(self.cursor, self.history, name).drop(partition)
+        for name, partition in self._replaceable(day, {*partitions}).items():
+            HistoryTable(self.cursor, self.history, name).retire(partition)
         for source, _, name in self.ledger.runs(day):
             self.ledger.remove(source, day, name)
+
+    def _replaceable(self, day: date, names: Collection[str]) -> dict[str, str]:
+        """A date's partitions of these tables; WarehouseError where something of a person's stands on one."""
+        there = history.partitions(self.cursor, self.history, day)
+        partitions = {table: there[table] for table in names if table in there}
+        if found := history.built_on(self.cursor, self.history, partitions.values()):
+            raise WarehouseError(
+                f"Something was built on a single partition of {self.history}, which would go: {'; '.join(found)}. "
+                f"Build on {self.schema}.<table> or {self.history}.<table> instead. Nothing changed: run again then."
+            )
+        return partitions
 
     def _lock_views(self, names: Sequence[str]) -> None:
         """All views at once and before the tables behind them, as readers do, or the two would block each other.

@@ -1,0 +1,83 @@
+"""What every contestant has in common.
+
+A contestant extracts a data set's source to files in its own folder, and loads those files into the target. What is
+timed is `extract` and `load`; what has to be there beforehand is made by `before_extract` and `before_load`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+from data import SAMPLE, SMALL_DATA, TARGET, WIDE_DATA, Data, Databases
+from measure import Cost, FailedError, measure, size_of
+
+HERE = Path(__file__).resolve().parent
+EXTRACT, LOAD, LOAD_KEY = PHASES = ("extract", "load", "load_key")  # load: without a primary key
+
+
+class Contestant:
+    """One tool with one choice of settings."""
+
+    name: str
+    settings: str  # in words, for the report
+    phases: tuple[str, ...] = PHASES
+    peer: ClassVar[str | None] = None  # its folder below peers/, where it needs an environment
+    slow: ClassVar[bool] = False  # one round is enough
+    loaded = ""  # the table in the target; unset: as it is called in the source
+    prepared = True  # whether it wants the table to be in the target beforehand
+
+    def __init__(self, databases: Databases, folder: Path) -> None:
+        self.databases, self.folder = databases, folder / re.sub("[^a-z0-9]+", "-", self.name.lower())
+        self.folder.mkdir()
+
+    def takes(self, data: Data, phase: str) -> bool:
+        """Whether it takes part. Most copy lineitem, with rows and, for the cost of starting up, without."""
+        return phase in self.phases and data not in (SAMPLE, WIDE_DATA, SMALL_DATA)
+
+    def out(self, data: Data, key: bool) -> Path:
+        """Its file or folder with what it extracted."""
+        return self.folder / data.database(key)
+
+    def before_extract(self, data: Data) -> None:
+        """Nothing is left of the time before."""
+        self._remove(self.out(data, key=True))
+
+    def before_load(self, data: Data, key: bool) -> None:
+        self.databases.fresh_target(data if self.prepared else None)
+
+    def extract(self, data: Data) -> Cost:
+        raise NotImplementedError
+
+    def load(self, data: Data, key: bool) -> Cost:
+        raise NotImplementedError
+
+    def check(self, data: Data, key: bool) -> None:
+        """After a load: are the rows there? Raises FailedError."""
+        if data.rows and data.shape.table:
+            rows = self.databases.count(TARGET, self.loaded or data.shape.table)
+            if rows != data.rows:
+                raise FailedError(f"{rows:,} rows arrived, of {data.rows:,}")
+
+    def size(self, data: Data, phase: str) -> int:
+        """Bytes on disk: of the files, or in the target."""
+        return size_of(self.out(data, key=True)) if phase == EXTRACT else self.databases.target_size()
+
+    def run(self, *commands: list, database: str, folder: Path | None = None, **variables: str) -> Cost:
+        """Measure commands that run side by side; libpq's variables lead to `database`."""
+        variables = self.databases.variables(database) | variables
+        return measure(*commands, folder=folder or self.folder, variables=variables, server=self.databases.pid)
+
+    def python(self, *arguments: object) -> list:
+        """A command: the peer's own script in the peer's own environment."""
+        return [self.bin / "python", HERE / "peers" / self.peer / "job.py", *arguments]
+
+    @property
+    def bin(self) -> Path:
+        return HERE / ".venvs" / self.peer / "bin"
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
