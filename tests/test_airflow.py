@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 from conftest import PASSWORD, ROOT, Database, Project, databases
 
+pytestmark = pytest.mark.xdist_group("airflow")  # what one of them set up is for all
 DAGS = Path("orchestrate/airflow/dags")
 PYTHON = Path("orchestrate/airflow/.venv/bin/python")
 DAG = "/api/v2/dags/ELT_with_meltano"

@@ -8,6 +8,7 @@ import shop as sample
 from conftest import PASSWORD, ROOT, Project, databases
 
 FIRST, SECOND = "2024-01-19", "2024-01-20"
+pytestmark = pytest.mark.xdist_group("notebook")  # what one of them set up is for all
 NOTEBOOK = ROOT / "notebook/query_data.ipynb"
 
 

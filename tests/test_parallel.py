@@ -1,12 +1,17 @@
 """Several connections at once: large tables go in pieces, of one snapshot, and a date is the same date all the same."""
 
 import contextlib
+import logging
+import re
 import signal
 import subprocess
 import threading
 import time
 
 import pytest
+from conftest import databases
+from landing.database import Progress
+from servers import Server
 
 DAY = "2024-01-20"
 ROWS = 400_000
@@ -188,3 +193,42 @@ def test_a_load_that_is_killed_among_pieces_is_healed_by_the_next(large):
     assert "1 of 1 tables equal" in verify(large).stdout
     left = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public_history' AND tablename LIKE '\\_staging%%'"
     assert large.warehouse.one(left) == 0
+
+
+def test_too_few_locks_are_named_with_what_to_raise_and_leave_nothing(project, tmp_path_factory):
+    small = Server(tmp_path_factory.mktemp("few_locks"), {"fsync": "off", "max_locks_per_transaction": "10",
+                                                          "max_connections": "20"})
+    small.start()
+    try:
+        with databases(small) as make:
+            few = make("few", small)
+            partitions = "".join(f"CREATE TABLE t{{0}}_{part} PARTITION OF t{{0}} FOR VALUES IN ({part});"
+                                 for part in range(10))
+            for number in range(400):
+                project.source.run(f"CREATE TABLE t{number} (id integer PRIMARY KEY)")
+            for number in range(250):
+                few.run(f"CREATE TABLE t{number} (id integer) PARTITION BY LIST (id);{partitions.format(number)}")
+            settings = {**few.settings(), "filter_schemas": ["public"]}
+            source = project.pipe(project.tap_postgres(**settings), project.target_csv(), False, DATESTAMP=DAY)
+            project.land(DAY, "postgres")
+            project.warehouse = few
+            warehouse = project.pipe(project.tap_landed(sources=["postgres"]),
+                                     project.target_postgres(default_target_schema="copy"), False, EXTRACTED_AT=DAY)
+            left = few.run("SELECT tablename FROM pg_tables WHERE schemaname = 'copy_history'")
+    finally:
+        small.remove()
+    for failed in (source, warehouse):
+        assert failed.returncode != 0
+        assert "Raise max_locks_per_transaction" in failed.text
+    assert left == [("_loads",)]
+
+
+def test_progress_says_rows_bytes_rate_share_and_time_left(caplog):
+    progress = Progress(logging.getLogger("target-postgres"), "public.events", size=8_000)
+    progress.started = progress.said = time.monotonic() - 10
+    with caplog.at_level(logging.INFO):
+        progress.advance(b"line\n" * 400)
+        assert re.fullmatch(r"public\.events: 400 rows, 0\.0 MB, \d+ rows/s, 0\.0 MB/s, 25% done, \d+ s left",
+                            str(progress))
+        progress.advance(b"line\n" * 400)  # too soon after the last line
+    assert len(caplog.messages) == 1

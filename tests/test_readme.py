@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from conftest import ROOT, Project
 
+pytestmark = pytest.mark.xdist_group("readme")  # what one of them set up is for all
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.S | re.M)
 
@@ -44,7 +45,7 @@ def test_every_command_of_the_readme_runs(clone):
     everything = "".join(said)
     assert everything.count("14 of 14 tables equal, 3,362 rows.") == 2  # by the demo, and by the command
     assert "2,155 rows of 18 columns" in everything
-    for shown in ("kept what was landed", "identical", "updated", "Nothing to remove"):
+    for shown in ("committed", "identical", "updated", "Would remove"):
         assert shown in everything
     assert list((clone / "output/notebook").glob("query_data@2024-01-20.*"))
     assert (clone / ".dbeaver/data-sources.json").exists()

@@ -20,6 +20,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from landing import database
+from landing.errors import SourceError, describe
 from landing.source_tables import describe_tables
 
 PIECE = 4096  # pages (32 MB); below, another COPY, and another hash at each proof, cost more than they bring
@@ -54,9 +55,7 @@ class Snapshot:
         lockable = [key for key in wanted if kinds.get(key) in ("r", "p")]
         with self.connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            if lockable:
-                names = sql.SQL(", ").join(sql.Identifier(*key) for key in lockable)
-                cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+            _lock(cursor, lockable)
             cursor.execute(
                 "SELECT clock_timestamp(), current_setting('server_version'), current_database(), "
                 "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
@@ -126,6 +125,19 @@ class Snapshot:
     def close(self) -> None:
         """Let go of the tables."""
         self.connection.close()
+
+
+def _lock(cursor: Any, keys: Sequence[tuple[str, str]]) -> None:
+    if not keys:
+        return
+    names = sql.SQL(", ").join(sql.Identifier(*key) for key in keys)
+    try:
+        cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+    except pg_errors.OutOfMemory as error:
+        raise SourceError(
+            f"A snapshot of {len(keys)} tables takes as many locks and more, and the source's server has not so many "
+            f"({describe(error)}). Raise max_locks_per_transaction there (twofold, say), restart it, and run again."
+        ) from error
 
 
 def _exported(cursor: Any) -> str:
