@@ -27,6 +27,9 @@ from landing.warehouse import Warehouse
 from landing.workers import Workers
 
 
+KEY_MEMORY = 256 << 10  # kB on the warehouse's server, for each key that is being built
+
+
 class Connector(PostgresConnector):
     """The stock one, which wants a certificate authority even where nothing is verified."""
 
@@ -150,10 +153,16 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
         return database.connect(self.connection_arguments, self.name)
 
     def _worker(self) -> Any:
-        """A connection whose commits need not wait for the disk: that of the swap does, and it comes after them."""
+        """A connection to fill staging tables.
+
+        Its commits need not wait for the disk: that of the swap does, and it comes after them. Keys are sorted in
+        memory, as far as that goes.
+        """
         connection = self._connect()
         with connection.cursor() as cursor:
             cursor.execute("SET synchronous_commit = off")
+            cursor.execute("SELECT set_config('maintenance_work_mem', greatest(setting::int, %s)::text, false) "
+                           "FROM pg_settings WHERE name = 'maintenance_work_mem'", (KEY_MEMORY,))
         return connection
 
     @contextlib.contextmanager
