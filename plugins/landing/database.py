@@ -162,6 +162,13 @@ def copy_out(
         return Copied(cursor.rowcount, raw.size, raw.sha256)
 
 
+def copy_rows(connection: Connection, query: sql.Composable, file: io.RawIOBase) -> None:
+    """`COPY (query) TO` a file of bytes, without a header."""
+    statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS.replace("HEADER, ", "")))
+    with connection.cursor() as cursor, io.BufferedWriter(file, BUFFER) as buffered:
+        cursor.copy_expert(statement, buffered)
+
+
 def copy_in(
     connection: Connection, table: sql.Composable, columns: Sequence[str], path: Path, progress: Progress | None = None,
     *, freeze: bool = True,

@@ -1,7 +1,8 @@
 """The proof of a date: what the source sent = what lies in the files = what the warehouse gives back.
 
 The manifest's SHA-256 is of the source's own COPY, taken as it streamed. Files are hashed anew, and each partition is
-copied out of the warehouse again, and hashed: three hashes for a table, or it is not proved.
+copied out of the warehouse again, and hashed: three hashes for a table, or it is not proved. Files that were loaded
+side by side lie in the warehouse in no order; there it is the sum of each row's SHA-256 that has to be the same.
 """
 
 from __future__ import annotations
@@ -15,18 +16,10 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from landing import database, files, zone
+from landing import database, dialect, files, zone
 from landing.errors import DamagedError, describe
 from landing.history import history_name, partitions
 from landing.ledger import Ledger
-
-EVERYTHING = sql.SQL("")
-
-# Rows as text, so that what is equal and not the same (0 and -0) differs.
-DIFFERENT = """
-SELECT EXISTS (SELECT ROW({fields})::text FROM {a} EXCEPT ALL SELECT ROW({fields})::text FROM {b})
-    OR EXISTS (SELECT ROW({fields})::text FROM {b} EXCEPT ALL SELECT ROW({fields})::text FROM {a})
-"""
 
 logger = logging.getLogger("landing")
 
@@ -86,49 +79,47 @@ class Proof:
         return proof if proof.holds else replace(proof, problem=_difference(proof))
 
     def _in_warehouse(self, table: zone.Table, partition: str, paths: list[Path]) -> str:
-        """The hash of the partition, copied out in our dialect, each file's rows by themselves."""
+        """The hash of the partition, copied out in our dialect."""
         relation = sql.Identifier(self.history, partition)
-        found = self._by_file(table, relation) if len(paths) > 1 else self._copied(table, relation)
-        if found == table.sha256 or (len(paths) == 1 and not table.declared_types):
+        if len(paths) > 1:
+            return table.sha256 if self._same_rows(table, relation, paths) else ""
+        found = self._copied(table, relation)
+        if found == table.sha256 or not table.declared_types:
             return found
-        # Declared types may write a value otherwise than the file did, and a table that was rewritten no longer knows
-        # which rows came with which file: then files and partition are compared row by row.
-        return table.sha256 if self._same_rows(table, relation, paths) else found
+        # Declared types may write a value otherwise than the file did; then both are read with these types.
+        return table.sha256 if found == self._reread(table, relation, paths) else found
 
-    def _by_file(self, table: zone.Table, relation: sql.Identifier) -> str:
-        """Of several files each was copied in by a transaction of its own, which the rows still show."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql.SQL("SELECT DISTINCT xmin::text::bigint FROM {}").format(relation))
-            transactions = [sql.SQL(" WHERE xmin = {}::text::xid").format(sql.Literal(str(xid)))
-                            for xid, in cursor.fetchall()]
-        expected = sorted(file.sha256 for file in table.files if file.rows)
-        if len(transactions) != len(expected):
-            return ""
-        found = sorted(self._copied(table, relation, condition) for condition in transactions)
-        return table.sha256 if found == expected else zone.combined(found)
+    def _same_rows(self, table: zone.Table, relation: sql.Identifier, paths: list[Path]) -> bool:
+        """Whether files that went in side by side, in no order of their own, are what comes out, row by row."""
+        landed, loaded = files.RowSum(), files.RowSum(self._progress(table, "warehouse").advance)
+        for path in paths:
+            landed.add(path, len(dialect.header(table.columns)))
+        database.copy_rows(self.connection, self._query(table, relation), loaded)
+        return (landed.rows, landed.value) == (loaded.rows, loaded.value)
 
-    def _copied(self, table: zone.Table, relation: sql.Identifier, condition: sql.Composable = EVERYTHING) -> str:
+    def _copied(self, table: zone.Table, relation: sql.Identifier) -> str:
+        progress = self._progress(table, "warehouse")
+        return database.copy_out(self.connection, self._query(table, relation), progress=progress).sha256
+
+    def _query(self, table: zone.Table, relation: sql.Identifier) -> sql.Composed:
         fields = sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(sql.Identifier(history_name(column.name)), sql.Identifier(column.name))
             for column in table.columns
         )
-        query = sql.SQL("SELECT {} FROM {}{}").format(fields, relation, condition)
-        return database.copy_out(self.connection, query, progress=self._progress(table, "warehouse")).sha256
+        return sql.SQL("SELECT {} FROM {}").format(fields, relation)
 
-    def _same_rows(self, table: zone.Table, relation: sql.Identifier, paths: list[Path]) -> bool:
-        """Whether the files, read into a temporary table of the partition's types, have the partition's rows."""
+    def _reread(self, table: zone.Table, relation: sql.Identifier, paths: list[Path]) -> str:
+        """The hash of the landed files, read into a temporary table of the partition's types and copied out."""
         names = [history_name(column.name) for column in table.columns]
         temporary = sql.Identifier("pg_temp", "landing_proof")
-        rows = {"fields": database.identifiers(names), "a": relation, "b": temporary}
         with self.connection.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_proof AS SELECT {fields} FROM {a} LIMIT 0").format(
-                **rows))
+            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_proof AS SELECT {} FROM {} LIMIT 0").format(
+                database.identifiers(names), relation))
             try:
                 for path in paths:
                     database.copy_in(self.connection, temporary, names, path)
-                cursor.execute(sql.SQL(DIFFERENT).format(**rows))
-                return not cursor.fetchone()[0]
+                return self._copied(table, temporary)
             finally:
                 cursor.execute("ROLLBACK")
 

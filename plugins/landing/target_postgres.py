@@ -26,7 +26,6 @@ from landing.staging import Load
 from landing.warehouse import Warehouse
 from landing.workers import Workers
 
-
 KEY_MEMORY = 256 << 10  # kB on the warehouse's server, for each key that is being built
 
 
