@@ -97,7 +97,7 @@ class _Filling:
     """A table on its way into a staging table: rows first, checked by number and hash, then the key.
 
     Frozen, all its files go in by one transaction: see database.copy_in(). Else each goes in by one of its own, side
-    by side, and its rows show by their xmin which file they are of: that is what the proof goes by.
+    by side, and their rows lie in no order: that is what the proof has to know.
     """
 
     def __init__(self, schema: str, load: Load, paths: Files, frozen: bool) -> None:
@@ -162,7 +162,8 @@ def _say_keys(connection: Any, names: Mapping[str, str]) -> None:
 def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
     day = sql.Literal(load.day.isoformat())
     columns = history.fields({history_name(column.name): column.type for column in load.table.columns})
-    # The CHECK spares ATTACH a look at each row.
+    # The CHECK spares ATTACH a look at each row. The date as a column that is added last would be in the catalog and
+    # not in each row; but widening a column of history fails where partitions have their columns in another order.
     statement = sql.SQL("CREATE TABLE {} ({key} date NOT NULL DEFAULT {day} CHECK ({key} = {day}), {})").format(
         relation, columns, key=sql.Identifier(PARTITION_KEY), day=day
     )
