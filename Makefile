@@ -104,7 +104,7 @@ plugins/.venv/tests-ready: plugins/.venv/ready tests/requirements.txt
 	@touch $@
 
 test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready lint ## all tests, against real servers
-	@$(PLUGINS) -m pytest -n 4 --dist loadgroup tests
+	@$(PLUGINS) -m pytest -n 3 --dist loadgroup tests
 
 lint: plugins/.venv/tests-ready
 	@plugins/.venv/bin/ruff check --quiet .
