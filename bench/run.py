@@ -136,7 +136,7 @@ def names(text: str) -> list[str]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="1 M rows, one round, psql, DuckDB and us: 3 minutes")
+    parser.add_argument("--short", action="store_true", help="1 M rows, one round, psql, DuckDB and us")
     parser.add_argument("--only", type=names, metavar="NAME,...", help=", ".join(EVERYBODY))
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--rows", type=lambda text: [*map(int, text.split(","))], metavar="N,...")

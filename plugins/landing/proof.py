@@ -67,33 +67,33 @@ class Proof:
         proof = TableProof(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
         try:
             paths = [self.zone.path(manifest, file) for file in table.files]
-            passed = self._progress(table, "files").advance
+            landed = files.RowSum(self._progress(table, "files").advance)
+            passed = landed.write if len(paths) > 1 else self._progress(table, "files").advance
             proof = replace(proof, files=zone.combined([files.sha256(path, passed) for path in paths]))
             if partition is None:
                 return replace(proof, problem="not loaded")
-            proof = replace(proof, warehouse=self._in_warehouse(table, partition, paths))
+            proof = replace(proof, warehouse=self._in_warehouse(table, partition, paths, landed))
         except DamagedError as error:
             return replace(proof, problem=str(error))
         except psycopg2.Error as error:
             return replace(proof, problem=describe(error))
         return proof if proof.holds else replace(proof, problem=_difference(proof))
 
-    def _in_warehouse(self, table: zone.Table, partition: str, paths: list[Path]) -> str:
+    def _in_warehouse(self, table: zone.Table, partition: str, paths: list[Path], landed: files.RowSum) -> str:
         """The hash of the partition, copied out in our dialect."""
         relation = sql.Identifier(self.history, partition)
         if len(paths) > 1:
-            return table.sha256 if self._same_rows(table, relation, paths) else ""
+            return table.sha256 if self._same_rows(table, relation, landed) else ""
         found = self._copied(table, relation)
         if found == table.sha256 or not table.declared_types:
             return found
         # Declared types may write a value otherwise than the file did; then both are read with these types.
         return table.sha256 if found == self._reread(table, relation, paths) else found
 
-    def _same_rows(self, table: zone.Table, relation: sql.Identifier, paths: list[Path]) -> bool:
+    def _same_rows(self, table: zone.Table, relation: sql.Identifier, landed: files.RowSum) -> bool:
         """Whether files that went in side by side, in no order of their own, are what comes out, row by row."""
-        landed, loaded = files.RowSum(), files.RowSum(self._progress(table, "warehouse").advance)
-        for path in paths:
-            landed.add(path, len(dialect.header(table.columns)))
+        loaded = files.RowSum(self._progress(table, "warehouse").advance)
+        loaded.write(dialect.header(table.columns) * len(table.files))  # each file has one
         database.copy_rows(self.connection, self._query(table, relation), loaded)
         return (landed.rows, landed.value) == (loaded.rows, loaded.value)
 

@@ -1,6 +1,6 @@
 """One moment of a source database, read by several connections at once, large tables in pieces.
 
-    database        a repeatable-read transaction that holds locks and exports its snapshot, and copies nothing itself
+    database        holds locks and exports its snapshot (repeatable read); copies only what a worker can't
     worker          a transaction of that very snapshot, one table or piece after the other
 
 A piece is a range of a table's pages (`ctid`): read in order, the pieces are the table as one COPY would give it.
@@ -23,7 +23,7 @@ from landing import database
 from landing.errors import SourceError, describe
 from landing.source_tables import describe_tables
 
-PIECE = 4096  # pages (32 MB); below, another COPY, and another hash at each proof, cost more than they bring
+PIECE = 4096  # pages (32 MB) at least
 TID_RANGES = 140000  # the first server version that reads a range of pages without reading all others
 PATIENCE = "2s"  # that a worker waits for a table that someone wants to alter; see Snapshot.read()
 

@@ -205,8 +205,8 @@ def _check_header(load: Load, path: Path) -> None:
     try:
         with files.reader(path) as opened:
             found = opened.read(len(header))
-    except DamagedError as error:
-        raise _damaged(load, path, str(error)) from None
+    except DamagedError:
+        raise _damaged(load, path, "it cannot be decompressed") from None
     if found != header:
         raise _damaged(load, path, f"expected the header {header!r}, found {found!r}")
 
