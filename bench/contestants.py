@@ -5,12 +5,13 @@ from __future__ import annotations
 from contestant import Contestant
 from data import ROOT
 from others import Dlt, DuckDB, DuckDBCsv, Singer, SingerBest, Sling
-from ours import Landing, LandingOne, LandingZstd, Trivial
+from ours import Landing, LandingGzip, LandingOne, LandingZstd, Trivial
 from psql import PgDump, Psql, PsqlTwice
 
 EVERYBODY: dict[str, type[Contestant]] = {
     "psql1": Psql, "psql2": PsqlTwice, "landing": Landing, "trivial": Trivial, "duckdb": DuckDB,
-    "duckdb-csv": DuckDBCsv, "landing1": LandingOne, "landing-zstd": LandingZstd, "pg_dump": PgDump,
+    "duckdb-csv": DuckDBCsv, "landing1": LandingOne, "landing-zstd": LandingZstd,
+    "landing-gzip": LandingGzip, "pg_dump": PgDump,
     "dlt": Dlt, "sling": Sling, "singer": Singer, "singer-best": SingerBest,
 }
 SHORT = ("psql1", "psql2", "landing", "trivial", "duckdb")

@@ -103,8 +103,12 @@ class Watcher:
 def tree(pid: int) -> Iterator[int]:
     """A process and its descendants."""
     yield pid
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in _read(path).split():
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it ended meanwhile
+        return
+    for thread in threads:
+        for child in _read(Path(f"/proc/{pid}/task/{thread}/children")).split():
             yield from tree(int(child))
 
 

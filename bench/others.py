@@ -36,6 +36,7 @@ class DuckDBCsv(DuckDB):
     name = "DuckDB, CSV"
     suffix = "csv"
     settings = "the same by CSV"
+    slow = True
 
 
 class Sling(Contestant):

@@ -96,6 +96,7 @@ class LandingOne(Landing):
     settings = "as above, on one connection each way"
     variables: ClassVar = {"TAP_POSTGRES_CONNECTIONS": "1", "TARGET_POSTGRES_CONNECTIONS": "1"}
     setting = "connections"
+    slow = True
 
     def takes(self, data: Data, phase: str) -> bool:
         return data not in (WIDE_DATA, SMALL_DATA) and super().takes(data, phase)
@@ -106,6 +107,11 @@ class LandingZstd(LandingOne):
     settings = "as landing, its files compressed"
     variables: ClassVar = {"TAP_POSTGRES_COMPRESSION": "zstd"}
     setting = "compression"
+
+
+class LandingGzip(LandingZstd):
+    name = "landing, gzip"
+    variables: ClassVar = {"TAP_POSTGRES_COMPRESSION": "gzip"}
 
 
 class Trivial(Landing):

@@ -29,7 +29,6 @@ from data import EMPTY, ROOT, SAMPLE, SMALL_DATA, WIDE_DATA, Data, Databases, li
 from measure import FailedError
 
 HERE = Path(__file__).resolve().parent
-SLOW_ROWS = 2_000_000  # from here on one round less
 EMPTY_RUNS = 3  # at least: start-up is taken off everything
 
 
@@ -67,8 +66,7 @@ class Benchmark:
         """Each phase by each contestant in turn, so that those who are compared run close to each other."""
         for phase in PHASES:
             for one in contestants:
-                last = 1 if one.slow else max(1, self.rounds - (data.rows >= SLOW_ROWS))
-                if number <= last and one.takes(data, phase) and (one.name, data.name) not in self.dropped:
+                if number <= (1 if one.slow else self.rounds) and one.takes(data, phase) and (one.name, data.name) not in self.dropped:
                     self._once(number, data, phase, one)
 
     def _once(self, number: int, data: Data, phase: str, one: Contestant) -> None:

@@ -122,10 +122,11 @@ def exact_types(cursor: Any, types: Sequence[str]) -> list[str]:
         cursor.execute(sql.SQL("DROP TABLE {}").format(temporary))
 
 
-def fields(columns: Mapping[str, str]) -> sql.Composed:
-    """Columns as CREATE TABLE wants them; types are ones that dialect.TYPE let pass."""
+def fields(columns: Mapping[str, str], filled: Collection[str] = ()) -> sql.Composed:
+    """Columns as CREATE TABLE wants them, those `filled` NOT NULL; types are ones that dialect.TYPE let pass."""
     return sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_)) for name, type_ in columns.items()
+        sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(type_), sql.SQL(" NOT NULL" * (name in filled)))
+        for name, type_ in columns.items()
     )
 
 

@@ -161,7 +161,9 @@ def _say_keys(connection: Any, names: Mapping[str, str]) -> None:
 
 def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
     day = sql.Literal(load.day.isoformat())
-    columns = history.fields({history_name(column.name): column.type for column in load.table.columns})
+    types = {history_name(column.name): column.type for column in load.table.columns}
+    # Not left to the key, which would read all rows once more to see that its columns are filled.
+    columns = history.fields(types, filled=history.history_key(load.table.primary_key))
     # The CHECK spares ATTACH a look at each row. The date as a column that is added last would be in the catalog and
     # not in each row; but widening a column of history fails where partitions have their columns in another order.
     statement = sql.SQL("CREATE TABLE {} ({key} date NOT NULL DEFAULT {day} CHECK ({key} = {day}), {})").format(
@@ -186,6 +188,8 @@ def _copy(
         if DamagedError.__name__ in str(error):  # raised by the file, under libpq
             raise _damaged(load, path, "it cannot be decompressed") from error
         raise
+    except pg_errors.NotNullViolation as error:
+        raise _no_key(load, error) from error
     except psycopg2.DataError as error:
         if (found := files.sha256(path)) != file.sha256:
             raise _damaged(load, path, f"expected SHA-256 {file.sha256}, found {found}") from error
@@ -221,8 +225,12 @@ def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
     key = database.identifiers(history.history_key(load.table.primary_key))
     try:
         cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))
-    except (pg_errors.UniqueViolation, pg_errors.NotNullViolation) as error:
-        raise WarehouseError(
-            f"{load}: the key {load.table.primary_key} does not hold ({describe(error)}). Nothing was loaded. Correct "
-            f"the data, or the `keys` that are declared; then land and load again: {load.land_again}"
-        ) from error
+    except pg_errors.UniqueViolation as error:
+        raise _no_key(load, error) from error
+
+
+def _no_key(load: Load, error: psycopg2.Error) -> WarehouseError:
+    return WarehouseError(
+        f"{load}: the key {load.table.primary_key} does not hold ({describe(error)}). Nothing was loaded. Correct "
+        f"the data, or the `keys` that are declared; then land and load again: {load.land_again}"
+    )
