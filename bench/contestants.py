@@ -10,9 +10,8 @@ from psql import PgDump, Psql, PsqlTwice
 
 EVERYBODY: dict[str, type[Contestant]] = {
     "psql1": Psql, "psql2": PsqlTwice, "landing": Landing, "trivial": Trivial, "duckdb": DuckDB,
-    "duckdb-csv": DuckDBCsv, "landing1": LandingOne, "landing-zstd": LandingZstd,
-    "landing-gzip": LandingGzip, "pg_dump": PgDump,
-    "dlt": Dlt, "sling": Sling, "singer": Singer, "singer-best": SingerBest,
+    "duckdb-csv": DuckDBCsv, "landing1": LandingOne, "landing-zstd": LandingZstd, "landing-gzip": LandingGzip,
+    "pg_dump": PgDump, "dlt": Dlt, "sling": Sling, "singer": Singer, "singer-best": SingerBest,
 }
 SHORT = ("psql1", "psql2", "landing", "trivial", "duckdb")
 

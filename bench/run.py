@@ -66,7 +66,8 @@ class Benchmark:
         """Each phase by each contestant in turn, so that those who are compared run close to each other."""
         for phase in PHASES:
             for one in contestants:
-                if number <= (1 if one.slow else self.rounds) and one.takes(data, phase) and (one.name, data.name) not in self.dropped:
+                last = 1 if one.slow else self.rounds
+                if number <= last and one.takes(data, phase) and (one.name, data.name) not in self.dropped:
                     self._once(number, data, phase, one)
 
     def _once(self, number: int, data: Data, phase: str, one: Contestant) -> None:
