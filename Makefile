@@ -16,7 +16,7 @@ AIRFLOW := orchestrate/airflow/.venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
-.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint bench compose-test stop clean requirements
+.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint chaos bench compose-test stop clean requirements
 
 setup: .venv/ready plugins/.venv/ready ## install all that the main job needs
 
@@ -108,6 +108,9 @@ test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.
 
 lint: plugins/.venv/tests-ready
 	@plugins/.venv/bin/ruff check --quiet .
+
+chaos: setup plugins/.venv/tests-ready ## kill every process at every write, and see each time that the next run heals; ARGS="--every 5"
+	@PYTHONPATH=demo $(PLUGINS) tests/chaos.py $(ARGS)
 
 bench: setup bench/.venv/ready ## us and what people would pick instead, on the same data; ARGS=--short for every day
 	@bench/.venv/bin/python bench/run.py $(ARGS)

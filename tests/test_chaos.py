@@ -1,0 +1,16 @@
+"""A sample of the crash matrix, the whole of which is `make chaos`."""
+
+import chaos
+
+EVERY = 17  # cases of each program, each kind of boundary, each mode
+
+
+def test_whoever_is_killed_wherever_the_date_is_as_before_or_as_after_and_the_next_run_heals():
+    with chaos.staged() as stage:
+        matrix = chaos.Matrix(stage, EVERY)
+        matrix.prepare()
+        matrix.run()
+    assert not matrix.failed, [f"{case}: {why}" for case, why in matrix.failed]
+    assert len(matrix.held) > 20
+    assert matrix.unfired < 5
+    assert {left for *_, left in matrix.held} == {chaos.BEFORE, chaos.AFTER}, "dates were lost and dates were gained"

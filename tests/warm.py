@@ -1,0 +1,130 @@
+"""Plugins that start in 20 ms: forked from a process that has imported already what they import.
+
+What runs is the same main(), in a process with its own arguments, environment, folder and pipes; it spares 0.8 s of CPU
+at each of the thousands of starts. Tests of `meltano run` start the real executables.
+
+    python warm.py SOCKET        serve: for each start a process that waits for another, which becomes the plugin
+"""
+
+import gc
+import importlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import distribution
+from pathlib import Path
+
+import faults
+
+COMMANDS = {point.name: point for point in distribution("landing").entry_points}
+LATE = ("landing.tap_postgres", "duckdb", "sqlalchemy.dialects.postgresql.psycopg2")  # imported when they are needed
+MESSAGE = 1 << 17
+
+
+class Plugin(subprocess.Popen):
+    """subprocess.Popen for a command of ours; the process is no child of ours, so its end comes by a socket."""
+
+    address: str
+
+    def _execute_child(self, args: list[str], *more: object) -> None:
+        cwd, environment = more[4], more[5]
+        stdin, _, _, stdout, _, stderr = pipes = more[9:15]
+        files = [file if file != -1 else number for number, file in enumerate((stdin, stdout, stderr))]
+        self._keeper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._keeper.connect(self.address)
+        request = {"arguments": [*map(str, args)], "folder": str(cwd or Path.cwd()),
+                   "environment": dict(environment or os.environ)}
+        socket.send_fds(self._keeper, [json.dumps(request).encode()], files)
+        self.pid = int(self._keeper.recv(MESSAGE))
+        self._child_created = True
+        self._close_pipe_fds(*pipes)
+
+    def _internal_poll(self, *_: object, **__: object) -> int | None:
+        if self.returncode is None:
+            pid, status = self._try_wait(os.WNOHANG)
+            if pid:
+                self._handle_exitstatus(status)
+        return self.returncode
+
+    def _try_wait(self, flags: int) -> tuple[int, int]:
+        self._keeper.setblocking(not flags & os.WNOHANG)
+        try:
+            status = self._keeper.recv(MESSAGE)
+        except BlockingIOError:
+            return 0, 0
+        self._keeper.close()
+        return self.pid, int(status or signal.SIGKILL)
+
+
+class Server:
+    """The process that has it all imported."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="warm-")
+        Plugin.address = f"{self._folder.name}/socket"
+        self._process = subprocess.Popen([sys.executable, __file__, Plugin.address], stdout=subprocess.PIPE)
+        self._process.stdout.readline()  # it listens
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        self._folder.cleanup()
+
+
+def starts(address: str):
+    """Yields in each new process what it is to be."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(address)
+    listener.listen(64)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers end unnoticed
+    print("ready", flush=True)
+    while True:
+        keeper, _ = listener.accept()
+        if os.fork():
+            keeper.close()
+            continue
+        listener.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        message, files, *_ = socket.recv_fds(keeper, MESSAGE, 3)
+        if pid := os.fork():
+            for file in files:
+                os.close(file)
+            os.close(1)
+            keeper.send(str(pid).encode())
+            keeper.send(str(os.waitpid(pid, 0)[1]).encode())
+            os._exit(0)
+        keeper.close()
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        yield json.loads(message)
+
+
+def become(request: dict) -> None:
+    """A plugin, as its executable would be it."""
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    random.seed()
+    sys.argv = request["arguments"]
+    program = Path(sys.argv[0]).name
+    faults.install(program)
+    sys.exit(COMMANDS[program].load()())
+
+
+if __name__ == "__main__":
+    for command in COMMANDS.values():
+        command.load()
+    for late in LATE:
+        importlib.import_module(late)
+    gc.collect()
+    gc.freeze()  # what is looked at is copied
+    become(next(starts(sys.argv[1])))
