@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -353,12 +354,13 @@ def table(matrix: Matrix) -> str:
     """The cases that held, as Markdown: boundaries of one name together."""
     counted = collections.Counter()
     for case, fired, left in matrix.held:
-        counted[case.run, case.kill, case.program, fired, left] += 1
+        boundary = re.sub(r"public-(orders|notes|late)", "<table>", re.sub(r"^SQL (SELECT|WITH)\b.*", "SQL SELECT", fired))
+        counted[case.run, case.kill, case.program, boundary, left] += 1
     lines = ["| run | killed | at, in | the date then is as | cases |", "|---|---|---|---|---|"]
     groups: dict[tuple, dict[str, int]] = collections.defaultdict(dict)
     for (run, kill, program, fired, left), count in counted.items():
         groups[run, kill, program, fired][left] = count
-    for (run, kill, program, fired), left in groups.items():
+    for (run, kill, program, fired), left in sorted(groups.items()):
         which = " or ".join(sorted(left, reverse=True))
         victim = {SELF: program, BACKEND: "PostgreSQL's backend", PARENT: "meltano"}[kill]
         lines.append(f"| {run} | {victim} | `{fired}`{'' if kill == SELF else f', {program}'} | {which} | "
