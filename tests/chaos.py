@@ -354,7 +354,8 @@ def table(matrix: Matrix) -> str:
     """The cases that held, as Markdown: boundaries of one name together."""
     counted = collections.Counter()
     for case, fired, left in matrix.held:
-        boundary = re.sub(r"public-(orders|notes|late)", "<table>", re.sub(r"^SQL (SELECT|WITH)\b.*", "SQL SELECT", fired))
+        boundary = "SQL SELECT" if fired.startswith(("SQL SELECT", "SQL WITH")) else fired
+        boundary = re.sub(r"public-(orders|notes|late)", "<table>", boundary)
         counted[case.run, case.kill, case.program, boundary, left] += 1
     lines = ["| run | killed | at, in | the date then is as | cases |", "|---|---|---|---|---|"]
     groups: dict[tuple, dict[str, int]] = collections.defaultdict(dict)
