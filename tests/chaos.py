@@ -1,4 +1,4 @@
-"""The crash matrix: kill -9 at every boundary that faults.py knows, then the next ordinary run: `make chaos`.
+"""The crash matrix: kill -9 at every boundary that failpoints.py knows, then the next ordinary run: `make chaos`.
 
     plugins/.venv/bin/python tests/chaos.py [--every N] [--out FILE.md]
 
@@ -33,7 +33,7 @@ from typing import Any
 import psycopg2
 import warm
 from conftest import ROOT, Project, Result, databases
-from faults import BACKEND, PARENT, SELF
+from failpoints import BACKEND, PARENT, SELF
 from servers import Server
 
 DAY = "2024-01-20"
@@ -169,7 +169,7 @@ class Stage:
         hook.mkdir(exist_ok=True)
         (hook / "sitecustomize.py").write_text(
             f"import sys; sys.path.append({str(ROOT / 'tests')!r})\n"
-            "from pathlib import Path; import faults; faults.install(Path((sys.orig_argv + ['', ''])[1]).name)\n")
+            "from pathlib import Path; import failpoints; failpoints.install(Path((sys.orig_argv + ['', ''])[1]).name)\n")
         variables |= {"FAULT": json.dumps(fault), "PYTHONPATH": str(hook)}
         result = self.project.meltano("run", job, check=False, **variables)
         while self._at_work():  # its plugins outlive it for a moment

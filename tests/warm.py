@@ -20,7 +20,7 @@ import time
 from importlib.metadata import distribution
 from pathlib import Path
 
-import faults
+import failpoints
 
 COMMANDS = {point.name: point for point in distribution("landing").entry_points}
 LATE = ("landing.tap_postgres", "duckdb", "sqlalchemy.dialects.postgresql.psycopg2")  # imported when they are needed
@@ -116,7 +116,7 @@ def become(request: dict) -> None:
     random.seed()
     sys.argv = request["arguments"]
     program = Path(sys.argv[0]).name
-    faults.install(program)
+    failpoints.install(program)
     sys.exit(COMMANDS[program].load()())
 
 
