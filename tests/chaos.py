@@ -168,8 +168,8 @@ class Stage:
         hook = self.project.folder / "hook"
         hook.mkdir(exist_ok=True)
         (hook / "sitecustomize.py").write_text(
-            f"import sys; sys.path.append({str(ROOT / 'tests')!r})\n"
-            "from pathlib import Path; import failpoints; failpoints.install(Path((sys.orig_argv + ['', ''])[1]).name)\n")
+            f"import pathlib, sys; sys.path.append({str(ROOT / 'tests')!r}); import failpoints\n"
+            "failpoints.install(pathlib.Path((sys.orig_argv + ['', ''])[1]).name)\n")
         variables |= {"FAULT": json.dumps(fault), "PYTHONPATH": str(hook)}
         result = self.project.meltano("run", job, check=False, **variables)
         while self._at_work():  # its plugins outlive it for a moment
