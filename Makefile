@@ -28,6 +28,7 @@ setup: .venv/ready plugins/.venv/ready ## install all that the main job needs
 	@echo "Installing Meltano into .venv"
 	@$(UV) venv -q --allow-existing --python $(PYTHON) .venv
 	@$(PIP) --python .venv/bin/python -r requirements.txt --compile-bytecode
+	@mkdir -p -m 700 .meltano # Meltano writes passwords into it, for everybody to read
 	@touch $@
 
 plugins/.venv/ready: plugins/requirements.txt demo/requirements.txt plugins/pyproject.toml | $(filter .boot/%,$(UV))
@@ -104,7 +105,7 @@ plugins/.venv/tests-ready: plugins/.venv/ready tests/requirements.txt
 	@touch $@
 
 test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready lint ## all tests, against real servers
-	@$(PLUGINS) -m pytest -n 3 --dist loadgroup tests
+	@$(PLUGINS) -m pytest -n 3 --dist loadscope tests
 
 lint: plugins/.venv/tests-ready
 	@plugins/.venv/bin/ruff check --quiet .
@@ -129,7 +130,7 @@ stop: airflow-stop ## stop Airflow and the embedded PostgreSQL
 
 clean: airflow-stop ## remove what the commands above made, landed dates included
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
-	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs .airflow .demo .meltano .pytest_cache .ruff_cache output/source=* output/_staging output/_attempts output/*.csv
+	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis output/source=* output/_staging output/_attempts output/*.csv
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
 	@for name in . plugins demo tests inspection notebook orchestrate/airflow bench bench/peers/*; do \

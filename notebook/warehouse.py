@@ -62,6 +62,7 @@ def run_name(name: str, day: date, schema: str) -> str:
 
 def output(name: str) -> Path:
     """Where evidence goes: a file in the landing root's folder `notebook`."""
+    project.keep_private([])
     folder = cli.landing_zone().root / "notebook"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name

@@ -336,7 +336,6 @@ def _await_server(stage: Stage) -> None:
 @contextlib.contextmanager
 def staged() -> Iterator[Stage]:
     """A stage on a server of its own: a killed backend takes all others of its server along."""
-    plugins = warm.Server()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)
     server = Server(folder / "postgres", {"fsync": "off", "restart_after_crash": "on"})
@@ -346,7 +345,6 @@ def staged() -> Iterator[Stage]:
             yield Stage(folder / "project", server, make)
     finally:
         server.remove()
-        plugins.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -375,7 +373,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="only every so-manieth case")
     parser.add_argument("--out", type=Path, help="write the table of cases there")
     arguments = parser.parse_args()
-    with staged() as stage:
+    with contextlib.closing(warm.Server()), staged() as stage:
         matrix = Matrix(stage, arguments.every)
         matrix.prepare()
         matrix.run(lambda line: print(line, flush=True))

@@ -2,6 +2,9 @@
 
 `project.meltano(…)` is a real `meltano run`. `project.land(…)` and `project.load(…)` run the same two plugins through
 the same pipe without Meltano around them, started by warm.py, which takes a tenth of the time.
+
+With LEAST_PRIVILEGE=1 plugins and commands connect as the roles of the project's SQL files (ROLES); what a test itself
+does in a database it does as an administrator all the same.
 """
 
 from __future__ import annotations
@@ -13,20 +16,40 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import psycopg2
 import pytest
 import warm
+from landing.database import connect
+from landing.proof import Proof, TableProof
+from landing.zone import LandingZone
 from psycopg2 import sql
 from servers import Server
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / "plugins" / ".venv" / "bin"
 SHARED = ROOT.parent / "shared"
 NORTHWIND = SHARED / "data" / "northwind"
-PASSWORD = "canary p%w@d'\"$x"  # noqa: S105 - a hard one, looked for in all that is written
+CANARY = "kx7canary"
+# A hard one, looked for in all that is written; however that escapes the rest, the canary stays as it is.
+PASSWORD = CANARY + " p%w@d'\"$x$HOME${#\\n:/?&=é 漢 "
+ROLES = {"source": ("source_reader", "extract/roles/source_reader.sql"),
+         "warehouse": ("warehouse_loader", "load/roles/warehouse_loader.sql")}
 numbers = itertools.count()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Tests of a file that sets up something large once go to one process, and before all others."""
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            name = Path(nodeid.split("::")[0]).name
+            return name if 'scope="module"' in (ROOT / "tests" / name).read_text() else nodeid
+
+    return Together(config, log)
 
 
 class Result(subprocess.CompletedProcess):
@@ -42,14 +65,25 @@ class Database:
 
     def __init__(self, server: Server, name: str, user: str, password: str) -> None:
         self.host, self.port, self.name, self.user, self.password = "127.0.0.1", server.port, name, user, password
+        self._administrator = user
         self.connection = self.connect()
 
+    def let_in_as(self, role: str, file: str) -> None:
+        """Have plugins and commands come as a role of the project's SQL files, with the same password."""
+        self.run((ROOT / file).read_text())
+        self.run(f"ALTER ROLE {role} PASSWORD %s", self.password)
+        self.user = role
+
     def connect(self) -> psycopg2.extensions.connection:
-        connection = psycopg2.connect(
-            host=self.host, port=self.port, dbname=self.name, user=self.user, password=self.password
-        )
+        """As the administrator."""
+        connection = psycopg2.connect(**{**self.dsn(), "user": self._administrator})
         connection.autocommit = True
         return connection
+
+    def reconnect(self) -> None:
+        """After the server went away."""
+        self.connection.close()
+        self.connection = self.connect()
 
     def run(self, statement: str, *values: object) -> list[tuple]:
         """Execute, and give the rows, if there are any."""
@@ -60,6 +94,11 @@ class Database:
     def one(self, statement: str, *values: object) -> object:
         """The only value of the only row."""
         return self.run(statement, *values)[0][0]
+
+    def dsn(self) -> dict[str, object]:
+        """As libpq wants it."""
+        return {"host": self.host, "port": self.port, "dbname": self.name, "user": self.user,
+                "password": self.password}
 
     def settings(self) -> dict[str, object]:
         """As the plugins want them."""
@@ -118,6 +157,13 @@ class Project:
         assert not check or result.returncode == 0, result.text[-5000:]
         return result
 
+    def run(self, command: list[str], text: str = "", **variables: str) -> Result:
+        """A plugin by itself, with this for its input."""
+        environment = self.environment(MELTANO_PROJECT_ROOT=str(self.folder), **variables)
+        done = subprocess.run(command, cwd=self.folder, env=environment, input=text, capture_output=True, text=True,
+                              timeout=300)
+        return Result(done.args, done.returncode, done.stdout, done.stderr)
+
     def config(self, **settings: object) -> str:
         """A plugin's settings in a file."""
         path = self.folder / f"config-{next(numbers)}.json"
@@ -174,6 +220,11 @@ class Project:
     def manifest(self, source: str, day: str) -> dict:
         return json.loads(self.manifest_path(source, day).read_text())
 
+    def write_manifest(self, source: str, day: str, manifest: dict) -> None:
+        """Put it in place without a hash of its own: as those from before manifests had one."""
+        bare = {key: value for key, value in manifest.items() if key != "sha256"}
+        self.manifest_path(source, day).write_text(json.dumps(bare))
+
     def manifest_path(self, source: str, day: str) -> Path:
         return self.output / f"source={source}" / f"extracted_at={day}" / "_manifest.json"
 
@@ -181,6 +232,15 @@ class Project:
         """Every file below source=, by its path."""
         return {str(path.relative_to(self.output)): path.read_bytes()
                 for path in sorted(self.output.glob("source=*/**/*")) if path.is_file()}
+
+    def unproved(self, *days: str) -> list[TableProof]:
+        """What `landing verify` would find wrong with these dates of the source postgres, without starting it."""
+        zone = LandingZone(self.output)
+        with contextlib.closing(connect(self.warehouse.dsn(), "test")) as connection:
+            proof = Proof(zone, connection, "public")
+            proofs = [one for day in days for one in proof.tables(zone.require("postgres", date.fromisoformat(day)))]
+        assert proofs
+        return [one for one in proofs if not one.holds]
 
     def rows(self, table: str, schema: str = "public") -> list[tuple]:
         """All rows of a warehouse relation, as text, sorted."""
@@ -227,15 +287,20 @@ def databases(server: Server) -> Iterator:
     """Makes databases of a role with a password that is hard to pass on, and drops them."""
     made = []
 
-    def make(prefix: str, on: Server = server) -> Database:
+    def make(prefix: str, on: Server = server, options: str = "") -> Database:
         name = f"{prefix}_{next(numbers)}"
         with administrator(on) as cursor:
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = 'tester'")
             if not cursor.fetchone():
                 cursor.execute("CREATE ROLE tester LOGIN SUPERUSER PASSWORD %s", (PASSWORD,))
-            cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            cursor.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(options)))
         made.append((on, Database(on, name, "tester", PASSWORD)))
-        return made[-1][1]
+        database = made[-1][1]
+        if os.environ.get("LEAST_PRIVILEGE") == "1" and prefix in ROLES:
+            database.let_in_as(*ROLES[prefix])
+            if prefix == "warehouse":  # tests load into schemas that the file does not name
+                database.run(f"GRANT CREATE ON DATABASE {name} TO {database.user}")
+        return database
 
     yield make
     for on, database in made:
@@ -267,3 +332,11 @@ def shop(project: Project) -> Project:
         "INSERT INTO notes SELECT g % 10, 'n' FROM generate_series(1, 40) g"
     )
     return project
+
+
+@pytest.fixture
+def inside(shop: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """Plugins and commands of the shop in this process."""
+    from inside import Inside
+
+    return Inside(shop, monkeypatch, caplog)

@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from conftest import PASSWORD, ROOT, Database, Project, databases
+import yaml
+from conftest import CANARY, ROOT, Database, Project, databases
 
-pytestmark = pytest.mark.xdist_group("airflow")  # what one of them set up is for all
 DAGS = Path("orchestrate/airflow/dags")
 PYTHON = Path("orchestrate/airflow/.venv/bin/python")
 DAG = "/api/v2/dags/ELT_with_meltano"
@@ -106,11 +106,66 @@ def test_what_airflow_was_started_with_does_not_decide_what_a_task_does():
     assert dag["inherited"] == ["DATESTAMP", "PATH", "SOURCE_POSTGRES_HOST"]
 
 
+SECRETS = """
+import json, os, stat, sys
+from pathlib import Path
+sys.path.insert(0, "orchestrate/airflow")
+import servers
+servers.HOME = Path(os.environ["AIRFLOW_HOME"])
+servers.PASSWORDS = servers.HOME / servers.PASSWORDS.name
+servers.prepare()
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.configuration import write_default_airflow_configuration_if_needed
+conf = write_default_airflow_configuration_if_needed()  # as the first command does
+before = servers.PASSWORDS.read_text()
+SimpleAuthManager().init()
+keys = ("core/fernet_key", "api/secret_key", "api_auth/jwt_secret")
+lines = (servers.HOME / "airflow.cfg").read_text().splitlines()
+print("SECRETS" + json.dumps({
+    "secrets": {name: conf.get(*name.split("/")) for name in keys} | json.loads(before),
+    "stays": all(any(line.endswith(conf.get(*name.split("/"))) for line in lines) for name in keys),
+    "kept": servers.PASSWORDS.read_text() == before,
+    "open": [conf.getboolean("core", "simple_auth_manager_all_admins"), conf.get("api", "expose_config")],
+    "modes": {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in (servers.HOME, *servers.HOME.iterdir())
+              if path.is_file() or path == servers.HOME},
+}))
+"""
+
+
+def secrets(home, mode=0o755):
+    """What a new Airflow has for secrets, in a folder that its command line made before."""
+    home.mkdir(mode, exist_ok=True)
+    settings = {setting["env"]: setting["value"] for plugin in yaml.safe_load((ROOT / "meltano.yml").read_text())
+                ["plugins"]["utilities"] for setting in plugin.get("settings", []) if "value" in setting}
+    environment = {**os.environ, **settings, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+                   "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none.db"}
+    done = subprocess.run([ROOT / PYTHON, "-c", SECRETS], cwd=ROOT, env=environment, capture_output=True, text=True,
+                          check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    before, _, found = done.stdout.partition("SECRETS")
+    found = json.loads(found)
+    assert not [one for one in found["secrets"].values() if one in before + done.stderr], "a secret is printed"
+    return found
+
+
+def test_no_secret_of_airflow_is_a_default_or_readable_by_others(tmp_path):
+    first, second = (secrets(tmp_path / name) for name in ("first", "second"))
+    for found in (first, second):
+        assert found["kept"], "Airflow takes the password that is there, and prints none"
+        assert found["open"] == [False, "False"]
+        assert found["modes"].pop("first" if found is first else "second") == "0o700"
+        assert set(found["modes"].values()) == {"0o600"}, found["modes"]
+        assert all(len(secret) >= 16 for secret in found["secrets"].values())
+        assert set(found["secrets"]) == {"admin", "core/fernet_key", "api/secret_key", "api_auth/jwt_secret"}
+        assert found["stays"], "the next start finds them all in files"
+    assert not {*first["secrets"].values()} & {*second["secrets"].values()}
+
+
 class Airflow:
     """A project with a running Airflow of its own."""
 
     def __init__(self, folder: Path, source: Database, warehouse: Database, metadata: Database) -> None:
-        self.project = Project(folder, source, warehouse)
+        self.project, self.metadata = Project(folder, source, warehouse), metadata
         for part in ("orchestrate", "demo"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns(".venv"))
         for part in ("Makefile", "requirements.txt"):
@@ -302,7 +357,15 @@ def test_a_source_that_is_down_blocks_the_load_and_clearing_its_task_heals_the_r
     assert "is not currently accepting connections" in said
     command = f"MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={day} meltano run extract_postgres"
     assert f"type: {command}" in said
-    assert PASSWORD not in airflow.said()
+    assert CANARY not in airflow.said()
+    for path in (airflow.project.folder / ".airflow").rglob("*"):
+        assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+    tables = airflow.metadata.run("SELECT relname FROM pg_class WHERE relkind = 'r' "
+                                  "AND relnamespace = 'public'::regnamespace")
+    assert len(tables) > 20
+    for table, in tables:
+        found = airflow.metadata.one(f'SELECT count(*) FROM "{table}" t WHERE strpos(t::text, %s) > 0', CANARY)
+        assert not found, table
     cleared = {"dry_run": False, "dag_run_id": run["dag_run_id"], "task_ids": ["extract_postgres"],
                "include_downstream": True, "only_failed": False, "reset_dag_runs": True}
     assert airflow.ask("POST", f"{DAG}/clearTaskInstances", cleared)[0] == 200

@@ -12,7 +12,7 @@ import random
 import pytest
 from landing import database
 from landing.csv_files import CsvEntity, Declaration, declarations
-from landing.csv_text import RECORD_CHARACTERS
+from landing.csv_text import RECORD_BYTES
 from landing.errors import BadFileError, LandingError, SettingError, SourceError
 
 DAY = "2024-03-01"
@@ -65,8 +65,9 @@ REFUSED = {
     "half a character at the end": (b"a,b\n1,\xe2\x82", 2, "byte 0xe2 is not utf-8"),
     "a NUL": (b"a,b\n1,2\n3,\0\n", 3, "a NUL character"),
     "utf-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), 1, "a NUL character"),
-    "line ends of two kinds": (b"a,b\n1,2\r\n3,4\n", None, "its lines end in different ways"),
-    "a CR in an unquoted field": (b"a,b\n1,x\ry\n", 3, "1 fields, and the header has 2"),
+    "line ends of two kinds": (b"a,b\n1,2\r\n3,4\n", 2, "its lines end in different ways"),
+    "a CR in an unquoted field": (b"a,b\n1,x\ry\n", 2, "its lines end in different ways"),
+    "an escape of nothing": (b'a,b\n1,"x \\"y\\" z"\n2,"C:\\dir"\n', 3, "before a character that needs no escape"),
     "the same column twice": (b"a,b,a\n1,2,3\n", 1, "column 1, 'a', stands 2 times in the header"),
     "a header over 63 bytes": (("ä" * 32 + ",b\n1,2\n").encode(), 1, "64 bytes, and PostgreSQL takes 63"),
     "a column without a name": (b"a,,c\n1,2,3\n", 1, "column 2, '', has no name"),
@@ -181,8 +182,8 @@ def test_lines_are_counted_in_wide_encodings(land, encoding):
 
 
 @pytest.mark.parametrize("content", [
-    "a,b\n1,2\n" + "x" * RECORD_CHARACTERS + ",2\n",
-    'a,b\n1,2\n3,"' + "x\n" * (RECORD_CHARACTERS // 2 + 1) + '"\n',
+    "a,b\n1,2\n" + "x" * RECORD_BYTES + ",2\n",
+    'a,b\n1,2\n3,"' + "x\n" * (RECORD_BYTES // 2 + 1) + '"\n',
 ])
 def test_a_record_without_an_end_is_refused_before_it_fills_the_memory(land, content):
     with pytest.raises(BadFileError, match="line 3: a record of more than"):
@@ -191,7 +192,7 @@ def test_a_record_without_an_end_is_refused_before_it_fills_the_memory(land, con
 
 def test_a_header_without_an_end_is_refused(land):
     with pytest.raises(BadFileError, match="line 1: a record of more than"):
-        land("x" * RECORD_CHARACTERS + ",b\n")
+        land("x" * RECORD_BYTES + ",b\n")
 
 
 def test_a_field_of_many_megabytes_arrives(land):

@@ -285,7 +285,7 @@ def test_a_date_that_is_committed_meanwhile_is_not_unfinished(shop):
     superseded = made(manifest.parent / "table=order_details" / "x.csv")
     leftover, = retention.ZoneLeftovers(zone, older_than=0)
     text = kept.replace(zone.manifest("csv", day).tables[0].files[0].path, "table=order_details/x.csv")
-    manifest.write_text(text)
+    shop.write_manifest("csv", D1, json.loads(text))
     assert list(retention.removed([leftover])) == [(leftover, "it is in use again")]
     assert superseded.exists()
 

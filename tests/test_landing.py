@@ -152,7 +152,7 @@ def test_what_is_not_a_date_is_refused_before_anything_starts(shop, text):
         assert f"{variable}={text!r} is not a date" in result.text.replace("\\\\n", "\\n")
     assert not shop.output.exists() or not shop.landed()
     assert not (shop.folder / "pwned").exists()
-    assert not shop.warehouse.run("SELECT 1 FROM pg_namespace WHERE nspname LIKE '%history'")
+    assert not shop.warehouse.run("SELECT 1 FROM pg_tables WHERE schemaname LIKE '%history'")
 
 
 def test_unset_variables_mean_today_and_the_jobs_own_source(shop):

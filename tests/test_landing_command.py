@@ -4,7 +4,7 @@ import json
 import shlex
 
 import pytest
-from conftest import PASSWORD
+from conftest import CANARY
 
 D1, D2 = "2024-01-20", "2024-01-21"
 
@@ -24,7 +24,7 @@ def secret(monkeypatch):
 
     def checked(*arguments):
         result = run(*arguments)
-        assert PASSWORD not in result.text
+        assert CANARY not in result.text
         return result
 
     monkeypatch.setattr(conftest.Project, "_run", checked)

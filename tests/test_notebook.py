@@ -5,10 +5,9 @@ import re
 
 import pytest
 import shop as sample
-from conftest import PASSWORD, ROOT, Project, databases
+from conftest import CANARY, ROOT, Project, databases
 
 FIRST, SECOND = "2024-01-19", "2024-01-20"
-pytestmark = pytest.mark.xdist_group("notebook")  # what one of them set up is for all
 NOTEBOOK = ROOT / "notebook/query_data.ipynb"
 
 
@@ -88,7 +87,10 @@ def test_a_good_date_exits_0_with_all_that_it_holds_and_the_notebook_stays_as_it
     page = sold.page(SECOND)
     assert page.count("<img") == 4
     assert not re.search(r"(src|href)=.?https?:", page), "the page needs no network"
-    assert PASSWORD not in page + result.text
+    assert CANARY not in page + result.text
+    for path in sold.output.glob("notebook/*"):
+        assert CANARY.encode() not in path.read_bytes(), path
+        assert not path.stat().st_mode & 0o007, "it has rows in it"
     assert NOTEBOOK.read_bytes() == before
 
 
@@ -133,7 +135,7 @@ def test_a_landed_byte_changed_fails_and_its_table_is_named(sold):
     finally:
         file.write_bytes(content)
     assert result.returncode != 0
-    assert "csv.order_details (the files are not what was landed)" in result.text
+    assert f"csv.order_details (the files are not what was landed: {file})" in result.text
 
 
 def test_a_date_that_is_not_loaded_fails_with_the_commands_that_bring_it(sold):

@@ -26,9 +26,8 @@ def landed_as(project_, like, day, *sources):
     for source in sources or ("postgres", "csv"):
         there, here = (project_.manifest_path(source, one).parent for one in (like, day))
         shutil.copytree(there, here, dirs_exist_ok=True)
-        said = json.loads((here / "_manifest.json").read_text())
-        said |= {"extracted_at": day, "run_id": f"{day.replace('-', '')}T000000Z-00000000"}
-        (here / "_manifest.json").write_text(json.dumps(said))
+        said = {"extracted_at": day, "run_id": f"{day.replace('-', '')}T000000Z-00000000"}
+        project_.write_manifest(source, day, project_.manifest(source, like) | said)
 
 
 def runs(project_):
@@ -139,7 +138,7 @@ def test_manifests_and_a_ledger_without_times_still_serve_and_a_load_brings_the_
     for source in EVERY:
         manifest = shop.manifest(source, DAYS[0])
         del manifest["seconds"]
-        shop.manifest_path(source, DAYS[0]).write_text(json.dumps(manifest))
+        shop.write_manifest(source, DAYS[0], manifest)
     dates, total = planned(shop, last=DAYS[1])
     assert [dates[day]["state"] for day in DAYS[:2]] == ["identical", "missing"]
     assert [dates[day]["seconds"] for day in DAYS[:2]] == [0, None]

@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import yaml
-from conftest import BIN, PASSWORD, ROOT
+from conftest import BIN, CANARY, ROOT
 
 DAY = "2024-01-20"
 
@@ -15,7 +15,7 @@ def tracked():
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
-def test_the_password_is_in_no_log_no_manifest_and_no_process_list(shop):
+def test_the_password_is_in_no_log_no_manifest_no_process_list_and_no_table(shop):
     seen = []
     for job, environment, variable in (("extract_postgres", "extract", "DATESTAMP"),
                                        ("extract_csv", "extract", "DATESTAMP"),
@@ -33,11 +33,17 @@ def test_the_password_is_in_no_log_no_manifest_and_no_process_list(shop):
                 continue
         said = process.stdout.read()
         assert process.returncode == 0, said[-3000:]
-        assert PASSWORD not in said
+        assert CANARY not in said
     assert any("landing-t" in listing for listing in seen), "the plugins were seen at work"
-    assert not [listing for listing in seen if PASSWORD in listing]
+    assert not [listing for listing in seen if CANARY in listing]
     for path in [*shop.output.rglob("*"), *(shop.folder / ".meltano").rglob("*")]:
-        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+        assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+    relations = shop.warehouse.run(
+        "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relkind IN ('r', 'v', 'p') AND (nspname ~ '^public' OR relname = 'pg_description')")
+    assert len(relations) > 9
+    for relation, in relations:
+        assert shop.warehouse.one(f"SELECT count(*) FROM {relation} t WHERE strpos(t::text, %s) > 0", CANARY) == 0
 
 
 def test_no_tracked_file_names_a_registry_or_this_machine():
@@ -64,7 +70,8 @@ def test_settings_keep_the_names_of_their_meltanolabs_variants():
     for plugin, stock in ((ours["extractors"][0], "tap-postgres"), (ours["loaders"][1], "target-postgres")):
         about = subprocess.run([BIN / stock, "--about", "--format", "json"], capture_output=True, text=True, check=True)
         known = yaml.safe_load(about.stdout)["settings"]["properties"]
-        added = {"source", "landing_root", "use_batch", "lock_timeout", "reload", "connections", "compression"}
+        added = {"source", "landing_root", "use_batch", "lock_timeout", "reload", "connections", "compression",
+                 "disk_headroom"}
         for setting in plugin["settings"]:
             head, _, tail = setting["name"].partition(".")
             assert head in known or head in added, setting

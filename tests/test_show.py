@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import PASSWORD
+from conftest import CANARY
 
 D1, D2 = "2024-01-20", "2024-01-21"
 
@@ -15,7 +15,7 @@ D1, D2 = "2024-01-20", "2024-01-21"
 def shown(project, day):
     """Each source of a date."""
     result = project.landing("show", day, "--json")
-    assert PASSWORD not in result.text
+    assert CANARY not in result.text
     return {one["source"]: one for one in json.loads(result.stdout)["sources"]}
 
 

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import failpoints
+from landing import protocol
 
 COMMANDS = {point.name: point for point in distribution("landing").entry_points}
 LATE = ("landing.tap_postgres", "duckdb", "sqlalchemy.dialects.postgresql.psycopg2")  # imported when they are needed
@@ -68,12 +70,14 @@ class Server:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="warm-")
         Plugin.address = f"{self._folder.name}/socket"
-        self._process = subprocess.Popen([sys.executable, __file__, Plugin.address], stdout=subprocess.PIPE)
+        self._process = subprocess.Popen([sys.executable, __file__, Plugin.address], stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE)
         self._process.stdout.readline()  # it listens
 
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._process.stdin.close()
         self._process.stdout.close()
         self._folder.cleanup()
 
@@ -85,7 +89,7 @@ def starts(address: str):
     listener.listen(64)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers end unnoticed
     print("ready", flush=True)
-    while True:
+    while listener in select.select([listener, sys.stdin], [], [])[0]:  # stdin ends with whoever has started us
         keeper, _ = listener.accept()
         if os.fork():
             keeper.close()
@@ -117,7 +121,11 @@ def become(request: dict) -> None:
     sys.argv = request["arguments"]
     program = Path(sys.argv[0]).name
     failpoints.install(program)
-    sys.exit(COMMANDS[program].load()())
+    try:
+        status = COMMANDS[program].load()()
+    except SystemExit as end:
+        status = end.code
+    protocol._end(status)  # without DuckDB's farewell, which only who has imported it says
 
 
 if __name__ == "__main__":
@@ -127,4 +135,5 @@ if __name__ == "__main__":
         importlib.import_module(late)
     gc.collect()
     gc.freeze()  # what is looked at is copied
-    become(next(starts(sys.argv[1])))
+    for start in starts(sys.argv[1]):
+        become(start)

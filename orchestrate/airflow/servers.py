@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -64,12 +65,25 @@ def healthy() -> bool:
         return False
 
 
+def prepare() -> None:
+    """A home that only its owner can read, in which the page's user has a password of its own.
+
+    Airflow would make that password, too, but print it into the log.
+    """
+    HOME.mkdir(mode=0o700, exist_ok=True)
+    HOME.chmod(0o700)  # Airflow's command line may have been here first
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with contextlib.suppress(FileExistsError), os.fdopen(os.open(PASSWORDS, flags, 0o600), "w") as file:
+        json.dump({"admin": secrets.token_urlsafe(16)}, file)
+    PASSWORDS.chmod(0o600)
+
+
 def start() -> None:
     """Start the supervisor behind us, and wait."""
     if pid():
         print(f"Airflow is running: {URL}", flush=True)
         return
-    HOME.mkdir(mode=0o700, exist_ok=True)
+    prepare()
     print("Airflow: its database", flush=True)
     with LOG.open("ab") as log:
         migrated = subprocess.run([*MELTANO, "airflow:initialize"], cwd=ROOT, stdout=log, stderr=log, check=False)
@@ -105,7 +119,7 @@ def run() -> None:
 
     Each is a process group of its own: what a component left behind ends with it.
     """
-    HOME.mkdir(mode=0o700, exist_ok=True)
+    prepare()
     PID.write_text(str(os.getpid()))
     environ = os.environ | {
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{PORT}/execution/",

@@ -6,16 +6,21 @@ The modules in the order of the data's way:
     project         what the project and its environment say: sources, dates, the landing root
     files           landed files: hashed as they stream, compressed where their name says so
     dialect         the one CSV dialect, and how SQL types look in it and in Singer
+    checked         what a manifest says, field by field
     zone            the landing zone: its layout, its manifest, its atomic commit
     attempts        what was tried: a log for each date, also of those that never came to be
     database        PostgreSQL connections and COPY, hashed as it streams
     workers         several connections at work side by side
+    messages        Singer messages as a target reads them, refused where they can't be taken as they were meant
+    foreign         values of another tap's RECORDs: each in its column's type, or refused
     protocol        what our plugins say to each other in Singer's messages
     source_tables   the tables of a source database, with exact types
     snapshot        one moment of a source database, read by several connections at once
     discovery       the way into tap-postgres: its catalog by itself, since Meltano asks for it in every run
     tap_postgres    PostgreSQL -> Singer
     csv_text        a CSV file as text: decoded, its dialect found, every line checked
+    csv_types       SQL types of a CSV file's columns: inferred without loss, or declared
+    quarantine      bad rows of a table, put aside into a file beside it
     csv_files       CSV files of any dialect -> ours
     tap_csv         CSV files, or one landed date -> Singer
     target_csv      Singer -> the landing zone
@@ -28,6 +33,7 @@ The modules in the order of the data's way:
     target_postgres Singer -> the warehouse
     proof           source = files = warehouse
     connections     source and warehouse for DBeaver and pgAdmin
+    certify         what an extract and a load would make of each table and column
     plan            what each date is, and what a backfill would do with it
     changes         what changed from one loaded date to another
     retention       what gc removes

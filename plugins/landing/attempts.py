@@ -57,7 +57,7 @@ def read(root: Path, source: str, day: date) -> list[Attempt]:
         try:
             said = json.loads(line)
             found[said["run_id"]] = replace(found.get(said["run_id"], Attempt(said["run_id"])), **said)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
     return list(found.values())
 
@@ -100,7 +100,7 @@ class AttemptLog:
         line = json.dumps({"run_id": self.run_id, **said}) + "\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 os.write(descriptor, line.encode())
             finally:

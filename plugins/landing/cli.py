@@ -18,6 +18,7 @@ import click
 import psycopg2
 
 from landing import attempts, connections, database, history, project, report, retention
+from landing.certify import REFUSED, Certifier, describe_source
 from landing.changes import Comparison
 from landing.errors import (
     DamagedError,
@@ -44,13 +45,16 @@ PATIENCE = 10.0  # seconds that gc waits for a load to end
 logger = logging.getLogger("landing")
 
 
-def connect() -> Any:
-    """The warehouse that TARGET_POSTGRES_… names, in the environment or in the project's .env."""
+def connect(role: str = "TARGET") -> Any:
+    """The warehouse that TARGET_POSTGRES_… names (or the SOURCE), in the environment or in the project's .env."""
     values = project.settings()
-    missing = [f"TARGET_POSTGRES_{name}" for name in VARIABLES.values() if f"TARGET_POSTGRES_{name}" not in values]
-    if missing:
+    variables = {key: f"{role}_POSTGRES_{name}" for key, name in VARIABLES.items()}
+    if missing := [name for name in variables.values() if name not in values]:
         raise SettingError(f"{', '.join(missing)} not set. Write them into .env (see .env.example), or run make demo.")
-    arguments = {key: values[f"TARGET_POSTGRES_{name}"] for key, name in VARIABLES.items()}
+    arguments = {key: values[name] for key, name in variables.items()}
+    if arguments["sslmode"].startswith("verify-"):
+        arguments["sslrootcert"] = database.certificate_authority(arguments["sslmode"], f"{role}_POSTGRES_SSLROOTCERT",
+                                                                  values)
     return database.connect(arguments, "landing")
 
 
@@ -74,6 +78,8 @@ def main() -> None:
     Dates are UTC calendar dates, YYYY-MM-DD. Only `gc --yes` changes anything.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    if exposed := project.exposed_env():
+        logger.warning("%s", exposed)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -94,6 +100,45 @@ def _asked(question: Callable[[Any], Any], schema: str) -> Any:
         why = describe(error) if isinstance(error, psycopg2.Error) else error
         click.echo(f"The warehouse could not be asked what is loaded: {why}", err=True)
         return None
+
+
+@main.command(short_help="What a first run would keep exactly, keep as text, or refuse.")
+@click.argument("tables", metavar="[SCHEMA.TABLE]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="What is lossless too.")
+@as_json
+@with_schema
+def certify(tables: Sequence[str], everything: bool, as_json: bool, schema: str) -> None:
+    """What an extract and a load would make of each column of the PostgreSQL source, without reading a row.
+
+    \b
+    lossless   lands and loads with its exact type
+    as text    kept as PostgreSQL's own text of it
+    refused    the extract, or the load, would stop here
+
+    Without names: all tables of `filter_schemas`. In a name * stands for anything. Nothing is changed on either server.
+    """
+    with reported(logger), contextlib.closing(connect("SOURCE")) as source:
+        found = describe_source(source, project.source_schemas(), tables)
+        with _warehouse(schema) as warehouse:
+            verdicts = list(Certifier(source, project.source_name(default="postgres"), warehouse).verdicts(found))
+            version = warehouse and warehouse.version
+        shown = {"warehouse": version, "columns": [asdict(one) for one in verdicts]}
+        _say(as_json, shown, lambda: report.certified(verdicts, everything, version))
+        if refused := [f"{one.schema}.{one.table}" for one in verdicts if one.verdict == REFUSED]:
+            raise LandingError(f"Refused: {', '.join(refused)}. See above why, and what mends it; then certify again.")
+
+
+@contextlib.contextmanager
+def _warehouse(schema: str) -> Iterator[Warehouse | None]:
+    """The warehouse, which keeps its warnings to itself; None, said on stderr, where it can't be reached."""
+    try:
+        connection = connect()
+    except LandingError as error:
+        click.echo(f"The warehouse could not be asked what it takes: {error}", err=True)
+        yield None
+        return
+    with contextlib.closing(connection):
+        yield Warehouse(connection, schema, logging.Logger("certify", logging.ERROR))
 
 
 @main.command("list", short_help="Every source and date, and whether it is loaded.")

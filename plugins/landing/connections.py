@@ -22,6 +22,7 @@ from urllib.parse import quote
 import click
 
 from landing import project
+from landing.database import certificate_authority
 from landing.errors import SettingError, reported
 
 ROLES = {"source": "SOURCE_POSTGRES_", "warehouse": "TARGET_POSTGRES_"}
@@ -44,7 +45,7 @@ class Server:
     port: int
     database: str
     user: str
-    sslmode: str
+    tls: dict[str, str]  # sslmode and, where the server is verified, sslrootcert
 
 
 def servers(values: Mapping[str, str]) -> list[Server]:
@@ -59,11 +60,18 @@ def servers(values: Mapping[str, str]) -> list[Server]:
         if not re.fullmatch("[0-9]{1,5}", port := values[f"{prefix}PORT"]):
             raise SettingError(f"{prefix}PORT={port!r} is not a port. Expected a number, such as 5432. Correct .env.")
         found.append(Server(name, values[f"{prefix}HOST"], int(port), values[f"{prefix}DB"], values[f"{prefix}USER"],
-                            values.get(f"{prefix}SSLMODE") or "prefer"))
+                            _tls(prefix, values)))
     if not found:
         raise SettingError("Neither SOURCE_POSTGRES_HOST nor TARGET_POSTGRES_HOST is set. Write them into .env (see "
                            ".env.example), or run make demo.")
     return found
+
+
+def _tls(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
+    mode = values.get(f"{prefix}SSLMODE") or "prefer"
+    if not mode.startswith("verify-"):
+        return {"sslmode": mode}
+    return {"sslmode": mode, "sslrootcert": certificate_authority(mode, f"{prefix}SSLROOTCERT", values)}
 
 
 def dbeaver(found: Sequence[Server]) -> dict[str, Any]:
@@ -83,7 +91,7 @@ def dbeaver(found: Sequence[Server]) -> dict[str, Any]:
             "configurationType": "MANUAL",
             "type": "dev",
             "auth-model": "native",
-            "properties": {"sslmode": server.sslmode},
+            "properties": server.tls,
         },
     } for server in found}
 
@@ -102,7 +110,7 @@ def pgadmin(found: Sequence[Server], passfile: Path) -> dict[str, Any]:
         "Port": server.port,
         "MaintenanceDB": server.database,
         "Username": server.user,
-        "ConnectionParameters": {"sslmode": server.sslmode, "passfile": str(passfile), "connect_timeout": 10},
+        "ConnectionParameters": {**server.tls, "passfile": str(passfile), "connect_timeout": 10},
     } for number, server in enumerate(found, 1)}}
 
 

@@ -1,8 +1,8 @@
 """A CSV file as text: decoded, its dialect found, its lines counted, its records checked one by one.
 
 DuckDB tells NULL from "" and is fast, but forgives much in silence: a delimiter too many at the end of a line, a space
-before a quote, an empty line. So Python's csv module reads each file first, refuses what is not as it should be by its
-line, and counts what DuckDB has to find there.
+before a quote, an empty line. So Python's csv module reads each file first, finds the rows that are not as they should
+be, and counts what DuckDB has to find in the others.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import contextlib
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn
 
 from landing.errors import BadFileError
 
 DELIMITERS = ",;\t|"
 SAMPLE = 1 << 16
-RECORD_CHARACTERS = 16 << 20  # of one record: memory stays flat whatever a file holds
+RECORD_BYTES = 16 << 20  # of one record in UTF-8: memory stays flat whatever a file holds
 
 # UTF-32's begins with UTF-16's, so it stands first.
 MARKS = {
@@ -31,6 +32,17 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+UNDECODED = 0xDC00  # and the byte: half of a surrogate pair, which no text has
+
+
+def _undecoded(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(UNDECODED + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("landing-undecoded", _undecoded)
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,39 @@ class Dialect:
     def doubles(self) -> bool:
         """Whether a quote in a quoted field is doubled, and nothing else escaped."""
         return self.escape == self.quote
+
+    @cached_property
+    def _escapes(self) -> re.Pattern:
+        return re.compile(f"{re.escape(self.escape)}([{re.escape(self.escape + self.quote)}])")
+
+    @cached_property
+    def _field(self) -> re.Pattern:
+        delimiter, quote = re.escape(self.delimiter), re.escape(self.quote)
+        return re.compile(f"{delimiter}(?:{quote}([^{quote}]*){quote}(?={delimiter}|\\Z)|([^{delimiter}]*))")
+
+    def unescaped(self, text: str) -> str:
+        """A line as csv may read it: csv would apply the escape outside of quotes as well, and PostgreSQL doesn't."""
+        return text if self.doubles else self._escapes.sub("__", text)
+
+    def fields(self, text: str) -> Iterator[str]:
+        """Of a record with escapes; ValueError where one has nothing to escape: some keep it, and some leave it out."""
+        text = self.delimiter + text
+        for match in self._field.finditer(self.unescaped(text)):
+            found = text[slice(*match.span(match.lastindex))]
+            if match.lastindex == 2 and not found.startswith(self.quote):
+                yield found
+            elif match.lastindex == 2:
+                raise ValueError("a quote in quotes that is not escaped")
+            elif self.escape in match[1]:
+                raise ValueError(f"{self.escape!r} in quotes before a character that needs no escape")
+            else:
+                yield self._escapes.sub(r"\1", found)
+
+    def closes(self, text: str) -> bool:
+        """Whether a row of wrong quotes surely ends with this line: they are even, and the last one ends a field."""
+        text = self.unescaped(text).rstrip("\r\n")
+        before, _, behind = text.rpartition(self.quote)
+        return before.count(self.quote) % 2 == 1 and behind[:1] in ("", self.delimiter)
 
 
 def sniffed(sample: str, delimiter: str | None, quote: str | None, escape: str | None) -> Dialect:
@@ -71,24 +116,44 @@ class Measure:
     path: Path
     rows: int
     characters: int
-    longest: int
+    longest: int  # record, in bytes
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that can't be landed: the line, the column if its value is why, the reason, and its text as it came."""
+
+    path: Path
+    line: int
+    column: str | None
+    reason: str
+    text: str
+
+    def refuse(self) -> NoReturn:
+        """Refuse its file."""
+        raise BadFileError(self.path, self.line, self.reason)
 
 
 class CsvText:
-    """One file; each call reads it from its start."""
+    """One file as text. Each method that reads it reads it from its start."""
 
     def __init__(self, path: Path, encoding: str | None) -> None:
         """A byte order mark is never a mistake, so it goes before what is declared."""
         self.path = path
+        self.stamp = self._stamp()
         with self._readable(), path.open("rb") as file:
             head = file.read(4)
         self.marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
         self.encoding = codecs.lookup(self.marked or encoding or "utf-8").name
         self.line = 0  # lines read
-        self.first = 1  # first line of the record that is being read
-        self.characters = 0  # of that record, so far
-        self.longest = 0  # of all records
-        self.newlines: str | tuple[str, ...] | None = None
+        self.longest = 0  # bytes of the longest record
+        self._next_record()
+
+    def _next_record(self) -> None:
+        self.first = self.line + 1  # line of the record that is being read
+        self.lines: list[str] = []  # its lines, so far
+        self.bytes = 0  # in them
+        self.fault: str | None = None  # what is wrong with its text
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
@@ -96,98 +161,149 @@ class CsvText:
             yield
         except OSError as error:
             raise BadFileError(self.path, None, f"it can't be read ({error.strerror})") from None
+        except UnicodeError as error:  # of a codec that can't go on behind an error
+            raise BadFileError(self.path, self.line + 1, f"it is not {self.encoding} ({error})") from None
 
-    def sample(self) -> str:
-        """The first characters."""
-        with self._readable(), self.path.open(encoding=self.encoding, errors="replace", newline="") as file:
-            return file.read(SAMPLE).removeprefix("\ufeff")
-
-    def stamp(self) -> tuple[int, ...]:
-        """Differs once the file has been written to, or replaced."""
+    def _stamp(self) -> tuple[int, ...]:
         with self._readable():
             stat = self.path.stat()
         return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
-    def lines(self, copy: TextIO | None = None) -> Iterator[str]:
-        """Its lines, copied as they pass. Bytes that aren't of the encoding, NULs and endless records are refused."""
-        self.line, self.first, self.characters, self.longest = 0, 1, 0, 0
-        with self._readable(), self.path.open(encoding=self.encoding, newline="") as file:
-            while text := self._next_line(file):
+    @property
+    def changed(self) -> bool:
+        """Whether it has been written to, or replaced, since it was opened first."""
+        return self._stamp() != self.stamp
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stamp[1]
+
+    def sample(self) -> str:
+        """The first characters."""
+        with self._readable(), self.path.open(encoding=self.encoding, errors="landing-undecoded", newline="") as file:
+            return file.read(SAMPLE).removeprefix("\ufeff")
+
+    def _lines(self) -> Iterator[str]:
+        """Its lines; NULs and bytes that aren't of the encoding are marked, and are the record's fault."""
+        self.line = self.longest = 0
+        self._next_record()
+        with self._readable(), self.path.open(encoding=self.encoding, errors="landing-undecoded", newline="") as file:
+            self._file = file
+            while text := file.readline(RECORD_BYTES + 1):
                 self.line += 1
                 if self.line == 1:
                     text = text.removeprefix("\ufeff")
-                self.characters += len(text)
-                if self.characters > RECORD_CHARACTERS:
-                    raise self.refused(f"a record of more than {RECORD_CHARACTERS:,} characters (or a quote that is "
-                                       "never closed)")
+                self.bytes += len(text) if text.isascii() else self._encoded(text)
+                if self.bytes > RECORD_BYTES:
+                    raise self.refused(f"a record of more than {RECORD_BYTES:,} bytes, or a quote never closed")
+                self.lines.append(text)
                 if "\0" in text:
-                    raise BadFileError(self.path, self.line, "a NUL character, which PostgreSQL's text can't hold")
-                if copy:
-                    copy.write(text)
+                    self._found("a NUL character, which PostgreSQL's text can't hold")
+                    text = text.replace("\0", chr(UNDECODED))  # csv of Python 3.10 stops at a NUL
                 yield text
-            self.newlines = file.newlines
 
-    def _next_line(self, file: TextIO) -> str:
+    def _encoded(self, text: str) -> int:
+        """Its bytes in UTF-8, if it has no undecoded ones."""
         try:
-            return file.readline(RECORD_CHARACTERS + 1)
-        except UnicodeDecodeError as error:
-            before = error.object[: error.start].decode(error.encoding, "ignore")
-            line = self.line + 1 + len(re.findall("\r\n|\r|\n", before))
-            raise BadFileError(
-                self.path, line,
-                f"byte 0x{error.object[error.start]:02x} is not {self.encoding} ({error.reason}). Declare the file's "
-                "encoding, such as `encoding: cp1252` or `encoding: latin-1`",
-            ) from None
+            return len(text.encode())
+        except UnicodeEncodeError as error:
+            self._found(f"byte 0x{ord(text[error.start]) & 0xff:02x} is not {self.encoding}. Declare the file's "
+                        "encoding, such as `encoding: cp1252` or `encoding: latin-1`")
+            return len(text.encode(errors="surrogatepass"))
+
+    def _found(self, fault: str) -> None:
+        where = f"in line {self.line} " if self.line > self.first else ""
+        self.fault = self.fault or where + fault
 
     def refused(self, reason: str) -> BadFileError:
         """The record that was read last, or is being read, as an error."""
         return BadFileError(self.path, self.first, reason)
 
-    def records(self, dialect: Dialect, copy: TextIO | None = None) -> Iterator[list[str]]:
-        """Its records, the header too; `first` is the line where the last one began."""
-        lines = self.lines(copy)
-        if not dialect.doubles:  # csv would apply the escape outside of quotes as well, and PostgreSQL doesn't
-            escaped = re.compile(f"{re.escape(dialect.escape)}[{re.escape(dialect.escape + dialect.quote)}]")
-            lines = (escaped.sub("__", line) for line in lines)
-        csv.field_size_limit(RECORD_CHARACTERS + 1)
+    def bad(self, reason: str, column: str | None = None) -> BadRow:
+        """The record that was read last, as a row that can't be landed."""
+        return BadRow(self.path, self.first, column, self.fault or reason, "".join(self.lines))
+
+    def records(self, dialect: Dialect) -> Iterator[list[str]]:
+        """Its records, the header too; one whose text is wrong has a `fault`."""
+        csv.field_size_limit(RECORD_BYTES + 1)
+        lines = self._lines() if dialect.doubles else map(dialect.unescaped, self._lines())
         reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
+        while True:
+            try:
+                record = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                record = self._misquoted(error, dialect)
+            if record and not dialect.doubles:
+                record = self._unescaped(record, dialect)
+            yield record
+            if self.bytes > self.longest:
+                self.longest = self.bytes
+            self._next_record()
+
+    def _unescaped(self, record: list[str], dialect: Dialect) -> list[str]:
         try:
-            for record in reader:
-                yield record
-                self.first = self.line + 1
-                self.longest = max(self.longest, self.characters)
-                self.characters = 0
-        except csv.Error as error:
-            reason = "a quoted field that is never closed" if "end of data" in str(error) else str(error)
-            raise self.refused(f"{reason} (read with {dialect})") from None
+            return list(dialect.fields("".join(self.lines).rstrip("\r\n")))
+        except ValueError as error:
+            self.fault = self.fault or f"{error} (read with {dialect})"
+            return record
+
+    def _misquoted(self, error: csv.Error, dialect: Dialect) -> list[str]:
+        """No record. Where it can't be told where the row ends, the next row would be one by guess."""
+        unclosed = "end of data" in str(error)
+        reason = f"{'a quoted field that is never closed' if unclosed else error} (read with {dialect})"
+        if len(self.lines) > 1 or not (unclosed or dialect.closes(self.lines[0])):
+            raise self.refused(f"{reason}, so it can't be told where this row ends")
+        self.fault = self.fault or reason
+        return []
 
     def header(self, dialect: Dialect) -> list[str]:
         """The first record."""
-        with contextlib.closing(self.records(dialect)) as records:
-            header = next(records, None)
+        with contextlib.closing(self.rows(dialect)) as rows:
+            return next(rows)
+
+    def rows(self, dialect: Dialect, bad: Callable[[BadRow], None] = BadRow.refuse) -> Iterator[list[str]]:
+        """The header, then each row that is as wide, `lines` being its text. `bad` takes the others, or refuses."""
+        records = self.records(dialect)
+        header = next(records, None)
+        if self.fault:
+            raise self.refused(self.fault)
         if not header:
             raise self.refused("no header; expected one at least")
-        return header
-
-    def measured(self, dialect: Dialect, copy: Path) -> Measure:
-        """Read it all. What isn't plain UTF-8 is written again to `copy`."""
-        if self.encoding == "utf-8" and not self.marked:
-            return Measure(self.path, *self._counted(self.records(dialect)), self.longest)
-        with copy.open("x", encoding="utf-8", newline="") as file:
-            return Measure(copy, *self._counted(self.records(dialect, file)), self.longest)
-
-    def _counted(self, records: Iterator[list[str]]) -> tuple[int, int]:
-        """Rows and characters in their fields; all rows are as wide as the header, and none is an empty line."""
-        width = len(next(records))
-        rows = characters = blank = 0
+        width, usual, torn, blank = len(header), _line_end(self.lines), False, None
+        yield header
         for record in records:
-            if not record and width > 1:
-                blank = blank or self.first
+            end = _line_end(self.lines) if self._file.newlines != usual else usual  # quoted ones are in `newlines` too
+            other = end not in (usual, "")
+            if not record and width > 1 and not (self.fault or other or torn):
+                blank = blank or self.bad("an empty line between rows")
                 continue
             if blank:  # at the end of the file they do no harm
-                raise BadFileError(self.path, blank, "an empty line between rows")
-            if len(record) != width and record:
-                raise self.refused(f"{len(record)} fields, and the header has {width}")
-            rows += 1
-            characters += sum(map(len, record))
-        return rows, characters
+                bad(blank)
+                blank = None
+            if other or torn:
+                bad(self.bad(f"its lines end in different ways ({usual!r} and {end!r})" if other else
+                             "it may go on from the line before, which ends in another way than the header"))
+            elif self.fault or (record and len(record) != width):
+                bad(self.bad(f"{len(record)} fields, and the header has {width}"))
+            else:
+                yield record
+            torn = other
+
+    def measured(self, dialect: Dialect, copy: Path, bad: Callable[[BadRow], None] | None = None) -> Measure:
+        """Read it all. What isn't plain UTF-8, or has rows that `bad` may take, is written again to `copy`."""
+        plain = self.encoding == "utf-8" and not self.marked and bad is None
+        number = characters = 0
+        with contextlib.nullcontext() if plain else copy.open("x", encoding="utf-8", newline="") as file:
+            for number, record in enumerate(self.rows(dialect, bad or BadRow.refuse)):
+                if number:
+                    characters += sum(map(len, record))
+                if file:
+                    file.writelines(self.lines)
+        return Measure(self.path if plain else copy, number, characters, self.longest)
+
+
+def _line_end(lines: list[str]) -> str:
+    return lines[-1][len(lines[-1].rstrip("\r\n")):]

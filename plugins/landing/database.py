@@ -20,8 +20,10 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
+from psycopg2.extensions import parse_dsn
 
-from landing.dialect import COPY_OPTIONS
+from landing import project
+from landing.dialect import COPY_OPTIONS, Column
 from landing.errors import SettingError, UnreachableError, describe
 from landing.files import BUFFER, HashedFile
 
@@ -36,29 +38,62 @@ PINS = {
     "extra_float_digits": "1",  # shortest exact
     "lc_monetary": "C",
     "xmloption": "content",
+    "array_nulls": "on",
+    "quote_all_identifiers": "off",  # names of types too
+    "standard_conforming_strings": "on",  # a pattern's backslashes are its own
     # The order of rows is the table's own, always: no start in the middle, no several workers.
     "synchronize_seqscans": "off",
     "max_parallel_workers_per_gather": "0",
-    # Who holds the snapshot, or the lock of a load, waits for the connections that copy.
-    "idle_in_transaction_session_timeout": "0",
     # A policy that hides rows from us makes COPY fail instead of landing fewer rows.
     "row_security": "off",
+    # A server sees in two minutes that we are gone, and lets go of our locks: the next run waits for them.
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "15",
+    "tcp_keepalives_count": "4",
 }
+# Limits for queries of people, which pg_dump lifts too: a table takes the time that it takes, and who holds the
+# snapshot, or the lock of a load, waits for the connections that copy. Not every server has all of them.
+LIMITS = [
+    "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
+]
+# We see as soon that nobody answers, and not after the system's two hours. No tcp_user_timeout: Linux would end a
+# connection whose server lives and is busy. What was sent and not acknowledged ends after a quarter of an hour.
+KEEPALIVES = {"connect_timeout": 30, "keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
+
+PIN = """
+SELECT set_config(name, value, false) FROM unnest(%s, %s) AS pin(name, value)
+UNION ALL SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY (%s)
+"""
+
+
+# The output of xml leaves out its declaration, and a line feed that comes first; as text it is what is stored.
+AS_STORED = {"xml": "text", "xml[]": "text[]"}
+
+# What libpq says of a server that it does not trust, and what there is to do.
+DISTRUST = {
+    "certificate verify failed": "Its certificate has expired, or the authority that is named here did not issue it. "
+    "Have it renewed there, or name the file of the right authority as …_POSTGRES_SSLROOTCERT in .env.",
+    "does not match host name": "Write the host in .env as its certificate has it; if that is another server's, "
+    "somebody stands between you and yours.",
+    "server does not support SSL": "Have TLS switched on there. Only where nobody can listen on the way, write a "
+    "…_POSTGRES_SSLMODE into .env that does without.",
+    "root certificate file": "Name a file in PEM format as …_POSTGRES_SSLROOTCERT in .env.",
+}
+CHECK = "Check SOURCE_POSTGRES_… and TARGET_POSTGRES_… in .env."
 
 
 def connect(dsn: str | Mapping[str, Any], name: str) -> Connection:
     """An autocommit connection with the session pinned; `name` is what pg_stat_activity shows."""
-    arguments = {"dsn": dsn} if isinstance(dsn, str) else dict(dsn)
+    arguments = parse_dsn(dsn) if isinstance(dsn, str) else dsn
     try:
-        connection = psycopg2.connect(**{**arguments, "application_name": name})
+        connection = psycopg2.connect(**{**KEEPALIVES, **arguments, "application_name": name})
     except psycopg2.OperationalError as error:
-        raise UnreachableError(
-            f"{name}: {describe(error)}. Check SOURCE_POSTGRES_… and TARGET_POSTGRES_… in .env, and run again."
-        ) from None
+        said = describe(error)
+        advice = next((one for words, one in DISTRUST.items() if words in said), CHECK)
+        raise UnreachableError(f"{name}: {said}. {advice} Then run again.") from None
     connection.autocommit = True
     with connection.cursor() as cursor:
-        names, values = list(PINS), list(PINS.values())
-        cursor.execute("SELECT set_config(name, value, false) FROM unnest(%s, %s) AS pin(name, value)", (names, values))
+        cursor.execute(PIN, (list(PINS), list(PINS.values()), LIMITS))
     return connection
 
 
@@ -76,26 +111,50 @@ def transaction(connection: Connection) -> Iterator[Cursor]:
             raise
 
 
-def with_certificate_authority(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the MeltanoLabs plugins with `ssl_certificate_authority` as libpq would find it, where unset.
+def certificate_authority(mode: str, variable: str, values: Mapping[str, str], given: str | None = None) -> str:
+    """The file of the authority that has to vouch for a server: the one given, else `variable`'s, else libpq's own.
 
-    Their own default is a path with a `~` in it, which they take for the certificate itself.
+    A path is relative to the project. Where `mode` verifies, SettingError says that there is no such file. What is
+    given may be the certificate itself, as the MeltanoLabs plugins have it.
     """
-    found = {**config}
-    if not found.get("ssl_certificate_authority"):
-        default = os.environ.get("PGSSLROOTCERT") or os.path.expanduser("~/.postgresql/root.crt")
-        found["ssl_certificate_authority"] = default
-        if found.get("ssl_enable") and found.get("ssl_mode", "").startswith("verify-") and not os.path.isfile(default):
-            raise SettingError(
-                f"ssl_mode is {found['ssl_mode']}, and there is no certificate authority at {default}. Name its file "
-                "as ssl_certificate_authority in meltano.yml, or as PGSSLROOTCERT, and run again."
-            )
-    return found
+    named = given or values.get(variable) or values.get("PGSSLROOTCERT") or "~/.postgresql/root.crt"
+    if "-----BEGIN" in named:
+        return named
+    path = project.root() / Path(named).expanduser()
+    if mode.startswith("verify-") and not path.is_file():
+        raise SettingError(
+            f"ssl_mode is {mode}, and there is no certificate authority at {path}. Name its file as {variable} in "
+            ".env, or as ssl_certificate_authority in meltano.yml, and run again."
+        )
+    return str(path)
+
+
+def with_certificate_authority(config: Mapping[str, Any], variable: str) -> dict[str, Any]:
+    """Settings of the MeltanoLabs plugins with `ssl_certificate_authority` as certificate_authority() has it.
+
+    Their own default is a path with a `~` in it, and they take a path where no file is for the certificate itself.
+    """
+    mode = str(config.get("ssl_mode", "verify-full")) if config.get("ssl_enable") else ""
+    given = config.get("ssl_certificate_authority")
+    return {**config, "ssl_certificate_authority": certificate_authority(mode, variable, os.environ, given)}
 
 
 def identifiers(names: Sequence[str]) -> sql.Composed:
     """Quoted names, with commas between."""
     return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def stored(name: str, type_: str) -> sql.Composed:
+    """A column such that its text is all of its value."""
+    return sql.SQL("{}::" + AS_STORED[type_] if type_ in AS_STORED else "{}").format(sql.Identifier(name))
+
+
+def fields(columns: Mapping[str, Column]) -> sql.Composed:
+    """Columns as SELECT wants them, by the names that their relation has for them."""
+    return sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(stored(name, column.type), sql.Identifier(column.name))
+        for name, column in columns.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -157,7 +216,12 @@ def copy_out(
     raw = HashedFile(path, "wb" if path == os.devnull else "xb", progress and progress.advance)
     statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS))
     with connection.cursor() as cursor, io.BufferedWriter(raw, BUFFER) as file:
-        cursor.copy_expert(statement, file)
+        try:
+            cursor.copy_expert(statement, file)
+        except OSError:
+            with contextlib.suppress(psycopg2.Error):
+                connection.cancel()  # or the server would send all that is left
+            raise
         file.flush()
         return Copied(cursor.rowcount, raw.size, raw.sha256)
 

@@ -8,7 +8,6 @@ its rules (`CopyAttributeOutCSV` in copyto.c), and the same rows have the same S
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,11 @@ MUST_QUOTE = re.compile('[,"\n\r]')
 
 FIELD = re.compile(',(?:"([^"]*(?:""[^"]*)*)"|([^,]*))')
 
-# A type as format_type() writes it, with its modifiers, arrays included: nothing in it can end a statement.
-TYPE = re.compile(r'("char"|[a-z][a-z0-9_]*( [a-z]+)*)(\(-?\d+(, ?-?\d+)?\))?( (with|without) time zone)?(\[\])*')
+# A type as format_type() writes it, with its modifiers, arrays included: nothing in it can end a statement. Of those
+# in quotes "char" is a byte, and "bit" has any length.
+TYPE = re.compile(r'("char"|"bit"|[a-z][a-z0-9_]*( [a-z]+)*)(\(-?\d+(, ?-?\d+)?\))?( (with|without) time zone)?(\[\])*')
+
+NAME_BYTES = 63  # PostgreSQL cuts longer names without asking
 
 INTEGERS = {"smallint": 2, "integer": 4, "bigint": 8}
 
@@ -122,11 +124,17 @@ def json_schema(column: Column) -> dict[str, Any]:
     return schema | {"x-sql-datatype": column.type}
 
 
-def column_of(name: str, schema: Mapping[str, Any]) -> Column:
-    """The column of a property in a SCHEMA message, by our own mark or, from another tap, by its JSON type."""
+def column_of(name: str, schema: Mapping[str, Any], *, ours: bool = True) -> Column:
+    """The column of a property in a SCHEMA message, by our own mark or, from another tap, by its JSON type.
+
+    ValueError where our mark is no type.
+    """
     types = schema.get("type") or [t for option in schema.get("anyOf", []) for t in _as_list(option.get("type"))]
     types = _as_list(types) or ["null", "string"]
-    type_ = schema.get("x-sql-datatype") or _foreign_type(set(types) - {"null"}, schema.get("format"))
+    said = schema.get("x-sql-datatype")
+    if ours and said and not TYPE.fullmatch(said):
+        raise ValueError(f"property {name!r} has the type {said!r}, which is not one")
+    type_ = said if said and (ours or said in INTEGERS) else _foreign_type({*types} - {"null"}, schema.get("format"))
     return Column(name, type_, "null" in types, schema.get("x-source-type"), schema.get("description"))
 
 
@@ -160,8 +168,15 @@ def text(value: Any) -> str | None:
     if isinstance(value, bool):
         return "t" if value else "f"
     if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False, default=str)
+        return json_text(value)
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+def json_text(value: Any) -> str:
+    """JSON with every digit of its numbers: Python's own would write a Decimal as text, if it did."""
+    import simplejson  # here: it comes with the Singer SDK, and not everybody who imports this has that
+
+    return simplejson.dumps(value, ensure_ascii=False, use_decimal=True, default=str)
 
 
 def records(path: Path, columns: Sequence[Column], constants: Mapping[str, str]) -> Iterator[dict[str, Any]]:

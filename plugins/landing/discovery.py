@@ -48,8 +48,11 @@ def main() -> None:
 
         tap_postgres.main()
         return
+    from landing import project
     from landing.attempts import noted_at_discovery
     from landing.errors import reported
+
+    project.keep_private(sys.argv)
 
     logging.basicConfig(format="%(message)s")
     with reported(logging.getLogger("tap-postgres")), noted_at_discovery("tap-postgres"):

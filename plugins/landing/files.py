@@ -6,17 +6,18 @@ it is stored, and what is proved is the rows.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from landing.errors import DamagedError
+from landing.errors import DamagedError, describe
 
 BUFFER = 1 << 20
 SUFFIXES = {"none": ".csv", "gzip": ".csv.gz", "zstd": ".csv.zst"}  # by compression
@@ -24,8 +25,23 @@ GZIP_LEVEL = 1  # the fastest: an extract waits for it
 
 
 def suffix(path: Path) -> str:
-    """`.csv`, or `.csv.gz` or `.csv.zst`."""
-    return re.search(r"\.csv(\.gz|\.zst)?$", path.name)[0]
+    """`.csv` or `.jsonl`, and behind it `.gz` or `.zst` where it is compressed."""
+    return re.search(r"\.(csv|jsonl)(\.gz|\.zst)?$", path.name)[0]
+
+
+def compressed(path: Path) -> bool:
+    """Whether a file's name says so."""
+    return path.suffix in (".gz", ".zst")
+
+
+@contextlib.contextmanager
+def named(path: Path | str) -> Iterator[None]:
+    """Have the system's errors name the file: those of one that is open don't."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _open(path: Path | str, mode: str) -> tuple[Any, tuple[type[Exception], ...]]:
@@ -39,6 +55,11 @@ def _open(path: Path | str, mode: str) -> tuple[Any, tuple[type[Exception], ...]
     return open(path, mode, buffering=0), ()
 
 
+def _unreadable(path: Path | str, error: Exception) -> DamagedError:
+    why = describe(error) if isinstance(error, OSError) else error
+    return DamagedError(f"{path} cannot be read ({why})")
+
+
 class HashedFile(io.RawIOBase):
     """A file that hashes what passes, one way or the other; put a BufferedReader or BufferedWriter around it."""
 
@@ -47,7 +68,10 @@ class HashedFile(io.RawIOBase):
         if "x" in mode:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._path, self._mode = path, mode
-        self._file, self._damages = _open(path, mode)
+        try:
+            self._file, self._damages = _open(path, mode)
+        except OSError as error:
+            raise (_unreadable(path, error) if mode == "rb" else error) from None
         self._digest = hashlib.sha256()
         self._passed = passed
         self.size = 0
@@ -64,17 +88,16 @@ class HashedFile(io.RawIOBase):
         return "r" not in self._mode
 
     def write(self, chunk: Any) -> int:
-        written = self._file.write(chunk)
+        with named(self._path):
+            written = self._file.write(chunk)
         self._pass(memoryview(chunk)[:written])
         return written
 
     def readinto(self, buffer: Any) -> int:
         try:
             count = self._file.readinto(buffer)
-        except self._damages as error:
-            raise DamagedError(
-                f"{self._path} cannot be decompressed ({error}). Land that date again with REEXTRACT=true."
-            ) from None
+        except (*self._damages, OSError) as error:
+            raise _unreadable(self._path, error) from None
         self._pass(memoryview(buffer)[:count])
         return count
 
@@ -85,8 +108,11 @@ class HashedFile(io.RawIOBase):
             self._passed(chunk)
 
     def close(self) -> None:
-        self._file.close()
-        super().close()
+        try:
+            with named(self._path):
+                self._file.close()
+        finally:
+            super().close()
 
 
 class RowSum(io.RawIOBase):
@@ -132,7 +158,7 @@ def reader(path: Path) -> io.BufferedReader:
 
 
 def sha256(path: Path, passed: Callable[[Any], None] | None = None) -> str:
-    """SHA-256 of what is in a file; DamagedError where it can't be decompressed."""
+    """SHA-256 of what is in a file; DamagedError where it can't be read."""
     buffer = bytearray(BUFFER)
     with HashedFile(path, "rb", passed) as file:
         while file.readinto(buffer):
@@ -144,6 +170,7 @@ def sync(path: Path) -> None:
     """Have a file, or a folder's entries, on the disk and not only in memory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with named(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -13,10 +13,10 @@ from typing import Any
 from psycopg2 import sql
 
 from landing import database, views, zone
+from landing.dialect import NAME_BYTES
 
 PARTITION_KEY = "extracted_at"
 STAGING = "_staging_"  # begins the name of a table that is not in its place yet, or no longer
-NAME_BYTES = 63  # PostgreSQL cuts longer names without asking
 
 COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod)
@@ -72,10 +72,10 @@ def history_key(primary_key: Sequence[str]) -> list[str]:
     return [PARTITION_KEY, *map(history_name, primary_key)] if primary_key else []
 
 
-def partition_name(table: str, day: date) -> str:
-    """Name of a partition; one that would be too long ends in a hash."""
+def partition_name(table: str, day: date, taken: Collection[str] = ()) -> str:
+    """Name of a partition; one that would be too long, or is a table's, ends in a hash."""
     name = f"{table}@{day}"
-    if len(name.encode()) <= NAME_BYTES:
+    if len(name.encode()) <= NAME_BYTES and name not in taken:
         return name
     return table.encode()[:40].decode(errors="ignore") + "~" + zone.short_hash(table) + f"@{day}"
 
@@ -168,7 +168,7 @@ class HistoryTable:
                 actions.append(sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(name), sql.SQL(type_)))
             elif have[name] != type_:
                 logger.info("%s.%s: %s widens to %s.", self.name, name, have[name], type_)
-                actions.append(_widening(name, type_))
+                actions.append(_widening(name, have[name], type_))
                 widens = True
         if actions:
             with views.taken_down(self.cursor, self.relation) if widens else contextlib.nullcontext():
@@ -187,8 +187,13 @@ class HistoryTable:
             self.relation, sql.Identifier(constraint)))
         self.cursor.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation, sql.SQL(", ").join(nullable)))
 
-    def attach(self, staging: str, columns: Collection[str], day: date, old: str | None) -> None:
-        """A staging table of these columns takes the place of the date's partition, `old` if there is one."""
+    def attach(
+        self, staging: str, columns: Collection[str], day: date, old: str | None, taken: Collection[str] = ()
+    ) -> None:
+        """A staging table of these columns takes the place of the date's partition, `old` if there is one.
+
+        `taken`: names that it cannot have, since tables have them.
+        """
         table = sql.Identifier(self.history, staging)
         for name, type_ in self.columns.items():
             if name not in columns and name != PARTITION_KEY:
@@ -196,7 +201,7 @@ class HistoryTable:
                     table, sql.Identifier(name), sql.SQL(type_)))
         if old:
             self.retire(old)
-        name = partition_name(self.name, day)
+        name = partition_name(self.name, day, taken)
         self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, sql.Identifier(name)))
         self.cursor.execute(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
             self.relation, sql.Identifier(self.history, name), sql.Literal(day.isoformat())))
@@ -208,8 +213,8 @@ class HistoryTable:
         self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(relation, name))
 
 
-def _widening(name: str, type_: str) -> sql.Composed:
+def _widening(name: str, old: str, type_: str) -> sql.Composed:
     """Change a column's type; to text by the type's own output, which a cast would not always give."""
-    column = sql.Identifier(name)
-    using = sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END" if type_ == "text" else "{0}").format(column)
-    return sql.SQL("ALTER COLUMN {} TYPE {} USING {}").format(column, sql.SQL(type_), using)
+    using = sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({1}) END" if type_ == "text" else "{0}").format(
+        sql.Identifier(name), database.stored(name, old))
+    return sql.SQL("ALTER COLUMN {} TYPE {} USING {}").format(sql.Identifier(name), sql.SQL(type_), using)

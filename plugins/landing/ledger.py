@@ -72,9 +72,11 @@ class Ledger:
 
     def __init__(self, cursor: Any, history: str) -> None:
         self.cursor, self.history, self.relation = cursor, history, sql.Identifier(history, LEDGER)
+        # Beside values, where a `%` in the schema's name would stand for one of them.
+        self._doubled = sql.SQL(self.relation.as_string(cursor).replace("%", "%%"))
 
     def _rows(self, statement: str, *values: Any) -> list[tuple]:
-        self.cursor.execute(sql.SQL(statement).format(self.relation, ledger=self.relation), values)
+        self.cursor.execute(sql.SQL(statement).format(self._doubled, ledger=self._doubled), values)
         return self.cursor.fetchall()
 
     def create(self) -> None:
@@ -100,8 +102,8 @@ class Ledger:
         return [Entry(*row) for row in self._rows(ENTRIES, day)] if self.exists() else []
 
     def owners(self) -> dict[str, str]:
-        """The source that each table of history is of."""
-        return dict(self._rows("SELECT DISTINCT table_name, source FROM {}"))
+        """The source that each table of history is of; none where nothing was ever loaded."""
+        return dict(self._rows("SELECT DISTINCT table_name, source FROM {}")) if self.exists() else {}
 
     def newest(self) -> date | None:
         """The date that the views show."""
@@ -120,10 +122,10 @@ class Ledger:
         """Tables are loaded: source, date, table, moment of the snapshot, run id, seconds that it took."""
         values = [(source, day, table.name, table.rows, table.sha256, taken_at, run_id, seconds)
                   for source, day, table, taken_at, run_id, seconds in loads]
-        execute_values(self.cursor, sql.SQL(NOTE).format(self.relation).as_string(self.cursor), values)
+        execute_values(self.cursor, sql.SQL(NOTE).format(self._doubled).as_string(self.cursor), values)
 
     def remove(self, source: str, day: date, table: str) -> None:
         """A table of a date is no more."""
         self.cursor.execute(sql.SQL(
             "DELETE FROM {} WHERE source = %s AND extracted_at = %s AND table_name = %s"
-        ).format(self.relation), (source, day, table))
+        ).format(self._doubled), (source, day, table))

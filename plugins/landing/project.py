@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import stat
+from collections.abc import Sequence
 from datetime import date, datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from landing.errors import SettingError
 
 JOB_PREFIX = "extract_"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def root() -> Path:
@@ -28,6 +33,26 @@ def settings() -> dict[str, str]:
     from dotenv import dotenv_values  # here: plugins get all of it from Meltano
 
     return {key: value or "" for key, value in dotenv_values(root() / ".env").items()} | os.environ
+
+
+def keep_private(arguments: Sequence[str]) -> None:
+    """Withhold what this process writes from everybody else on the machine, and the settings that it was given.
+
+    Meltano writes them, passwords included, into a run folder of the plugin that all may read; after a kill they stay.
+    """
+    os.umask(os.umask(0o077) | 0o007)
+    for path in map(Path, arguments):
+        if path.parent.parent.name == "run" and path.name.endswith(".config.json") and path.is_file():
+            path.parent.chmod(0o700)
+
+
+def exposed_env() -> str | None:
+    """What to say, and to do, where others on this machine can read the passwords in .env."""
+    path = root() / ".env"
+    ways = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+    if ways and path.is_file() and path.stat().st_mode & stat.S_IROTH:
+        return f"{path} has passwords in it, and everybody on this machine can read it. Run: chmod 600 {path}"
+    return None
 
 
 def today() -> date:
@@ -73,7 +98,7 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
         )
     if not NAME.fullmatch(name):
         raise SettingError(
-            f"SOURCE={name!r} is not a name for a source. Expected letters, digits, '_', '-' and '.'; "
+            f"SOURCE={name!r} is not a name for a source. Expected letters, digits, '_', '-' and '.', 100 at most; "
             f"declared here: {', '.join(declared_sources()) or 'none'}."
         )
     return name
@@ -81,13 +106,36 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
 
 def declared_sources() -> list[str]:
     """Names of the sources that the project declares: one for each job `extract_<source>` in meltano.yml."""
+    jobs = _declared().get("jobs") or []
+    names = [job["name"].removeprefix(JOB_PREFIX) for job in jobs if job["name"].startswith(JOB_PREFIX)]
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise SettingError(f"meltano.yml: job {JOB_PREFIX + name!r} declares the source {name!r}, which is not a "
+                               "name for one. Expected letters, digits, '_', '-' and '.', 100 at most.")
+    return names
+
+
+def source_schemas() -> list[str]:
+    """`filter_schemas` of tap-postgres, from its variable or from meltano.yml; none: all but PostgreSQL's own."""
+    if said := settings().get("TAP_POSTGRES_FILTER_SCHEMAS"):
+        try:
+            return [str(name) for name in json.loads(said)]
+        except (ValueError, TypeError):
+            raise SettingError(f"TAP_POSTGRES_FILTER_SCHEMAS={said!r} is not a list in JSON. Expected one such as "
+                               '["public", "crm"]; correct it, and run again.') from None
+    extractors = (_declared().get("plugins") or {}).get("extractors") or []
+    config = next((one.get("config") for one in extractors if one["name"] == "tap-postgres"), None) or {}
+    return config.get("filter_schemas") or []
+
+
+def _declared() -> dict[str, Any]:
+    """What is in meltano.yml."""
     import yaml  # here: not every start of a plugin needs it
 
     try:
-        jobs = (yaml.safe_load((root() / "meltano.yml").read_text("utf-8")) or {}).get("jobs") or []
+        return yaml.safe_load((root() / "meltano.yml").read_text("utf-8")) or {}
     except FileNotFoundError:
-        return []
-    return [job["name"].removeprefix(JOB_PREFIX) for job in jobs if job["name"].startswith(JOB_PREFIX)]
+        return {}
 
 
 def flag(variable: str) -> bool:
@@ -100,9 +148,10 @@ def flag(variable: str) -> bool:
 
 def extract_command(source: str, day: date) -> str:
     """What to type to land one source for one date."""
-    return f"MELTANO_ENVIRONMENT=extract SOURCE={source} DATESTAMP={day} meltano run {JOB_PREFIX}{source}"
+    said = shlex.quote(source)  # a folder's name, too, that somebody else may have made
+    return f"MELTANO_ENVIRONMENT=extract SOURCE={said} DATESTAMP={day} meltano run {JOB_PREFIX}{said}"
 
 
 def load_command(day: date, schema: str) -> str:
     """What to type to load one date."""
-    return f"MELTANO_ENVIRONMENT=load SCHEMA={schema} EXTRACTED_AT={day} meltano run load_to_postgres"
+    return f"MELTANO_ENVIRONMENT=load SCHEMA={shlex.quote(schema)} EXTRACTED_AT={day} meltano run load_to_postgres"

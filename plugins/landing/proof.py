@@ -67,28 +67,46 @@ class Proof:
         proof = TableProof(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
         try:
             paths = [self.zone.path(manifest, file) for file in table.files]
+            self._check_quarantine(manifest, table)
             landed = files.RowSum(self._progress(table, "files").advance)
             passed = landed.write if len(paths) > 1 else self._progress(table, "files").advance
-            proof = replace(proof, files=zone.combined([files.sha256(path, passed) for path in paths]))
+            hashes = [files.sha256(path, passed) for path in paths]
+            proof = replace(proof, files=zone.combined(hashes))
+            if differ := [str(path) for path, file, found in zip(paths, table.files, hashes, strict=True)
+                          if found != file.sha256]:
+                return replace(proof, problem=f"the files are not what was landed: {', '.join(differ)}")
             if partition is None:
                 return replace(proof, problem="not loaded")
-            proof = replace(proof, warehouse=self._in_warehouse(table, partition, paths, landed))
+            found, rows = self._in_warehouse(table, partition, paths, landed)
+            if found == table.sha256 and rows != table.rows:
+                raise DamagedError(f"the manifest says {table.rows} rows, and its files have {rows}")
+            proof = replace(proof, warehouse=found)
         except DamagedError as error:
-            return replace(proof, problem=str(error))
+            return replace(proof, files=None, problem=str(error))
         except psycopg2.Error as error:
             return replace(proof, problem=describe(error))
-        return proof if proof.holds else replace(proof, problem=_difference(proof))
+        return proof if proof.holds else replace(proof, problem="the warehouse's rows are not those of the files")
 
-    def _in_warehouse(self, table: zone.Table, partition: str, paths: list[Path], landed: files.RowSum) -> str:
-        """The hash of the partition, copied out in our dialect."""
+    def _check_quarantine(self, manifest: zone.Manifest, table: zone.Table) -> None:
+        """No rows of it are loaded, but it is of what was landed."""
+        if table.quarantine:
+            path = self.zone.path(manifest, table.quarantine)
+            if files.sha256(path) != table.quarantine.sha256:
+                raise DamagedError(f"{path} is not what was landed")
+
+    def _in_warehouse(
+        self, table: zone.Table, partition: str, paths: list[Path], landed: files.RowSum
+    ) -> tuple[str, int]:
+        """The hash of the partition, copied out in our dialect, and its rows."""
         relation = sql.Identifier(self.history, partition)
         if len(paths) > 1:
-            return table.sha256 if self._same_rows(table, relation, landed) else ""
+            same = self._same_rows(table, relation, landed)
+            return table.sha256 if same else "", landed.rows - len(paths)
         found = self._copied(table, relation)
-        if found == table.sha256 or not table.declared_types:
-            return found
+        if found.sha256 == table.sha256 or not table.declared_types:
+            return found.sha256, found.rows
         # Declared types may write a value otherwise than the file did; then both are read with these types.
-        return table.sha256 if found == self._reread(table, relation, paths) else found
+        return table.sha256 if found == self._reread(table, relation, paths) else found.sha256, found.rows
 
     def _same_rows(self, table: zone.Table, relation: sql.Identifier, landed: files.RowSum) -> bool:
         """Whether files that went in side by side, in no order of their own, are what comes out, row by row."""
@@ -97,19 +115,16 @@ class Proof:
         database.copy_rows(self.connection, self._query(table, relation), loaded)
         return (landed.rows, landed.value) == (loaded.rows, loaded.value)
 
-    def _copied(self, table: zone.Table, relation: sql.Identifier) -> str:
+    def _copied(self, table: zone.Table, relation: sql.Identifier) -> database.Copied:
         progress = self._progress(table, "warehouse")
-        return database.copy_out(self.connection, self._query(table, relation), progress=progress).sha256
+        return database.copy_out(self.connection, self._query(table, relation), progress=progress)
 
     def _query(self, table: zone.Table, relation: sql.Identifier) -> sql.Composed:
-        fields = sql.SQL(", ").join(
-            sql.SQL("{} AS {}").format(sql.Identifier(history_name(column.name)), sql.Identifier(column.name))
-            for column in table.columns
-        )
+        fields = database.fields({history_name(column.name): column for column in table.columns})
         return sql.SQL("SELECT {} FROM {}").format(fields, relation)
 
-    def _reread(self, table: zone.Table, relation: sql.Identifier, paths: list[Path]) -> str:
-        """The hash of the landed files, read into a temporary table of the partition's types and copied out."""
+    def _reread(self, table: zone.Table, relation: sql.Identifier, paths: list[Path]) -> database.Copied:
+        """The landed files, read into a temporary table of the partition's types and copied out."""
         names = [history_name(column.name) for column in table.columns]
         temporary = sql.Identifier("pg_temp", "landing_proof")
         with self.connection.cursor() as cursor:
@@ -125,9 +140,3 @@ class Proof:
 
     def _progress(self, table: zone.Table, where: str) -> database.Progress:
         return database.Progress(logger, f"{table.name}, {where}", size=table.bytes)
-
-
-def _difference(proof: TableProof) -> str:
-    if proof.files != proof.landed:
-        return "the files are not what was landed"
-    return "the warehouse's rows are not those of the files"

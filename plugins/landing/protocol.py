@@ -1,7 +1,7 @@
 """What our plugins say to each other in Singer's own messages.
 
-SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to and, when it
-comes out of the landing zone, of which date and run.
+SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
+bad rows where it has some and, when it comes out of the landing zone, of which date and run.
 
 BATCH has the encoding `csv`: files in the one dialect (dialect.py).
 
@@ -21,25 +21,59 @@ import signal
 import sys
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import psycopg2
+import simplejson
 from singer_sdk import Sink, Stream, Tap, Target
 from singer_sdk import typing as th
+from singer_sdk.exceptions import SingerSDKError
 from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, StorageTarget
 from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import RecordMessage, SchemaMessage
 
-from landing import attempts, database, dialect, files, zone
+from landing import attempts, database, dialect, files, foreign, messages, project, zone
 from landing.dialect import Column
-from landing.errors import NoProofError, reported
+from landing.errors import LandingError, MessageError, NoProofError, ZoneError, describe, printable, reported
+from landing.messages import RefusedError
 
 MARK = "x-landing"
 CLOSING = "landing"
 ENCODING = "csv"
+
+# The closing message: what is in it ends up in paths and manifests.
+COUNT = {"type": "integer", "minimum": 0}
+FILE = {
+    "type": "object",
+    "properties": {"path": {"type": "string"}, "rows": COUNT, "bytes": COUNT, "stored": COUNT,
+                   "sha256": {"type": "string", "pattern": r"\A[0-9a-f]{64}\Z"}},
+    "required": ["path", "rows", "bytes", "sha256"],
+    "additionalProperties": False,
+}
+STREAM = {
+    "type": "object",
+    "properties": {"rows": COUNT, "files": {"type": "array", "items": FILE}},
+    "required": ["rows", "files"],
+}
+PROOF = messages.Validator({
+    "type": "object",
+    "properties": {
+        "run_id": {"type": "string", "pattern": rf"\A{zone.RUN_ID.pattern}\Z"},
+        "streams": {"type": "object", "additionalProperties": STREAM},
+        "source": {"type": "string"},
+        "taken_at": {"type": "string", "pattern": r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00\Z"},
+        "snapshot": {"type": "object"},
+        "extracted_at": {"type": "string"},
+        "sources": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["run_id", "streams"],
+}, messages.DRAFTS[0])
 
 LANDING_ROOT = th.Property(
     "landing_root",
@@ -66,6 +100,8 @@ CONNECTIONS = th.Property(
     default=2,
     description="How many connections copy rows at the same time; one more holds the snapshot, or the lock of a load.",
 )
+MIXED = "{} comes as files and as records at once"
+
 COMPRESSION = th.Property(
     "compression",
     th.StringType,
@@ -73,6 +109,14 @@ COMPRESSION = th.Property(
     default="none",
     description="How landed files are stored.",
 )
+DISK_HEADROOM = th.Property(
+    "disk_headroom",
+    th.IntegerType(minimum=0),
+    default=50,
+    description="How much of the files' expected size has to be free in the landing zone before an extract begins, in "
+    "percent. It is an estimate, and more so of compressed files: 0 begins in any case.",
+)
+COMPRESSED = 0.1  # of its size, what a file may shrink to: a guess on the side of those who have little room
 
 
 def scratch_folder() -> Path:
@@ -213,6 +257,8 @@ class Interruptible(PluginBase):
 class LandingTap(Interruptible, Tap):
     """A tap that closes with its proof."""
 
+    date: date  # that is landed, or loaded
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.run_id = zone.new_run_id()
         super().__init__(*args, **kwargs)
@@ -228,20 +274,47 @@ class LandingTap(Interruptible, Tap):
         """The landing zone of the settings."""
         raise NotImplementedError
 
+    @property
+    def source(self) -> str:
+        """Name of this source."""
+        raise NotImplementedError
+
+    @property
+    def again(self) -> str:
+        """The command that does once more what this run is to do."""
+        return project.extract_command(self.source, self.date)
+
+    def require_room(self, expected: int) -> None:
+        """Refuse to begin with files of so many bytes, were they plain, where the disk won't hold them."""
+        free = self.landing_zone.free()
+        size = expected * (1 if self.config["compression"] == "none" else COMPRESSED)
+        if free < size * self.config["disk_headroom"] / 100:
+            raise ZoneError(
+                f"The files of {self.source} are expected to take about {size / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB "
+                f"are free in {self.landing_zone.root}. Nothing was begun. Make room there (`landing gc` says what may "
+                f"go), set `compression: zstd` or, should the estimate be wrong, `disk_headroom: 0` for {self.name} in "
+                f"meltano.yml; then run again: {self.again}"
+            )
+
     def closing(self) -> dict[str, Any]:
         """What a subclass adds to the proof."""
         return {}
 
     def sync_all(self) -> None:
-        """Sync all streams, then prove that this was all. On any failure the run's staging goes."""
+        """Sync all streams, then prove that this was all. On any failure the run's staging goes.
+
+        What the file system refuses is a ZoneError.
+        """
         try:
             super().sync_all()
             streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
             proof = {"run_id": self.run_id, "streams": streams, **self.closing()}
             self.state_writer.write_state({**self.state, CLOSING: proof})
-        except BaseException:
+        except BaseException as error:
             self.cease()
             self.abandon()
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # that one the target explains
+                raise _refused(error, self.again) from error
             raise
 
     def cease(self) -> None:
@@ -251,49 +324,104 @@ class LandingTap(Interruptible, Tap):
         self.landing_zone.discard(self.run_id)
 
 
-class FileSink(Sink):
+class LookingSink(Sink):
+    """Takes a record only as its SCHEMA has it; `validate_records: false` takes it as it comes."""
+
+    def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **more: Any) -> None:
+        for name in (self.table_of(stream_name, schema), *schema["properties"]):
+            if len(name.encode()) > dialect.NAME_BYTES:
+                raise RefusedError(f"{stream_name} has the name {name!r}, and PostgreSQL cuts names after "
+                                   f"{dialect.NAME_BYTES} bytes")
+        super().__init__(target, stream_name, schema, key_properties, **more)
+
+    def table_of(self, stream_name: str, schema: dict) -> str:
+        """Name of the table that a stream becomes."""
+        return schema.get(MARK, {}).get("table", stream_name)
+
+    def get_validator(self) -> Any:
+        return messages.Validator(self.schema) if self.validate_schema else None
+
+    def _validate_and_parse(self, record: dict) -> dict:
+        if self.validate_schema and (more := record.keys() - self.schema["properties"].keys()):
+            lost = sorted(name for name in more if record[name] is not None)
+            if lost:
+                raise RefusedError(f"a record of {self.stream_name} has what its SCHEMA does not: {', '.join(lost)}")
+        return super()._validate_and_parse(record)
+
+    def _remove_sdc_metadata_from_schema(self) -> None:
+        """What a tap calls so is its data."""
+
+    def _remove_sdc_metadata_from_record(self, record: dict) -> None:
+        """As above."""
+
+
+class FileSink(LookingSink):
     """Gathers a table's rows in files: those that BATCH names, or one that it writes from RECORDs."""
 
+    include_sdc_metadata_properties = False
+
     def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **_: Any) -> None:
-        """Without `format`, or the SDK would turn text into dates; another tap's records are validated as usual."""
         self.mark = schema.get(MARK, {})
         self.foreign_keys = [zone.ForeignKey(**key) for key in self.mark.get("foreign_keys", [])]
-        self._trusted = MARK in schema
-        properties = {name: {k: v for k, v in p.items() if k != "format"} for name, p in schema["properties"].items()}
-        super().__init__(target, stream_name, {**schema, "properties": properties}, key_properties)
-        self.original_columns = list(schema["properties"].items())
-        self.columns = [dialect.column_of(name, p) for name, p in schema["properties"].items() if "const" not in p]
+        self._ours = MARK in schema
+        super().__init__(target, stream_name, schema, key_properties)
+        self.columns = [dialect.column_of(name, p, ours=self._ours)
+                        for name, p in schema["properties"].items() if "const" not in p]
+        self._writers = [(column.name, dialect.text if self._ours else foreign.writer(column))
+                         for column in self.columns]
         self.paths: list[Path] = []
         self.written: zone.File | None = None
         self._target = target
         self._open: tuple[files.HashedFile, io.BufferedWriter] | None = None
         self._rows = 0
 
+    @property
+    def header(self) -> tuple[Any, ...]:
+        """What may not change when a SCHEMA comes again."""
+        return {column.name: column for column in self.columns}, list(self.key_properties), self.mark
+
     def get_validator(self) -> Any:
-        return None if self._trusted else super().get_validator()
+        """Another tap's records only: ours come from a database's own types."""
+        return None if self._ours else super().get_validator()
+
+    def _parse_timestamps_in_record(self, *_: Any, **__: Any) -> None:
+        """What is text stays as it is."""
 
     def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
-        """Ours are taken as files; other encodings are read into records by the SDK."""
+        """Take the files; what they hold, the closing message says."""
         if encoding.format != ENCODING:
-            super().process_batch_files(encoding, files)
-            return
+            raise RefusedError(f"a BATCH of {self.stream_name} has the encoding {encoding.format!r}; csv and jsonl are "
+                               "known")
+        if self._open is not None:
+            raise RefusedError(MIXED.format(self.stream_name))
         self.paths += [self._target.accept(file_of(url)) for url in files]
 
     def process_batch(self, context: dict) -> None:
-        """Records of a foreign BATCH; those of RECORD messages are written as they come."""
-        for record in context.get("records", []):
-            self.process_record(record, context)
+        """Nothing waits to be written: records are, as they come."""
 
     def process_record(self, record: dict, context: dict) -> None:
         """Write one line."""
         if self._open is None:
             self._start()
-        self._open[1].write(dialect.line([dialect.text(record.get(column.name)) for column in self.columns]))
+        self._open[1].write(dialect.line([*self._fields(record)]))
         self._rows += 1
+
+    def activate_version(self, new_version: int) -> None:
+        """Nothing to do where all rows are of that version: a landed date holds no others."""
+        if others := self._target.versions[self.stream_name] - {new_version}:
+            raise RefusedError(f"{self.stream_name} has rows of version {min(others)}, and version {new_version} is "
+                               "activated; a landed date is of one version")
+
+    def _fields(self, record: Mapping[str, Any]) -> Iterator[str | None]:
+        for name, write in self._writers:
+            try:
+                yield write(record.get(name))
+            except ValueError as error:
+                raise RefusedError(f"{name} in a record of {self.stream_name} {error}") from None
 
     def _start(self) -> None:
         if self.paths:
-            raise NoProofError(f"{self.stream_name} came as files and as records at once. Nothing was committed.")
+            raise RefusedError(MIXED.format(self.stream_name))
         name = zone.folder_name(self.stream_name) + files.SUFFIXES[self.config.get("compression", "none")]
         path = self._target.staging / name
         raw = files.HashedFile(path, "xb", database.Progress(self.logger, self.stream_name).advance)
@@ -315,8 +443,9 @@ class FileSink(Sink):
         """What `paths` hold, by the tap's word for files and by our own for records; NoProofError if they disagree."""
         if self.written and self.written.rows == sent["rows"]:
             return [self.written]
-        if not self.written and len(sent["files"]) == len(self.paths):
-            return [zone.File(**file) for file in sent["files"]]
+        said = [zone.File(**file) for file in sent["files"]]
+        if not self.written and len(said) == len(self.paths) and sum(file.rows for file in said) == sent["rows"]:
+            return said
         found = f"{self.written.rows} rows" if self.written else f"{len(self.paths)} files"
         raise NoProofError(
             f"{self.stream_name}: the tap sent {sent['rows']} rows in {len(sent['files'])} files, and {found} arrived. "
@@ -325,32 +454,141 @@ class FileSink(Sink):
 
 
 class LandingTarget(Interruptible, Target):
-    """A target that commits only what a tap has proved to be whole."""
+    """A target that commits only what a tap has proved to be whole, and passes on STATE when that is done."""
+
+    message_reader_class = messages.Reader
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.max_parallelism = 1  # files, or one connection: nothing to drain side by side
         self.metrics_logger.setLevel(logging.WARNING)
         self.proof: dict[str, Any] | None = None
+        self.sinks: dict[str, FileSink] = {}
+        self.versions: defaultdict[str, set[int]] = defaultdict(set)  # by stream
+
+    def listen(self, file_input: Any = None) -> None:
+        """Take all input and commit it; what the file system refuses is a ZoneError."""
+        try:
+            self._take(file_input)
+            self.process_endofpipe()
+        except OSError as error:
+            raise _refused(error, self.again) from error
+
+    def _take(self, file_input: Any) -> None:
+        """A message that can't be taken is refused with its line."""
+        try:
+            self.process_lines(file_input)
+        except (LandingError, psycopg2.Error, OSError):
+            raise
+        except Exception as error:
+            self.logger.debug("Line %d", self.message_reader.line, exc_info=True)
+            raise self.refusal(error) from error
+
+    def refusal(self, error: Exception) -> LandingError:
+        """What went wrong with a message, as an error that names its line."""
+        reason = " ".join(str(error).split())
+        if not isinstance(error, (ValueError, SingerSDKError)):  # theirs are sentences
+            reason = f"{type(error).__name__}: {reason}"
+        return MessageError(self.message_reader.line, reason[:500].rstrip("."))
+
+    def process_endofpipe(self) -> None:
+        """Commit, and only then pass on the tap's STATE: who keeps that will not ask for these rows again."""
+        self.drain_all(is_endofpipe=True)
+        self.commit()
+        if self._latest_state:
+            sys.stdout.write(simplejson.dumps(self._latest_state, use_decimal=True) + "\n")
+            sys.stdout.flush()
+
+    def commit(self) -> None:
+        """Make all of the input be there at once."""
+        raise NotImplementedError
+
+    def _write_state_message(self, state: dict) -> None:
+        """The SDK's moment for it is too early."""
+
+    def _handle_max_record_age(self) -> None:
+        """Nothing is committed before the end."""
+
+    def file_sink(self, stream_name: str, schema: dict | None, key_properties: Any) -> FileSink:
+        """The one for a stream; a table whose columns change while it comes is refused."""
+        sink = self.sinks.get(stream_name)
+        if schema is None:
+            return sink
+        new = FileSink(self, stream_name, schema, key_properties)
+        if sink is None or not sink.paths:
+            self.sinks[stream_name] = self._sinks_active[stream_name] = new
+            return new
+        if sink.header != new.header:
+            raise RefusedError(f"the columns or the key of {stream_name} change after rows of it came, and a landed "
+                               "table has one header")
+        sink.schema, sink._validator = new.schema, new._validator
+        return sink
+
+    def _process_record_message(self, message_dict: dict) -> None:
+        if message_dict.get("version") is not None:
+            self.versions[message_dict["stream"]].add(message_dict["version"])
+        super()._process_record_message(message_dict)
+
+    def _process_activate_version_message(self, message_dict: dict) -> None:
+        self._require_schema(message_dict)
+        if message_dict["stream"] in self.sinks:
+            self.sinks[message_dict["stream"]].activate_version(message_dict["version"])
+        else:
+            super()._process_activate_version_message(message_dict)
+
+    def _process_batch_message(self, message_dict: dict) -> None:
+        """Records in the SDK's own encoding are looked at as if each came by itself."""
+        self._require_schema(message_dict)
+        encoding, stream = message_dict["encoding"], message_dict["stream"]
+        if encoding.get("format") != "jsonl":
+            super()._process_batch_message(message_dict)
+            return
+        for url in message_dict["manifest"]:
+            for record in messages.records(url, encoding.get("compression")):
+                self._process_record_message({"type": "RECORD", "stream": stream, "record": record})
+
+    def _require_schema(self, message: Mapping[str, Any]) -> None:
+        if message["stream"] not in self.mapper.stream_maps:
+            raise RefusedError(f"a {message['type']} of {message['stream']} comes before its SCHEMA")
+
+    @property
+    def again(self) -> str:
+        """The command that does once more what this run is to do."""
+        raise NotImplementedError
 
     def _process_state_message(self, message_dict: dict) -> None:
-        value = message_dict.get("value") or {}
-        self.proof = value.get(CLOSING)  # of the last message only: a tap's earlier words prove nothing
+        proof = (message_dict["value"] or {}).get(CLOSING)
+        if proof is not None:
+            try:
+                PROOF.validate(proof)
+            except RefusedError as error:
+                raise RefusedError(f"the closing message is not what it should be: {error}") from None
+        self.proof = proof  # of the last message only: a tap's earlier words prove nothing
         super()._process_state_message(message_dict)
 
     def proved(self, sinks: Mapping[str, FileSink]) -> dict[str, list[zone.File]]:
         """Each stream's files, as the tap's closing message and what came agree on; else NoProofError."""
+        sent = self.streams_sent(sinks)
+        return {stream: sink.proved(sent[stream]) for stream, sink in sinks.items()}
+
+    def streams_sent(self, arrived: Iterable[str]) -> dict[str, Any]:
+        """What the tap says that it sent, of exactly the streams that arrived; else NoProofError."""
         if self.proof is None:
             raise NoProofError(
                 "The input ended without the tap's closing message: the tap died, or is not one of ours. Nothing was "
                 "committed, and all is as it was before. See the tap's own error above and run again."
             )
         sent = self.proof["streams"]
-        if odd := {*sent} ^ {*sinks}:
+        if odd := {*sent} ^ {*arrived}:
             raise NoProofError(
                 f"Streams that were sent or that arrived, but not both: {', '.join(sorted(odd))}. Nothing was "
                 "committed; run again."
             )
-        return {stream: sink.proved(sent[stream]) for stream, sink in sinks.items()}
+        return sent
+
+
+def _refused(error: OSError, again: str) -> ZoneError:
+    return ZoneError(f"{describe(error)}. Nothing was committed; run again then: {again}")
 
 
 def file_of(url: str) -> Path:
@@ -359,17 +597,26 @@ def file_of(url: str) -> Path:
 
 
 class OwnWords(logging.Filter):
-    """Leaves out the SDK's routine (INFO), several lines a table, so that what counts can be seen."""
+    """Leaves out the SDK's routine (INFO), several lines a table, so that what counts can be seen.
+
+    No name of a table can make a line of its own.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno != logging.INFO or "singer_sdk" not in record.pathname
+        if "singer_sdk" in record.pathname:
+            return record.levelno != logging.INFO
+        record.msg, record.args = printable(record.getMessage()), ()
+        return True
 
 
 def run(plugin: type[Tap | Target]) -> None:
     """A plugin's command line, with errors as sentences."""
+    project.keep_private(sys.argv)
     command = plugin.cli  # sets up logging
     for handler in logging.getLogger().handlers:
         handler.addFilter(OwnWords())
+    if issubclass(plugin, Target) and (exposed := project.exposed_env()):  # a target, to say it once in a run
+        logging.getLogger(plugin.name).warning("%s", exposed)
     try:
         with reported(logging.getLogger(plugin.name)), attempts.noted_at_discovery(plugin.name):
             command()

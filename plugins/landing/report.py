@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
-from landing import plan, project
+from landing import certify, plan, project
 from landing.attempts import Attempt
+from landing.certify import Verdict
 from landing.changes import TableChange
+from landing.errors import printable
 from landing.ledger import Entry
 from landing.plan import DatePlan
 from landing.proof import TableProof
@@ -19,7 +22,7 @@ from landing.zone import Manifest
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Columns as wide as they need, numbers to the right; None is a dash."""
-    text = [["-" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
+    text = [["-" if cell is None else f"{cell:,}" if isinstance(cell, int) else printable(str(cell)) for cell in row]
             for row in rows]
     widths = [max(len(line[i]) for line in [list(head), *text]) for i in range(len(head))]
     right = [any(isinstance(row[i], int) for row in rows) and all(isinstance(row[i], int | None) for row in rows)
@@ -52,6 +55,24 @@ def moment(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M:%S}"
 
 
+# certify
+
+
+def certified(verdicts: Sequence[Verdict], everything: bool, warehouse: str | None) -> str:
+    """Columns and tables that are not lossless, or all; `warehouse` is its server's version, if it could be asked."""
+    shown = [one for one in verdicts if everything or one.verdict != certify.LOSSLESS]
+    rows = [(f"{one.schema}.{one.table}", one.column, one.verdict, one.type, one.loads_as, one.reason or "")
+            for one in shown]
+    counts = Counter(one.verdict for one in verdicts)
+    tables = len({(one.schema, one.table) for one in verdicts})
+    columns = sum(one.column is not None for one in verdicts)
+    asked = f"PostgreSQL {warehouse} at the warehouse" if warehouse else "the warehouse was not asked"
+    words = (f"{tables} tables, {counts[certify.REFUSED]} of them refused; {columns:,} columns of the others: "
+             f"{counts[certify.LOSSLESS]:,} lossless, {counts[certify.AS_TEXT]:,} as text ({asked}).")
+    head = ("table", "column", "verdict", "type", "loads as", "why")
+    return f"{table(head, rows)}\n{words}" if rows else words
+
+
 # list
 
 LISTED = ("source", "extracted_at", "tables", "rows", "bytes", "taken_at", "run_id", "loaded")
@@ -77,6 +98,8 @@ def shown(day: date, source: str, manifest: Manifest | None, problem: str | None
         rows = [(one.name, one.rows, one.bytes, one.sha256[:12], *_loaded(manifest, loads.get(one.name)))
                 for one in manifest.tables]
         parts.append(table(("table", "rows", "bytes", "sha256", "loaded at (UTC)", "from run"), rows))
+        parts += [f"{one.name}: {one.quarantine.rows:,} bad rows, not among these, in {one.quarantine.path}"
+                  for one in manifest.tables if one.quarantine]
     if tried:
         rows = [(one.started_at, one.ended_at, f"{one.outcome} ({one.error})" if one.error else one.outcome,
                  one.landed or one.run_id) for one in tried]
@@ -112,7 +135,8 @@ def described(source: str, manifest: Manifest | None, problem: str | None, entri
         found |= {"run_id": manifest.run_id, "taken_at": manifest.taken_at.isoformat(), "seconds": manifest.seconds,
                   "snapshot": manifest.snapshot, "tables": [
                       {"stream": one.stream, "table": one.name, "rows": one.rows, "bytes": one.bytes,
-                       "sha256": one.sha256} for one in manifest.tables]}
+                       "sha256": one.sha256, "quarantine": one.quarantine and one.quarantine.to_dict()}
+                      for one in manifest.tables]}
     return found
 
 
@@ -199,13 +223,13 @@ def compared(before: date, after: date, changes: Sequence[TableChange]) -> str:
 
 def _rows(one: TableChange) -> str:
     """A changed row in a line: which, and what of it changed."""
-    lines = [f"\n{one.source}.{one.table}:"]
+    lines = [f"\n{printable(f'{one.source}.{one.table}')}:"]
     for row in one.rows:
         values = row.after or row.before
         shown = [name for name in values if name in (one.key or values)]
-        which = ", ".join(f"{name}={_value(values[name])}" for name in shown)
+        which = ", ".join(f"{printable(name)}={_value(values[name])}" for name in shown)
         if row.before and row.after:
-            said = [f"{name}: {_value(row.before[name])} -> {_value(row.after[name])}" for name in values
+            said = [f"{printable(name)}: {_value(row.before[name])} -> {_value(row.after[name])}" for name in values
                     if row.before[name] != row.after[name]]
             which += "  " + ", ".join(said)
         lines.append(f"  {row.change:8}  {f'{row.count} times: ' if row.count > 1 else ''}{which}")
@@ -215,7 +239,7 @@ def _rows(one: TableChange) -> str:
 def _value(text: str | None) -> str:
     if not text:
         return "NULL" if text is None else "''"
-    line = text.encode("unicode_escape").decode() if any(ord(char) < 32 for char in text) else text
+    line = printable(text)
     return line if len(line) <= 40 else line[:39] + "…"
 
 

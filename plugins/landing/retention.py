@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import stat
 import time
@@ -26,10 +25,9 @@ from psycopg2 import sql
 from landing import attempts, history, project, staging
 from landing.errors import DamagedError, LandingError, SettingError, describe
 from landing.warehouse import Warehouse
-from landing.zone import MANIFEST, STAGING, LandingZone, Manifest
+from landing.zone import MANIFEST, RUN_ID, STAGING, LandingZone, Manifest
 
 OLDER_THAN = 24.0  # hours
-RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 
 SIZES = """
 SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c
@@ -91,7 +89,7 @@ class ZoneLeftovers:
                 when = project.parse_date(day, "extracted_at")
             except SettingError:
                 continue
-            if path.is_dir() and not path.is_symlink():
+            if path.is_dir() and not path.is_symlink() and not path.parent.is_symlink():
                 yield source, when
 
     def _manifest(self, source: str, day: date) -> Manifest | None:

@@ -15,16 +15,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from landing import database
+from landing.dialect import Column
 from landing.errors import SourceError, describe
-from landing.source_tables import describe_tables
+from landing.source_tables import SourceTable, describe_tables
 
 PIECE = 4096  # pages (32 MB) at least
 TID_RANGES = 140000  # the first server version that reads a range of pages without reading all others
+PARTITION_TREES = 120000  # the first that lists a table's partitions
 PATIENCE = "2s"  # that a worker waits for a table that someone wants to alter; see Snapshot.read()
 
 # Of a partitioned table the largest partition's: a range of pages is read in each of them.
@@ -39,6 +42,36 @@ WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])) A
 GROUP BY n.nspname, c.relname
 """
 
+# Bytes that tables take as text, by the lesser of two guesses: their size on the disk, which dead rows may have blown
+# up, and what the planner thinks of their rows. What is stored out of line comes on top of either, still compressed.
+EXPECTED = """
+SELECT coalesce(sum(
+           least(pg_relation_size(t.oid),
+                 CASE WHEN t.reltuples > 0 AND t.relpages > 0 THEN
+                     t.reltuples / t.relpages * pg_relation_size(t.oid) / current_setting('block_size')::bigint * (
+                         SELECT sum(1 + s.avg_width * (1 - s.null_frac)) FROM pg_stats s
+                         WHERE (s.schemaname, s.tablename) = (n.nspname, t.relname) AND NOT s.inherited) END)
+           + CASE WHEN t.reltoastrelid <> 0 THEN pg_relation_size(t.reltoastrelid) ELSE 0 END), 0)::bigint
+FROM pg_class c
+JOIN pg_namespace o ON o.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf
+                    UNION SELECT c.oid WHERE c.relkind IN ('r', 'm')) leaf
+JOIN pg_class t ON t.oid = leaf.relid
+JOIN pg_namespace n ON n.oid = t.relnamespace
+WHERE (o.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+"""
+
+# Who keeps everyone out of tables.
+HOLDERS = """
+SELECT string_agg(DISTINCT format('%%s.%%s by pid %%s (user %%s)', n.nspname, c.relname, a.pid, a.usename), ', ')
+FROM pg_locks l
+JOIN pg_class c ON c.oid = l.relation
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.granted AND l.mode = 'AccessExclusiveLock'
+  AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+"""
+
 
 class Snapshot:
     """A repeatable-read transaction that all tables are read in, and its copies in other connections."""
@@ -51,8 +84,8 @@ class Snapshot:
         self.dsn, self.connections = dsn, connections
         self.connection = database.connect(dsn, "tap-postgres")
         self._alone = threading.Lock()
-        kinds = {key: table.kind for key, table in describe_tables(self.connection, schemas).items()}
-        lockable = [key for key in wanted if kinds.get(key) in ("r", "p")]
+        there = describe_tables(self.connection, schemas)
+        lockable = [key for key in wanted if key in there and there[key].lockable]
         with self.connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             _lock(cursor, lockable)
@@ -72,6 +105,19 @@ class Snapshot:
             return {}
         cursor.execute(PAGES, ([schema for schema, _ in wanted], [table for _, table in wanted]))
         return {(schema, table): pages for schema, table, pages in cursor.fetchall()}
+
+    def expected_bytes(self, wanted: Sequence[tuple[str, str]]) -> int:
+        """About how large the files of these tables will be; 0 for views, and where the server can't say."""
+        if self.connection.server_version < PARTITION_TREES:
+            return 0
+        with self.connection.cursor() as cursor:
+            cursor.execute(EXPECTED, ([schema for schema, _ in wanted], [table for _, table in wanted]))
+            return cursor.fetchone()[0]
+
+    def confirm(self) -> None:
+        """Raise psycopg2.Error if the tables were not locked until now: one could have been emptied meanwhile."""
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
 
     def pages(self, key: tuple[str, str]) -> int:
         """How large a table is; 0 where that isn't known."""
@@ -119,12 +165,30 @@ class Snapshot:
             try:
                 yield
             finally:
-                if not worker.closed:
+                with contextlib.suppress(psycopg2.Error):  # of a lost connection: the first error is the one to tell
                     cursor.execute("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the tables."""
         self.connection.close()
+
+
+def select(columns: Sequence[Column], key: tuple[str, str]) -> sql.Composed:
+    """What is read of a table."""
+    fields = database.fields({column.name: column for column in columns})
+    return sql.SQL("SELECT {} FROM {}").format(fields, sql.Identifier(*key))
+
+
+def rehearse(connection: Connection, table: SourceTable) -> None:
+    """All that an extract does with a table, but for its rows; SourceError, or PostgreSQL's own, if it can't be."""
+    key = table.schema, table.name
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN READ ONLY")
+        try:
+            _lock(cursor, [key] if table.lockable else [])
+            cursor.execute(select(table.columns, key) + sql.SQL(" LIMIT 0"))
+        finally:
+            cursor.execute("ROLLBACK")
 
 
 def _lock(cursor: Any, keys: Sequence[tuple[str, str]]) -> None:
@@ -133,10 +197,23 @@ def _lock(cursor: Any, keys: Sequence[tuple[str, str]]) -> None:
     names = sql.SQL(", ").join(sql.Identifier(*key) for key in keys)
     try:
         cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+    except pg_errors.LockNotAvailable as error:
+        cursor.execute("ROLLBACK")
+        cursor.execute(HOLDERS, ([schema for schema, _ in keys], [table for _, table in keys]))
+        raise SourceError(
+            "Somebody keeps tables locked for longer than the source's lock_timeout lets us wait: "
+            f"{cursor.fetchone()[0] or 'gone now'}. Nothing was committed; run again when they have ended."
+        ) from error
     except pg_errors.OutOfMemory as error:
         raise SourceError(
             f"A snapshot of {len(keys)} tables takes as many locks and more, and the source's server has not so many "
             f"({describe(error)}). Raise max_locks_per_transaction there (twofold, say), restart it, and run again."
+        ) from error
+    except pg_errors.InsufficientPrivilege as error:
+        raise SourceError(
+            f"The source lets its tables not be read: {describe(error)}. Nothing was landed. Run "
+            "extract/roles/source_reader.sql there for the rights that the role needs, or leave the table out "
+            "(filter_schemas, select); then run again."
         ) from error
 
 

@@ -16,8 +16,14 @@ from landing.zone import ForeignKey
 
 # Types whose text means something only in their own database: names of its tables, functions, roles.
 LOCAL_TYPES = [
-    "aclitem", "regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper", "regoperator",
-    "regproc", "regprocedure", "regrole", "regtype",
+    "aclitem", "regclass", "regcollation", "regconfig", "regdatabase", "regdictionary", "regnamespace", "regoper",
+    "regoperator", "regproc", "regprocedure", "regrole", "regtype",
+]
+
+# Types that PostgreSQL writes and never reads: views on its catalogs have them.
+UNREADABLE_TYPES = [
+    "gtsvector", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary", "pg_dependencies", "pg_mcv_list",
+    "pg_ndistinct", "pg_node_tree",
 ]
 
 # A domain is its base type. A type that not every PostgreSQL has (an enum, a composite, an extension's) is text.
@@ -41,7 +47,15 @@ SELECT n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, obj_descripti
              ORDER BY part.position),
        a.attname, NOT a.attnotnull, col_description(c.oid, a.attnum),
        format_type(a.atttypid, a.atttypmod), format_type(base.type, base.modifier),
-       item.typnamespace = 'pg_catalog'::regnamespace AND item.typtype <> 'c' AND item.typname <> ALL (%(local)s)
+       CASE WHEN item.typnamespace <> 'pg_catalog'::regnamespace OR item.typtype = 'c' THEN coalesce(
+                (SELECT 'a type of extension ' || e.extname
+                 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                 WHERE d.classid = 'pg_type'::regclass AND d.objid = item.oid AND d.deptype = 'e'),
+                CASE item.typtype WHEN 'e' THEN 'an enum' WHEN 'c' THEN 'a composite type'
+                                  WHEN 'd' THEN 'a domain in an array' WHEN 'b' THEN 'a base type of its own'
+                                  ELSE 'a range type of its own' END)
+            WHEN item.typname = ANY (%(local)s) THEN 'names something of its own database'
+            WHEN item.typname = ANY (%(unreadable)s) THEN 'a type that PostgreSQL writes and never reads' END
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -78,7 +92,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table or view at the source. `kind` is pg_class.relkind; `estimated_rows` is -1 where never analyzed."""
+    """A table or view at the source. `kind` is pg_class.relkind; `estimated_rows` is -1 where never analyzed.
+
+    `as_text`: columns that are kept as text, and what their own type is.
+    """
 
     schema: str
     name: str
@@ -88,12 +105,17 @@ class SourceTable:
     primary_key: list[str]
     columns: list[Column]
     foreign_keys: list[ForeignKey]
+    as_text: dict[str, str]
+
+    @property
+    def lockable(self) -> bool:
+        """Whether it can be locked against TRUNCATE and ALTER."""
+        return self.kind in ("r", "p")
 
     @property
     def stream(self) -> str:
         """The stream's name, as the MeltanoLabs tap forms it."""
         return f"{self.schema}-{self.name}"
-
 
     def catalog_entry(self) -> dict[str, Any]:
         """As Singer's catalog has it; selected, since a source is copied whole unless somebody says otherwise."""
@@ -121,7 +143,7 @@ def catalog(connection: Connection, schemas: Sequence[str]) -> dict[str, Any]:
 def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, str], SourceTable]:
     """Tables and views by (schema, name); `schemas` empty: all but PostgreSQL's own."""
     with connection.cursor() as cursor:
-        cursor.execute(QUERY, {"schemas": list(schemas), "local": LOCAL_TYPES})
+        cursor.execute(QUERY, {"schemas": list(schemas), "local": LOCAL_TYPES, "unreadable": UNREADABLE_TYPES})
         rows = cursor.fetchall()
         cursor.execute(FOREIGN_KEYS, {"schemas": list(schemas)})
         foreign_keys: dict[tuple[str, str], list[ForeignKey]] = {}
@@ -130,17 +152,19 @@ def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tupl
     tables = {}
     for head, group in itertools.groupby(rows, key=lambda row: row[:6]):
         schema, name, kind, estimate, comment, key = head
-        columns = [_column(*row[6:]) for row in group]
-        references = foreign_keys.get((schema, name), [])
-        tables[schema, name] = SourceTable(schema, name, kind, estimate, comment, key, columns, references)
+        fields = [row[6:] for row in group]
+        tables[schema, name] = SourceTable(
+            schema, name, kind, estimate, comment, key, [_column(*field) for field in fields],
+            foreign_keys.get((schema, name), []), {column: why for column, *_, why in fields if why},
+        )
     _refuse_ambiguous(tables.values())
     return tables
 
 
 def _column(
-    name: str, nullable: bool, comment: str | None, source_type: str, base_type: str, everywhere: bool
+    name: str, nullable: bool, comment: str | None, source_type: str, base_type: str, why_text: str | None
 ) -> Column:
-    type_ = base_type if everywhere else "text"
+    type_ = "text" if why_text else base_type
     return Column(name, type_, nullable, source_type if source_type != type_ else None, comment)
 
 

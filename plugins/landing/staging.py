@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -18,7 +19,7 @@ from psycopg2 import sql
 
 from landing import database, dialect, files, history, project, zone
 from landing.database import PROGRESS_EVERY
-from landing.errors import DamagedError, WarehouseError, describe
+from landing.errors import DamagedError, RefusedError, WarehouseError, describe
 from landing.history import PARTITION_KEY, STAGING, history_name
 from landing.workers import Workers
 
@@ -159,6 +160,17 @@ def _say_keys(connection: Any, names: Mapping[str, str]) -> None:
                 logger.info("%s: its key, %s%s", names[staging], phase, "" if share is None else f", {share:.0%} done")
 
 
+def rehearse(cursor: Any, schema: str, load: Load) -> None:
+    """Make a load's staging table without its rows, in the caller's transaction, and undo it."""
+    relation = sql.Identifier(schema, name_for(load, 0))
+    cursor.execute("SAVEPOINT rehearsal")
+    try:
+        _create(cursor, relation, load)
+        _add_key(cursor, relation, load)
+    finally:
+        cursor.execute("ROLLBACK TO SAVEPOINT rehearsal")
+
+
 def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
     day = sql.Literal(load.day.isoformat())
     types = {history_name(column.name): column.type for column in load.table.columns}
@@ -169,11 +181,18 @@ def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
     statement = sql.SQL("CREATE TABLE {} ({key} date NOT NULL DEFAULT {day} CHECK ({key} = {day}), {})").format(
         relation, columns, key=sql.Identifier(PARTITION_KEY), day=day
     )
-    try:
+    with _possible(load):
         cursor.execute(statement)
-    except psycopg2.ProgrammingError as error:
-        raise WarehouseError(f"{load}: the warehouse cannot have such a table: {describe(error)}. Nothing was loaded. "
-                             f"Rename the column, then land and load again: {load.land_again}") from error
+
+
+@contextlib.contextmanager
+def _possible(load: Load) -> Iterator[None]:
+    """What no server's tables can be is a refusal, in PostgreSQL's words."""
+    try:
+        yield
+    except (psycopg2.ProgrammingError, pg_errors.ProgramLimitExceeded, pg_errors.TooManyColumns) as error:
+        raise RefusedError(load, f"the warehouse cannot have such a table: {describe(error)}",
+                           "Rename or leave out what is named here", load.land_again) from error
 
 
 def _copy(
@@ -186,21 +205,21 @@ def _copy(
         copied = database.copy_in(connection, relation, names, path, progress, freeze=freeze)
     except pg_errors.QueryCanceled as error:
         if DamagedError.__name__ in str(error):  # raised by the file, under libpq
-            raise _damaged(load, path, "it cannot be decompressed") from error
+            raise _damaged(load, f"file {path} cannot be read") from error
         raise
     except pg_errors.NotNullViolation as error:
         raise _no_key(load, error) from error
     except psycopg2.DataError as error:
         if (found := files.sha256(path)) != file.sha256:
-            raise _damaged(load, path, f"expected SHA-256 {file.sha256}, found {found}") from error
+            raise _damaged(load, f"file {path}: expected SHA-256 {file.sha256}, found {found}") from error
         raise WarehouseError(
             f"{load}, file {path}: the warehouse cannot read it: {describe(error)}. Nothing was loaded. Correct the "
             f"types that are declared, then land and load again: {load.land_again}"
         ) from error
     if (copied.rows, copied.bytes, copied.sha256) != (file.rows, file.bytes, file.sha256):
         raise _damaged(
-            load, path, f"expected {file.rows} rows, {file.bytes} bytes, SHA-256 {file.sha256}; found {copied.rows} "
-            f"rows, {copied.bytes} bytes, SHA-256 {copied.sha256}"
+            load, f"file {path}: expected {file.rows} rows, {file.bytes} bytes, SHA-256 {file.sha256}; found "
+            f"{copied.rows} rows, {copied.bytes} bytes, SHA-256 {copied.sha256}"
         )
 
 
@@ -209,14 +228,14 @@ def _check_header(load: Load, path: Path) -> None:
     try:
         with files.reader(path) as opened:
             found = opened.read(len(header))
-    except DamagedError:
-        raise _damaged(load, path, "it cannot be decompressed") from None
+    except DamagedError as error:
+        raise _damaged(load, str(error)) from None
     if found != header:
-        raise _damaged(load, path, f"expected the header {header!r}, found {found!r}")
+        raise _damaged(load, f"file {path}: expected the header {header!r}, found {found!r}")
 
 
-def _damaged(load: Load, path: Path, what: str) -> DamagedError:
-    return DamagedError(f"{load}, file {path}: {what}. Nothing was loaded. Land it again: {load.land_again}")
+def _damaged(load: Load, what: str) -> DamagedError:
+    return DamagedError(f"{load}: {what}. Nothing was loaded. Land it again: {load.land_again}")
 
 
 def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
@@ -224,7 +243,8 @@ def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
         return
     key = database.identifiers(history.history_key(load.table.primary_key))
     try:
-        cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))
+        with _possible(load):
+            cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))
     except pg_errors.UniqueViolation as error:
         raise _no_key(load, error) from error
 

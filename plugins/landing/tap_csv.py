@@ -5,8 +5,9 @@ In `load` there is no list of tables anywhere: every declared source's manifest 
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
 from landing import database, dialect, files, project, protocol, zone
-from landing.errors import SettingError
+from landing.errors import DamagedError, SettingError
+from landing.quarantine import Quarantine
+
+BAD_ROWS = ["fail", "quarantine"]
 
 
 class CsvStream(protocol.LandingStream):
@@ -32,10 +36,26 @@ class CsvStream(protocol.LandingStream):
         schema = {"properties": {column.name: dialect.json_schema(column) for column in columns}}
         super().__init__(tap, schema, declaration.entity)
         self.primary_keys = declaration.keys
+        if self._quarantines and not self.get_batch_config(self.config):
+            raise SettingError(
+                f"tap-csv, entity {self.name}: on_bad_rows is quarantine, which lies beside the landed table, and rows "
+                "that go as RECORDs (use_batch: false, stream_maps) are not landed by us. Set on_bad_rows: fail."
+            )
+
+    @property
+    def _quarantines(self) -> bool:
+        return self.declaration.on_bad_rows == "quarantine"
 
     @property
     def mark(self) -> dict[str, Any]:
-        return {"source": self._tap.source, "declared_types": bool(self.declaration.types)}
+        quarantine = self.table.quarantine
+        return {"source": self._tap.source, "declared_types": bool(self.declaration.types),
+                **({"quarantine": quarantine.to_dict()} if quarantine else {})}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files as they came."""
+        return self._entity.size
 
     @cached_property
     def _converted(self) -> protocol.Extract:
@@ -43,14 +63,17 @@ class CsvStream(protocol.LandingStream):
         entity = self._entity
         wanted = [column.name for column in self.selected_columns(entity.columns())]
         folder = self._tap.staging if self.get_batch_config(self.config) else self._tap.scratch
+        name = zone.folder_name(self.name)
+        path = folder / (name + files.SUFFIXES[self.config["compression"]])
+        bad = Quarantine(folder / f"{name}.jsonl", self.declaration.max_bad_rows) if self._quarantines else None
         with tempfile.TemporaryDirectory(prefix="landing-") as decoded:
             progress = database.Progress(self.logger, self.name, size=entity.size)
-            path = folder / (zone.folder_name(self.name) + files.SUFFIXES[self.config["compression"]])
-            columns, copied = entity.convert(wanted, Path(decoded), path, progress)
+            columns, copied = entity.convert(wanted, Path(decoded), path, progress, bad)
         progress.done(copied.rows)
         file = zone.File.at(path, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
-        table = zone.Table(self.name, self.name, None, columns, key, [file], None, bool(self.declaration.types))
+        table = zone.Table(self.name, self.name, None, columns, key, [file], None, bool(self.declaration.types),
+                           quarantine=bad and bad.close())
         return protocol.Extract(table, [path])
 
     @property
@@ -103,8 +126,17 @@ class LandedStream(protocol.LandingStream):
         schema["properties"][day] = {"type": ["string"], "format": "date", "const": self.constants[day]}
         return schema
 
+    def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
+        """Rows leave when the files are what was landed: who gets rows has no hash to check."""
+        for path, file in zip(self.extract(self._tap.scratch).paths, self._table.files, strict=True):
+            if (found := files.sha256(path)) != file.sha256:
+                raise DamagedError(
+                    f"{path}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. Run again: "
+                    f"REEXTRACT=true {project.extract_command(self.manifest.source, self.manifest.extracted_at)}")
+        return super().get_records(context)
+
     def extract(self, folder: Path) -> protocol.Extract:
-        """The landed files where they lie; their hashes are checked by whoever reads them."""
+        """The landed files where they lie; who reads them checks their hashes."""
         landing_zone = self._tap.landing_zone
         return protocol.Extract(self._table, [landing_zone.path(self.manifest, file) for file in self._table.files])
 
@@ -131,12 +163,19 @@ class TapCSV(protocol.LandingTap):
                                 description="SQL types by column. Unset: inferred, never lossily."),
                     th.Property("rename", th.ObjectType(additional_properties=th.StringType),
                                 description="New names of columns, by their name in the header."),
+                    th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),
+                    th.Property("max_bad_rows", th.IntegerType(minimum=0), description="For this entity."),
                     additional_properties=False,
                 )
             ),
             default=[],
             description="The CSV files of this source.",
         ),
+        th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, default="fail",
+                    description="What to do with a row that cannot be landed: `fail`, or put it into a file beside the "
+                    "table (`quarantine`)."),
+        th.Property("max_bad_rows", th.IntegerType(minimum=0), default=1000,
+                    description="More bad lines than these in one entity fail all the same."),
         th.Property("from_landing", th.BooleanType, default=False,
                     description="Read one landed date of all sources instead of `files`."),
         th.Property("extracted_at", th.StringType,
@@ -147,6 +186,7 @@ class TapCSV(protocol.LandingTap):
         protocol.LANDING_ROOT,
         protocol.USE_BATCH,
         protocol.COMPRESSION,
+        protocol.DISK_HEADROOM,
     ).to_dict()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -161,6 +201,12 @@ class TapCSV(protocol.LandingTap):
     def source(self) -> str:
         """Name of this source."""
         return project.source_name(self.config.get("source"), default="csv")
+
+    @property
+    def again(self) -> str:
+        if not self.config["from_landing"]:
+            return super().again
+        return project.load_command(self.date, os.environ.get("SCHEMA", "public"))
 
     @property
     def landing_zone(self) -> zone.LandingZone:
@@ -184,7 +230,8 @@ class TapCSV(protocol.LandingTap):
         if not self.config["from_landing"]:
             from landing.csv_files import declarations
 
-            return [CsvStream(self, declaration) for declaration in declarations(self.config["files"])]
+            defaults = {name: self.config[name] for name in ("on_bad_rows", "max_bad_rows")}
+            return [CsvStream(self, declaration) for declaration in declarations(self.config["files"], **defaults)]
         streams: dict[str, LandedStream] = {}
         for manifest in self.manifests:
             for table in manifest.tables:
@@ -204,6 +251,8 @@ class TapCSV(protocol.LandingTap):
         elif self.config["use_batch"] and self.landing_zone.keeps(self.source, self.date):
             for stream in self.streams.values():
                 stream.selected = False
+        elif self.config["use_batch"]:
+            self.require_room(sum(stream.size for stream in self.streams.values() if stream.selected))
         super().sync_all()
 
     def closing(self) -> dict[str, Any]:

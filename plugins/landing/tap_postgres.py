@@ -18,8 +18,8 @@ from tap_postgres.client import PostgresStream
 from tap_postgres.tap import TapPostgres as StockTapPostgres
 
 from landing import database, files, project, protocol, zone
-from landing.errors import SettingError, SourceError, describe
-from landing.snapshot import Snapshot
+from landing.errors import SettingError, SourceError, UnreachableError, describe
+from landing.snapshot import Snapshot, select
 from landing.source_tables import SourceTable, catalog
 from landing.workers import Workers
 
@@ -43,7 +43,7 @@ class CopyStream(protocol.LandingStream, PostgresStream):
         except KeyError:
             raise SourceError(
                 f"Table {'.'.join(self.source_key)} was there at discovery and is gone now. Nothing was committed; "
-                "run again."
+                f"run again: {self._tap.again}"
             ) from None
 
     @cached_property
@@ -66,8 +66,7 @@ class CopyStream(protocol.LandingStream, PostgresStream):
 
     def query(self, piece: sql.Composable | None = None) -> sql.Composed:
         """What is read, or a piece of it, with the MeltanoLabs settings that narrow it."""
-        names = database.identifiers([column.name for column in self.table.columns])
-        query = sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(*self.source_key))
+        query = select(self.table.columns, self.source_key)
         clauses = self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses", [])
         conditions = [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in clauses]
         if piece:
@@ -89,6 +88,12 @@ class CopyStream(protocol.LandingStream, PostgresStream):
         limits = [self.max_record_count(), self.ABORT_AT_RECORD_COUNT and self.ABORT_AT_RECORD_COUNT + 1]
         return min(filter(None, limits), default=None)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all rows and columns are read."""
+        narrowed = self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses")
+        return not (self.limit or narrowed) and len(self.table.columns) == len(self.source_table.columns)
+
     def start(self, folder: Path) -> None:
         """Have the table copied into files, by whichever connection is free; extract() waits for them."""
         what = ".".join(self.source_key)
@@ -108,8 +113,7 @@ class CopyStream(protocol.LandingStream, PostgresStream):
         except psycopg2.Error as error:
             raise SourceError(
                 f"Table {'.'.join(self.source_key)} could not be read to its end: {describe(error)}. Nothing of this "
-                f"date was committed; run again: "
-                f"{project.extract_command(self._tap.source, project.run_date('DATESTAMP'))}"
+                f"date was committed; run again: {self._tap.again}"
             ) from error
         return zone.File.at(path, copied.rows, copied.bytes, copied.sha256)
 
@@ -135,7 +139,8 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
         "properties": {
             **StockTapPostgres.config_jsonschema["properties"],
             **th.PropertiesList(
-                protocol.SOURCE, protocol.LANDING_ROOT, protocol.USE_BATCH, protocol.CONNECTIONS, protocol.COMPRESSION
+                protocol.SOURCE, protocol.LANDING_ROOT, protocol.USE_BATCH, protocol.CONNECTIONS, protocol.COMPRESSION,
+                protocol.DISK_HEADROOM,
             ).to_dict()["properties"],
         },
     }
@@ -143,7 +148,8 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.date = project.run_date("DATESTAMP")  # first of all: a bad date is refused before anything is read
         self._started: set[CopyStream] = set()
-        super().__init__(*args, **{**kwargs, "config": database.with_certificate_authority(kwargs["config"])})
+        config = database.with_certificate_authority(kwargs["config"], "SOURCE_POSTGRES_SSLROOTCERT")
+        super().__init__(*args, **{**kwargs, "config": config})
 
     @property
     def source(self) -> str:
@@ -169,7 +175,10 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
     def snapshot(self) -> Snapshot:
         """Taken once, when the first stream needs it."""
         wanted = [stream.source_key for stream in self.streams.values() if stream.selected]
-        return Snapshot(self.dsn, self.schemas, wanted, self.config["connections"])
+        try:
+            return Snapshot(self.dsn, self.schemas, wanted, self.config["connections"])
+        except SourceError as error:
+            raise SourceError(f"{str(error).rstrip('.')}: {self.again}") from error
 
     @cached_property
     def workers(self) -> Workers:
@@ -182,6 +191,8 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
             return
         batches = [other for other in self.streams.values() if other.selected and other.get_batch_config(self.config)]
         streams = batches if stream in batches else [stream]
+        if streams is batches:
+            self.require_room(self.snapshot.expected_bytes([one.source_key for one in streams if one.whole]))
         self._started.update(streams)
         for one in sorted(streams, key=lambda one: -self.snapshot.pages(one.source_key)):
             one.start(folder)
@@ -212,7 +223,13 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
         if self.config.get("use_batch", True) and self.landing_zone.keeps(self.source, self.date):
             for stream in self.streams.values():
                 stream.selected = False
-        super().sync_all()
+        try:
+            super().sync_all()
+        except UnreachableError as error:
+            raise UnreachableError(f"{error} Nothing of {self.date} was committed: {self.again}") from error
+        except psycopg2.Error as error:
+            raise SourceError(f"The source ended the extract of {self.date}: {describe(error)}. Nothing of this date "
+                              f"was committed; run again: {self.again}") from error
         self.cease()
 
     def cease(self) -> None:
@@ -226,6 +243,7 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
         """When, and from which snapshot, this was taken."""
         if "snapshot" not in self.__dict__:  # nothing was read
             return {"source": self.source}
+        self.snapshot.confirm()
         return {"source": self.source, "taken_at": self.snapshot.taken_at.isoformat(), "snapshot": self.snapshot.info}
 
 

@@ -46,7 +46,6 @@ class TargetCSV(protocol.LandingTarget):
         config = kwargs.get("config") or {}
         self.date = project.run_date("DATESTAMP", config.get("datestamp"))  # refused before anything is read
         self.run_id = zone.new_run_id()
-        self.sinks: dict[str, protocol.FileSink] = {}
         super().__init__(*args, **kwargs)
         self.zone = zone.LandingZone(project.landing_root(self.config.get("landing_root")))
         self.started = zone.now()
@@ -59,6 +58,7 @@ class TargetCSV(protocol.LandingTarget):
             super().listen(file_input)
         except BaseException as error:
             self.attempt.end(attempts.FAILED, error=type(error).__name__)
+            self.abandon()
             raise
 
     def stopped(self) -> None:
@@ -73,35 +73,28 @@ class TargetCSV(protocol.LandingTarget):
         """A file of a BATCH: it has to lie in the staging area, from where it is moved."""
         return self.zone.staged(path)
 
-    def get_sink(self, stream_name: str, **kwargs: Any) -> Sink:
-        """One for each stream; a table whose columns change while it comes is refused."""
-        known = self.sinks.get(stream_name)
-        schema = kwargs.get("schema")
-        if known and schema is not None and known.original_columns != list(schema["properties"].items()):
-            raise ZoneError(
-                f"The columns of stream {stream_name} changed in the middle of the run. Nothing was committed; "
-                "run again."
-            )
-        sink = known or super().get_sink(stream_name, **kwargs)
-        self.sinks[stream_name] = sink
+    def get_sink(self, stream_name: str, *, schema: dict | None = None, key_properties: Any = None, **_: Any) -> Sink:
+        """One for each stream."""
+        sink = self.file_sink(stream_name, schema, key_properties)
         self.attempt.begin(sink.mark.get("source"))
         return sink
 
-    def process_endofpipe(self) -> None:
+    def commit(self) -> None:
         """Commit the date, if the tap proved that this was all of it."""
-        try:
-            for sink in self.sinks.values():
-                sink.finish()
-            self._commit_or_keep((self.proof or {}).get("run_id", self.run_id))
-        finally:
-            self.abandon()
-        super().process_endofpipe()  # passes the state on
+        for sink in self.sinks.values():
+            sink.finish()
+        self._commit_or_keep((self.proof or {}).get("run_id", self.run_id))
+        self.abandon()
 
     def abandon(self) -> None:
         """Remove this run's staging, and the tap's, which may have died without doing so."""
         folders = {path.parent.name for sink in self.sinks.values() for path in sink.paths}
         for run_id in {*folders, self.run_id, (self.proof or {}).get("run_id", self.run_id)}:
             self.zone.discard(run_id)
+
+    @property
+    def again(self) -> str:
+        return project.extract_command(self.source, self.date)
 
     @property
     def source(self) -> str:
@@ -121,6 +114,7 @@ class TargetCSV(protocol.LandingTarget):
                 "to do that all the same, run again with REEXTRACT=true.", source, self.date,
             )
             self.attempt.end(attempts.KEPT)
+            self._latest_state = None  # these rows are not landed: the tap has to send them again
             return
         files = self._files()
         if not files:
@@ -133,7 +127,8 @@ class TargetCSV(protocol.LandingTarget):
             source, self.date, run_id, self._taken_at(), (self.proof or {}).get("snapshot", {}), _software(), tables,
             round(time.monotonic() - self.begun, 3),
         )
-        manifest = self.zone.commit(manifest, {stream: sink.paths for stream, sink in self.sinks.items()})
+        staged = {table.stream: [*self.sinks[table.stream].paths, *self._quarantine(table)] for table in tables}
+        manifest = self.zone.commit(manifest, staged)
         self.attempt.end(attempts.COMMITTED, landed=manifest.run_id)
         self._say(manifest)
 
@@ -149,6 +144,16 @@ class TargetCSV(protocol.LandingTarget):
                 if path.stat().st_size != file.size:
                     raise NoProofError(f"{path} is not the file that the tap wrote for {stream}. Run again.")
         return files
+
+    def _quarantine(self, table: zone.Table) -> list[Path]:
+        """The staged file of a table's bad rows, as the tap left it beside the others."""
+        if table.quarantine is None:
+            return []
+        run_id = (self.proof or {}).get("run_id", self.run_id)
+        path = self.zone.staged(self.zone.staging(run_id) / table.quarantine.path)
+        if path.stat().st_size != table.quarantine.size:
+            raise NoProofError(f"{path} is not the file that the tap wrote. Run again.")
+        return [path]
 
     def _taken_at(self) -> datetime:
         said = (self.proof or {}).get("taken_at")
@@ -167,6 +172,7 @@ class TargetCSV(protocol.LandingTarget):
             # Another tap's text need not be PostgreSQL's own, as ours is.
             declared_types=mark.get("declared_types", False) if mark else True,
             foreign_keys=sink.foreign_keys,
+            quarantine=zone.File(**mark["quarantine"]) if mark.get("quarantine") else None,
         )
 
     def _say(self, manifest: zone.Manifest) -> None:
@@ -176,6 +182,12 @@ class TargetCSV(protocol.LandingTarget):
             manifest.source, self.date, len(manifest.tables), f"{rows:,}", f"{size:,}",
             self.zone.partition(manifest.source, self.date),
         )
+        for table in manifest.tables:
+            if table.quarantine:
+                self.logger.warning(
+                    "%s: %s bad rows are quarantined, and not landed: %s", table.name, f"{table.quarantine.rows:,}",
+                    self.zone.path(manifest, table.quarantine),
+                )
         if manifest.source not in project.declared_sources():
             self.logger.warning(
                 "meltano.yml has no job extract_%s, so a load does not take this source.", manifest.source

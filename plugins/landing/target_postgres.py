@@ -5,45 +5,79 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import psycopg2
 from singer_sdk import Sink
 from singer_sdk import typing as th
 from singer_sdk.helpers._batch import BaseBatchFileEncoding
+from sqlalchemy import Engine, StaticPool, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from target_postgres.connector import PostgresConnector
 from target_postgres.sinks import PostgresSink
 from target_postgres.target import TargetPostgres as StockTargetPostgres
 
-from landing import database, project, protocol, zone
-from landing.errors import DamagedError, SettingError, WarehouseError, describe
+from landing import database, dialect, project, protocol, zone
+from landing.errors import (
+    DamagedError,
+    LandingError,
+    NoProofError,
+    SettingError,
+    UnreachableError,
+    WarehouseError,
+    describe,
+)
 from landing.staging import Load
-from landing.warehouse import Warehouse
+from landing.warehouse import Warehouse, refuse_shared_names
 from landing.workers import Workers
 
 KEY_MEMORY = 256 << 10  # kB on the warehouse's server, for each key that is being built
 
 
 class Connector(PostgresConnector):
-    """The stock one, which wants a certificate authority even where nothing is verified."""
+    """The stock one on one connection, all in one transaction: a tap that dies midway changes nothing."""
+
+    def create_engine(self) -> Engine:
+        """An engine whose commits wait for commit(); who ends without it has done nothing."""
+        engine = create_engine(
+            self.sqlalchemy_url, poolclass=StaticPool, pool_reset_on_return=None,
+            json_serializer=dialect.json_text, json_deserializer=self.deserialize_json,
+        )
+        self._commit = engine.dialect.do_commit
+        engine.dialect.do_commit = engine.dialect.do_rollback = lambda _: None
+        return engine
+
+    def commit(self) -> None:
+        """Make everything be there."""
+        with self._engine.connect() as connection:
+            self._commit(connection.connection.dbapi_connection)
+
+    def close(self) -> None:
+        """End the connection, and with it what was not committed."""
+        if self._cached_engine:
+            self._cached_engine.dispose()
 
     def get_sqlalchemy_query(self, config: dict[str, Any]) -> dict[str, Any]:
-        """libpq's options for TLS."""
+        """libpq's options for TLS; the stock one wants a certificate authority even where nothing is verified."""
         mode = config["ssl_mode"]
         if not config["ssl_enable"] or mode.startswith("verify-"):
             return super().get_sqlalchemy_query(config)
         return {**super().get_sqlalchemy_query({**config, "ssl_enable": False}), "sslmode": mode}
 
 
-class StockSink(PostgresSink):
+class StockSink(protocol.LookingSink, PostgresSink):
     """For streams that do not come out of the landing zone."""
 
     connector_class = Connector
+
+    def table_of(self, stream_name: str, schema: dict) -> str:
+        return stream_name.split("-")[-1]
 
     def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
         """The SDK reads the formats that it knows; ours mean that a tap of ours is here without the landing zone."""
@@ -89,17 +123,21 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if os.environ.get("MELTANO_ENVIRONMENT") == "load":
             project.run_date("EXTRACTED_AT")  # refused before anything is read
-        config = database.with_certificate_authority(kwargs["config"])
+        config = database.with_certificate_authority(kwargs["config"], "TARGET_POSTGRES_SSLROOTCERT")
         config.setdefault("default_target_schema", os.environ.get("SCHEMA", "public"))
         if not config["default_target_schema"]:
             raise SettingError("SCHEMA is empty. Run again with SCHEMA=public, or leave it unset.")
         super().__init__(*args, **{**kwargs, "config": config})
-        self.landed: dict[str, protocol.FileSink] = {}
+        self._received: dict[str, int] = {}  # RECORDs of our own taps that go the stock way
 
     @cached_property
     def staging(self) -> Path:
         """Where RECORDs of landed dates are written before COPY takes them."""
         return protocol.scratch_folder()
+
+    @property
+    def again(self) -> str:
+        return project.load_command(project.run_date("EXTRACTED_AT"), self.config["default_target_schema"])
 
     def accept(self, path: Path) -> Path:
         """A file of a BATCH; COPY checks its hash as it reads."""
@@ -116,32 +154,66 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
 
     def get_sink(self, stream_name: str, **kwargs: Any) -> Sink:
         """Ours for a stream out of the landing zone, the stock one for any other."""
-        schema = kwargs.get("schema")
-        if stream_name in self.landed:
-            return self.landed[stream_name]
-        if schema is None or "extracted_at" not in schema.get(protocol.MARK, {}):
-            return super().get_sink(stream_name, **kwargs)
-        sink = protocol.FileSink(self, stream_name, schema, kwargs.get("key_properties"))
-        self.landed[stream_name] = self._sinks_active[stream_name] = sink
-        return sink
+        mark = (kwargs.get("schema") or {}).get(protocol.MARK, {})
+        if stream_name in self.sinks or "extracted_at" in mark:
+            return self.file_sink(stream_name, kwargs.get("schema"), kwargs.get("key_properties"))
+        if mark:
+            self._received.setdefault(stream_name, 0)
+        return super().get_sink(stream_name, **kwargs)
 
-    def process_endofpipe(self) -> None:
-        """Load the date, if the tap proved that this was all of it."""
-        if self.landed or (self.proof or {}).get("sources"):
-            for sink in self.landed.values():
+    def _process_record_message(self, message_dict: dict) -> None:
+        if message_dict["stream"] in self._received:
+            self._received[message_dict["stream"]] += 1
+        super()._process_record_message(message_dict)
+
+    def listen(self, file_input: Any = None) -> None:
+        """Take all input; what is not committed at the end is taken back."""
+        try:
+            super().listen(file_input)
+        except (SQLAlchemyError, psycopg.Error) as error:
+            raise self.refusal(error) from error
+        finally:
+            self.target_connector.close()
+
+    def refusal(self, error: Exception) -> LandingError:
+        """In PostgreSQL's own words, where they are: SQLAlchemy's hold statements and values."""
+        if not isinstance(error, (SQLAlchemyError, psycopg.Error)):
+            return super().refusal(error)
+        cause = getattr(error, "orig", None) or error
+        said = describe(cause) if isinstance(cause, psycopg.Error) else f"{type(cause).__name__}: {cause}"[:500]
+        return WarehouseError(f"The warehouse does not take what the tap sends: {said}. Nothing was committed; when "
+                              "the cause is mended, run again.")
+
+    def commit(self) -> None:
+        """Load the date, if the tap proved that this was all of it; and what came the stock way."""
+        if self.sinks or (self.proof or {}).get("sources"):
+            for sink in self.sinks.values():
                 sink.finish()
-            self._load(self.proved(self.landed))
-        super().process_endofpipe()
+            self._load(self.proved(self.sinks))
+        if self._received:
+            self._prove(self._received)
+        if self._sinks_active.keys() - self.sinks.keys():
+            self.target_connector.commit()
+
+    def _prove(self, received: Mapping[str, int]) -> None:
+        sent = self.streams_sent(received)
+        for stream, rows in received.items():
+            if sent[stream]["rows"] != rows:
+                raise NoProofError(f"{stream}: the tap sent {sent[stream]['rows']} rows, and {rows} arrived. Nothing "
+                                   "was committed; run again.")
 
     def _load(self, files: Mapping[str, list[zone.File]]) -> None:
-        day, sources = date.fromisoformat(self.proof["extracted_at"]), self.proof["sources"]
-        loads = {stream: _load_of(sink, files[stream], day) for stream, sink in self.landed.items()}
-        _refuse_shared_names(loads.values())
+        if not {"extracted_at", "sources"} <= self.proof.keys():
+            raise NoProofError("The tap's closing message does not say which date of which sources this was. Nothing "
+                               "was loaded; run again.")
+        day, sources = project.parse_date(self.proof["extracted_at"], "extracted_at"), self.proof["sources"]
+        loads = {stream: _load_of(sink, files[stream], day) for stream, sink in self.sinks.items()}
+        refuse_shared_names(loads.values())
         with self._warehouse(day) as warehouse:
             loaded = {} if self._reload else warehouse.loaded(day)
             new = warehouse.planned({stream: load for stream, load in loads.items()
                                      if loaded.get((load.source, load.table.name)) != load.run_id})
-            files_of = {stream: list(zip(self.landed[stream].paths, files[stream], strict=True)) for stream in new}
+            files_of = {stream: list(zip(self.sinks[stream].paths, files[stream], strict=True)) for stream in new}
             with Workers(count := self.config["connections"], self._worker) as workers:
                 staged = warehouse.stage(workers, [(load, files_of[stream]) for stream, load in new.items()],
                                          alone=count == 1)
@@ -177,11 +249,15 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
                 finally:
                     with contextlib.suppress(psycopg2.Error):  # what is left over, the next load removes
                         warehouse.drop_staging()
+        except UnreachableError as error:
+            raise UnreachableError(f"{error} Nothing was loaded: {project.load_command(day, schema)}") from error
         except psycopg2.Error as error:
+            rights = "load/roles/warehouse_loader.sql gives the rights that a load needs, in every SCHEMA named there. "
             raise WarehouseError(
                 f"The warehouse ended the load of {day} into {schema}: {describe(error)}. A date is loaded in one "
-                "transaction: readers see all of it, or what they saw before. When the cause is mended, run again: "
-                f"{project.load_command(day, schema)}"
+                "transaction: readers see all of it, or what they saw before. "
+                f"{rights if isinstance(error, psycopg2.errors.InsufficientPrivilege) else ''}"
+                f"When the cause is mended, run again: {project.load_command(day, schema)}"
             ) from error
 
     @property
@@ -198,23 +274,11 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
                          f"; {tables - len(new)} were loaded already" if tables > len(new) else "")
 
 
-def _refuse_shared_names(loads: Iterable[Load]) -> None:
-    seen: dict[str, Load] = {}
-    for load in loads:
-        other = seen.setdefault(load.table.name, load)
-        if other is not load:
-            raise WarehouseError(
-                f"{load.table.stream} of source {load.source} and {other.table.stream} of source {other.source} both "
-                f"want to be table {load.table.name!r} in the warehouse. Nothing was loaded. Leave one out "
-                "(filter_schemas, select) or rename it, land again, and load."
-            )
-
-
 def _load_of(sink: protocol.FileSink, files: list[zone.File], day: date) -> Load:
     mark = sink.mark
-    if mark["extracted_at"] != day.isoformat():
-        raise DamagedError(f"Stream {sink.stream_name} is of {mark['extracted_at']}, and the tap loads {day}. Nothing "
-                           "was loaded; run again.")
+    if mark.get("extracted_at") != day.isoformat():
+        raise DamagedError(f"Stream {sink.stream_name} is of {mark.get('extracted_at')}, and the tap loads {day}. "
+                           "Nothing was loaded; run again.")
     table = zone.Table(
         sink.stream_name, mark["table"], mark["schema"], sink.columns, list(mark["primary_key"]), files,
         mark.get("comment"), foreign_keys=sink.foreign_keys,

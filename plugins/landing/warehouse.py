@@ -9,9 +9,10 @@ Each table goes into a staging table of its own first. Then all tables of the da
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -20,14 +21,15 @@ from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
 from landing import comments, database, dialect, history, project, staging, views, zone
-from landing.dialect import TYPE, Column
-from landing.errors import DamagedError, WarehouseError
-from landing.history import NAME_BYTES, PARTITION_KEY, STAGING, HistoryTable, history_name
+from landing.dialect import NAME_BYTES, TYPE, Column
+from landing.errors import DamagedError, RefusedError, WarehouseError
+from landing.history import PARTITION_KEY, STAGING, HistoryTable, history_name
 from landing.ledger import LEDGER, Ledger
 from landing.staging import Load
 from landing.workers import Workers
 
 LOCKS_A_TABLE = 10
+COLUMNS = 1600  # that a table of PostgreSQL's can have
 WAIT = 0.7  # seconds; below deadlock_timeout's default, so that a reader is never the one who is cancelled
 
 # Takes the lock that replacing a view takes, and changes nothing; LOCK would go on to all partitions behind it.
@@ -49,23 +51,44 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname IN (%(schema)s, %(history)s) AND c.relname = ANY (%(names)s)
 """
 
-# Who has a snapshot at this moment: process, transaction, its oldest transaction.
+# Who has a snapshot at this moment: process, transaction, its oldest transaction. A role without special rights sees
+# the last for its own sessions only: any transaction of others may have one.
 SNAPSHOTS = """
 SELECT a.pid, l.virtualtransaction, a.backend_xmin::text
 FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted
-WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_xmin IS NOT NULL
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+  AND (a.backend_xmin IS NOT NULL OR a.backend_type IS NULL)
 """
 
 KNOWN = "SELECT type, to_regtype(type) IS NOT NULL FROM unnest(%s::text[]) AS type"
 
+BARRED = """
+SELECT current_user::text, nspname FROM pg_namespace
+WHERE nspname = ANY (%s) AND NOT has_schema_privilege(oid, 'CREATE') ORDER BY nspname
+"""
+
+# Of other users' sessions, a role without special rights sees only who they are.
 BLOCKERS = """
 SELECT DISTINCT a.pid, a.usename, a.application_name, a.state, date_trunc('second', now() - a.xact_start)::text
 FROM pg_locks l
 JOIN pg_class c ON c.oid = l.relation
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname IN (%s, %s)
-JOIN pg_stat_activity a ON a.pid = l.pid AND a.backend_type = 'client backend'
+JOIN pg_stat_activity a ON a.pid = l.pid AND coalesce(a.backend_type, 'client backend') = 'client backend'
 WHERE l.granted AND l.pid <> pg_backend_pid()
 """
+
+
+def refuse_shared_names(loads: Iterable[Load]) -> None:
+    """Two tables of a date, of whichever sources and schemas, can't be one table."""
+    seen: dict[str, Load] = {}
+    for load in loads:
+        other = seen.setdefault(load.table.name, load)
+        if other is not load:
+            raise RefusedError(
+                load, f"{load.table.stream} of source {load.source} and {other.table.stream} of source {other.source} "
+                f"both want to be table {load.table.name!r} in the warehouse",
+                "Leave one out (filter_schemas, select) or rename it, land again, and load"
+            )
 
 
 class Warehouse:
@@ -81,6 +104,11 @@ class Warehouse:
         self.cursor = connection.cursor()
         self.ledger = Ledger(self.cursor, self.history)
 
+    @property
+    def version(self) -> str:
+        """Of its server."""
+        return self.connection.get_parameter_status("server_version").split()[0]
+
     def execute(self, statement: str | sql.Composable, values: Any = None) -> list[tuple]:
         """Run a statement; its rows, if it has any."""
         self.cursor.execute(statement, values)
@@ -91,11 +119,18 @@ class Warehouse:
     def acquire(self) -> None:
         """Wait until no other load is at work in this schema, saying so; then make sure of schemas and ledger."""
         self.hold()
+        self._prepare()
+        self.drop_staging()
+
+    def _prepare(self) -> None:
         for name in (self.schema, self.history):
             if not self.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)):
                 self.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        if barred := self.execute(BARRED, ([self.schema, self.history],)):
+            user, names = barred[0][0], ", ".join(name for _, name in barred)
+            raise WarehouseError(f"The warehouse's role {user} may not create in schema {names}. Nothing was loaded. "
+                                 f"GRANT CREATE ON SCHEMA {names} TO {user}, or load with another SCHEMA.")
         self.ledger.create()
-        self.drop_staging()
 
     def hold(self, patience: float | None = None) -> bool:
         """Have the schema to ourselves as long as we are connected; False if after `patience` s another still is."""
@@ -121,17 +156,48 @@ class Warehouse:
 
     def planned(self, loads: Mapping[str, Load]) -> dict[str, Load]:
         """The loads with the types that their columns get; what can't be loaded without loss is refused."""
+        plan = self.planner([*loads.values()])
+        return {stream: plan(load) for stream, load in loads.items()}
+
+    def planner(self, loads: Sequence[Load]) -> Callable[[Load], Load]:
+        """For any one of the loads what planned() says: the load with its types, or RefusedError."""
         owners, tables = self.ledger.owners(), history.tables(self.cursor, self.history)
-        where = {"schema": self.schema, "history": self.history, "names": [load.table.name for load in loads.values()]}
+        where = {"schema": self.schema, "history": self.history, "names": [load.table.name for load in loads]}
         occupied = {name: schema for name, schema, ours in self.execute(OCCUPIED, where) if not ours}
-        types = {column.type for load in loads.values() for column in load.table.columns if TYPE.fullmatch(column.type)}
-        known = dict(self.execute(KNOWN, ([*types],)))
-        for load in loads.values():
-            self._refuse_names(load, owners, occupied)
+        known = self.known({column.type for load in loads for column in load.table.columns})
         have = {name: columns for name, (columns, _) in tables.items()}
-        return {stream: self._typed(load, known, have.get(load.table.name, {})) for stream, load in loads.items()}
+
+        def plan(load: Load) -> Load:
+            self._refuse_names(load, owners, occupied)
+            return self._typed(load, known, have.get(load.table.name, {}))
+
+        return plan
+
+    def known(self, types: Collection[str]) -> dict[str, bool]:
+        """Which types this server has, and can read: without libxml it has xml, and reads none."""
+        found = dict(self.execute(KNOWN, ([type_ for type_ in types if TYPE.fullmatch(type_)],)))
+        if xml := {"xml", "xml[]"} & {*found}:
+            try:
+                self.execute("SELECT '<a/>'::xml")
+            except pg_errors.FeatureNotSupported:
+                found |= dict.fromkeys(xml, False)
+        return found
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[Callable[[Load], None]]:
+        """A transaction that is undone at its end, with what makes the tables of planned loads but for their rows."""
+        self.execute("BEGIN")
+        try:
+            self._prepare()
+            yield lambda load: staging.rehearse(self.cursor, self.history, load)
+        finally:
+            self.execute("ROLLBACK")
 
     def _typed(self, load: Load, known: Mapping[str, bool], have: Mapping[str, str]) -> Load:
+        width = len({PARTITION_KEY, *have, *(history_name(column.name) for column in load.table.columns)})
+        if width > COLUMNS:
+            raise RefusedError(load, f"with the date, and with what older dates have, it has {width:,} columns, and "
+                               f"PostgreSQL takes {COLUMNS:,}", "Leave some out (select)", load.land_again)
         columns = [self._known(load, column, known) for column in load.table.columns]
         differ = [column for column in columns if have.get(history_name(column.name), column.type) != column.type]
         exact = history.exact_types(self.cursor, [column.type for column in differ]) if differ else []
@@ -144,24 +210,18 @@ class Warehouse:
         """Names that the warehouse can't have, or has for something else."""
         name = load.table.name
         if name == LEDGER or name.startswith(STAGING):
-            raise WarehouseError(f"{load}: the warehouse keeps that name for itself. Nothing was loaded. Rename the "
-                                 f"table, then land and load again: {load.land_again}")
+            raise RefusedError(load, "the warehouse keeps that name for itself", "Rename the table", load.land_again)
         for long in (one for one in (name, *(history_name(column.name) for column in load.table.columns))
                      if len(one.encode()) > NAME_BYTES):
-            raise WarehouseError(f"{load}: the name {long!r} has {len(long.encode())} bytes, and PostgreSQL would cut "
-                                 f"it to {NAME_BYTES}. Nothing was loaded. Rename it, then land and load again: "
-                                 f"{load.land_again}")
+            raise RefusedError(load, f"the name {long!r} has {len(long.encode())} bytes, and PostgreSQL would cut it "
+                               f"to {NAME_BYTES}", "Rename it", load.land_again)
         owner = owners.get(name)
         if owner not in (None, load.source):
-            raise WarehouseError(
-                f"{self.history}.{name} holds the table of source {owner}, and {load.source} of {load.day} has one of "
-                "the same name. Nothing was loaded. Rename one, or load the sources with different SCHEMAs."
-            )
+            raise RefusedError(load, f"{self.history}.{name} holds the table of source {owner}",
+                               "Rename one, or load the sources with different SCHEMAs")
         if name in occupied:
-            raise WarehouseError(
-                f"{occupied[name]}.{name} exists in the warehouse and is not one of ours, so {load} cannot take its "
-                "place. Nothing was loaded. Rename what is there, or load with another SCHEMA."
-            )
+            raise RefusedError(load, f"{occupied[name]}.{name} exists in the warehouse and is not one of ours",
+                               "Rename what is there, or load with another SCHEMA")
 
     def _known(self, load: Load, column: Column, known: Mapping[str, bool]) -> Column:
         """The column with a type that this server has."""
@@ -177,10 +237,10 @@ class Warehouse:
     def _widened(self, load: Load, column: str, have: str, type_: str) -> str:
         wide = dialect.widened(have, type_)
         if wide is None:
-            raise WarehouseError(
-                f"{load}, column {column}: the warehouse has {have}, this date has {type_}, and neither holds the "
-                "other without loss. Nothing was loaded. Change the type at the source (or declare it), or load into "
-                "another SCHEMA."
+            raise RefusedError(
+                f"{load}, column {column}",
+                f"the warehouse has {have}, this date has {type_}, and neither holds the other without loss",
+                "Change the type at the source (or declare it), or load into another SCHEMA",
             )
         return wide
 
@@ -271,11 +331,12 @@ class Warehouse:
         self._lock_views([load.table.name for load in loads] + [name for _, name in vanished])
         partitions = self._replaceable(day, {load.table.name for load in loads} | {name for _, name in vanished})
         tables = history.tables(self.cursor, self.history)
+        names = {*tables, *(load.table.name for load in loads)}
         for load in loads:
             table = HistoryTable(self.cursor, self.history, load.table.name, *tables.get(load.table.name, ()))
             need = {history_name(column.name): column.type for column in load.table.columns}
             table.reconcile(need, history.history_key(load.table.primary_key))
-            table.attach(load.staging, need, day, partitions.get(load.table.name))
+            table.attach(load.staging, need, day, partitions.get(load.table.name), names)
         self.ledger.note((load.source, day, load.table, load.taken_at, load.run_id, load.seconds) for load in loads)
         for source, name in vanished:
             self.logger.info("%s of %s no longer has table %s: removed from that date.", source, day, name)
@@ -346,7 +407,8 @@ class Warehouse:
     def _users(self) -> str:
         """Who holds locks in our schemas."""
         who = [
-            f"pid {pid} (user {user}, {application or 'no application name'}, {state}, for {since})"
+            f"pid {pid} (user {user}, {application or 'no application name'}, {state or 'state unknown'}"
+            f"{f', for {since}' if since else ''})"
             for pid, user, application, state, since in self.execute(BLOCKERS, (self.schema, self.history))
         ]
         return "; ".join(who) or "gone now"

@@ -2,6 +2,7 @@
 
     <root>/source=<source>/extracted_at=<date>/_manifest.json
     <root>/source=<source>/extracted_at=<date>/table=<stream>/<run id>.csv
+    <root>/source=<source>/extracted_at=<date>/table=<stream>/_quarantine-<run id>.jsonl    bad rows: see quarantine.py
     <root>/_staging/<run id>/                                               work in progress
     <root>/_attempts/<source>@<date>.jsonl                                  what was tried: see attempts.py
 
@@ -18,20 +19,24 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from landing import files, project
+from landing import checked, files, project
 from landing.dialect import TYPE, Column
-from landing.errors import DamagedError, NotLandedError, SettingError, ZoneError
-from landing.files import sync
+from landing.errors import DamagedError, NotLandedError, SettingError, ZoneError, describe
+from landing.files import named, sync
 
 FORMAT_VERSION = 1
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
+LARGEST = 128 << 20  # bytes of a manifest; one of 10,000 tables has some 30 MB
+RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")  # it becomes a part of names
+SHA256 = re.compile("[0-9a-f]{64}")
 
 # Hive's own list of characters that can't stand in a folder's name (FileUtils.escapePathName).
 UNSAFE = re.compile("[\x00-\x1f\x7f\"#%'*/:=?\\\\{}\\[\\]^]")
@@ -73,7 +78,7 @@ class File:
     @classmethod
     def at(cls, path: Path, rows: int, size: int, sha256: str) -> File:
         """A file that is written; `size` in bytes is of what is in it."""
-        stored = None if files.suffix(path) == ".csv" else path.stat().st_size
+        stored = path.stat().st_size if files.compressed(path) else None
         return cls(path.name, rows, size, sha256, stored)
 
     @property
@@ -113,6 +118,12 @@ class Table:
     comment: str | None = None
     declared_types: bool = False
     foreign_keys: list[ForeignKey] = field(default_factory=list)
+    quarantine: File | None = None  # its bad rows, none of which is among `rows`
+
+    @property
+    def all_files(self) -> list[File]:
+        """Those with its rows, then its quarantine's."""
+        return [*self.files, *([self.quarantine] if self.quarantine else [])]
 
     @property
     def rows(self) -> int:
@@ -159,7 +170,8 @@ class Manifest:
             {"stream": t.stream, "schema": t.schema, "name": t.name, "rows": t.rows, "bytes": t.bytes,
              "primary_key": t.primary_key, "comment": t.comment, "declared_types": t.declared_types,
              "foreign_keys": [asdict(k) for k in t.foreign_keys],
-             "columns": [asdict(c) for c in t.columns], "files": [f.to_dict() for f in t.files]}
+             "columns": [asdict(c) for c in t.columns], "files": [f.to_dict() for f in t.files],
+             **({"quarantine": t.quarantine.to_dict()} if t.quarantine else {})}
             for t in sorted(self.tables, key=lambda table: table.stream)
         ]
         head = {
@@ -172,41 +184,92 @@ class Manifest:
             "snapshot": self.snapshot,
             "software": self.software,
         }
-        return json.dumps(head | {"tables": tables}, indent=1, ensure_ascii=False) + "\n"
+        whole = head | {"tables": tables}
+        return json.dumps(whole | {"sha256": _seal(whole)}, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, where: Path) -> Manifest:
-        """Read back; DamagedError names the file when it isn't a manifest that this version understands."""
-        try:
-            raw = json.loads(text)
-            if raw["format_version"] != FORMAT_VERSION:
-                raise ValueError(f"format_version {raw['format_version']}, expected {FORMAT_VERSION}")
-            tables = [_table(table) for table in raw["tables"]]
-            return cls(
-                raw["source"], project.parse_date(raw["extracted_at"], "extracted_at"), raw["run_id"],
-                datetime.fromisoformat(raw["taken_at"]), raw["snapshot"], raw["software"], tables,
-                None if raw.get("seconds") is None else float(raw["seconds"]),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedError(
-                f"{where} is not a manifest that can be used ({type(error).__name__}: {error}). "
-                "Land that date again with REEXTRACT=true, or restore the file."
-            ) from None
+    def from_json(cls, text: str) -> Manifest:
+        """Read back; one of UNUSABLE when it isn't a manifest that this version understands, or was changed."""
+        raw = checked.document(text)
+        if raw["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format_version {raw['format_version']}, expected {FORMAT_VERSION}")
+        seal = raw.pop("sha256", None)
+        if seal not in (None, _seal(raw)):  # manifests of before have none
+            raise ValueError(f"it was changed: its own SHA-256 is {_seal(raw)}, expected {seal}")
+        return cls(
+            checked.text(raw["source"]), project.parse_date(raw["extracted_at"], "extracted_at"),
+            checked.text(raw["run_id"], RUN_ID), datetime.fromisoformat(raw["taken_at"]),
+            checked.flat(raw["snapshot"]), checked.flat(raw["software"]), _tables(raw["tables"]),
+            checked.seconds(raw.get("seconds")),
+        )
+
+
+UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, SettingError)
+
+
+def _seal(raw: Mapping[str, Any]) -> str:
+    """SHA-256 of what a manifest says, whatever its spacing and order."""
+    return hashlib.sha256(json.dumps(raw, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _tables(raw: Any) -> list[Table]:
+    tables = [_table(table) for table in checked.items(raw)]
+    checked.once((table.stream for table in tables), "table")
+    checked.once((file.path for table in tables for file in table.all_files), "file")
+    return tables
 
 
 def _table(raw: Mapping[str, Any]) -> Table:
-    columns = [Column(**column) for column in raw["columns"]]
-    for column in columns:
-        if not TYPE.fullmatch(column.type):
-            raise ValueError(f"column {column.name!r} has type {column.type!r}, which is not one")
     table = Table(
-        raw["stream"], raw["name"], raw["schema"], columns, list(raw["primary_key"]),
-        [File(**file) for file in raw["files"]], raw["comment"], raw["declared_types"],
-        [ForeignKey(**key) for key in raw.get("foreign_keys", [])],
+        checked.text(raw["stream"]), checked.text(raw["name"]), checked.text_or_none(raw["schema"]),
+        [_column(Column(**one)) for one in checked.items(raw["columns"])], checked.texts(raw["primary_key"]),
+        [_file(File(**one)) for one in checked.items(raw["files"])], checked.text_or_none(raw["comment"]),
+        checked.flag(raw["declared_types"]),
+        [_foreign_key(ForeignKey(**one)) for one in checked.items(raw.get("foreign_keys", []))],
+        _file(File(**raw["quarantine"])) if raw.get("quarantine") else None,
     )
-    if table.rows != raw["rows"] or table.bytes != raw["bytes"] or not table.files:
+    names = [column.name for column in table.columns]
+    checked.once(names, f"column of {table.stream!r}")
+    if unknown := {*table.primary_key} - {*names}:
+        raise ValueError(f"the key of {table.stream!r} has columns that it has not: {sorted(unknown)}")
+    if (table.rows, table.bytes) != (raw["rows"], raw["bytes"]) or not table.files:
         raise ValueError(f"the files of {table.stream!r} do not add up to its rows and bytes")
     return table
+
+
+def _column(column: Column) -> Column:
+    if not TYPE.fullmatch(column.type):
+        raise ValueError(f"column {column.name!r} has type {column.type!r}, which is not one")
+    checked.text(column.name)
+    checked.flag(column.nullable)
+    checked.text_or_none(column.source_type)
+    checked.text_or_none(column.comment)
+    return column
+
+
+def _file(file: File) -> File:
+    checked.text(file.path)
+    checked.text(file.sha256, SHA256)
+    for number in (file.rows, file.bytes, file.size):
+        checked.count(number)
+    return file
+
+
+def _foreign_key(key: ForeignKey) -> ForeignKey:
+    checked.texts([key.schema, key.table])
+    checked.texts(key.columns)
+    checked.texts(key.references)
+    return key
+
+
+def _read(path: Path, again: str) -> str:
+    """A manifest's text; of a link, a pipe or the like nothing is read, nor of what is larger than any manifest."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise DamagedError(f"{path} is no file. {again}")
+    if found.st_size > LARGEST:
+        raise DamagedError(f"{path} has {found.st_size:,} bytes, and no manifest has more than {LARGEST:,}. {again}")
+    return path.read_text("utf-8")
 
 
 class LandingZone:
@@ -222,17 +285,19 @@ class LandingZone:
     def manifest(self, source: str, day: date) -> Manifest | None:
         """The manifest of a source's date, or None where it is not landed."""
         path = self.partition(source, day) / MANIFEST
+        again = f"Restore it, or run again: REEXTRACT=true {project.extract_command(source, day)}"
         try:
-            manifest = Manifest.from_json(path.read_text("utf-8"), path)
+            manifest = Manifest.from_json(_read(path, again))
         except FileNotFoundError:
             return None
-        except UnicodeDecodeError as error:
-            raise DamagedError(f"{path} is not UTF-8 ({error}). Land that date again with REEXTRACT=true.") from None
+        except OSError as error:
+            raise DamagedError(f"{path} cannot be read ({describe(error)}). {again}") from None
+        except UNUSABLE as error:
+            why = f"{type(error).__name__}: {error!s:.500}"
+            raise DamagedError(f"{path} is not a manifest that can be used ({why}). {again}") from None
         if (manifest.source, manifest.extracted_at) != (source, day):
-            raise DamagedError(
-                f"{path} speaks of source={manifest.source} extracted_at={manifest.extracted_at}, not of the folder "
-                f"that it lies in. Run again: REEXTRACT=true {project.extract_command(source, day)}"
-            )
+            raise DamagedError(f"{path} speaks of source={manifest.source} extracted_at={manifest.extracted_at}, not "
+                               f"of the folder that it lies in. {again}")
         return manifest
 
     def require(self, source: str, day: date) -> Manifest:
@@ -247,8 +312,16 @@ class LandingZone:
 
     def folders(self) -> Iterator[tuple[str, str]]:
         """Every (source, date) that has a manifest, in order, as its folders call them: it need not be a date."""
-        for path in sorted(self.root.glob(f"source=*/extracted_at=*/{MANIFEST}")):
-            source, day = (part.split("=", 1)[1] for part in path.parts[-3:-1])
+        if self.root.is_dir():
+            os.scandir(self.root).close()  # glob passes over what it may not read
+        for folder in sorted(self.root.glob("source=*/extracted_at=*")):
+            try:
+                (folder / MANIFEST).lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError:
+                pass  # whoever reads it says why that can't be
+            source, day = (part.split("=", 1)[1] for part in folder.parts[-2:])
             yield source, day
 
     def landed(self) -> Iterator[tuple[str, date]]:
@@ -266,13 +339,22 @@ class LandingZone:
         partition = self.partition(manifest.source, manifest.extracted_at)
         path = partition / file.path
         again = f"REEXTRACT=true {project.extract_command(manifest.source, manifest.extracted_at)}"
-        if not path.resolve().is_relative_to(partition.resolve()):
+        try:
+            inside = path.resolve().is_relative_to(partition.resolve())
+            size = path.stat().st_size if inside and path.is_file() else None
+        except (OSError, ValueError, RuntimeError) as error:  # too long a name; a NUL; links in a circle
+            why = getattr(error, "strerror", None) or f"{error!s:.200}"
+            raise DamagedError(f"{partition / MANIFEST} lists {file.path!r:.200}: {why}. Run again: {again}") from None
+        if not inside:
             raise DamagedError(f"{partition / MANIFEST} lists {file.path!r}, outside of its folder. Run again: {again}")
-        size = path.stat().st_size if path.is_file() else None
         if size != file.size:
             found = "nothing" if size is None else f"{size} bytes"
             raise DamagedError(f"{path}: expected {file.size} bytes, found {found}. Run again: {again}")
         return path
+
+    def free(self) -> int:
+        """Bytes that are free for us on its disk."""
+        return shutil.disk_usage(next(folder for folder in (self.root, *self.root.parents) if folder.exists())).free
 
     def staging(self, run_id: str) -> Path:
         """A run's own folder for work in progress; it is there once something is written into it."""
@@ -295,27 +377,45 @@ class LandingZone:
     def commit(self, manifest: Manifest, staged: Mapping[str, list[Path]]) -> Manifest:
         """Make a date exist, replacing what was there.
 
-        `staged` has each table's files in order, as `Table.files` describes them (their `path` is set here). Files
+        `staged` has each table's files in order, as `Table.all_files` has them (their `path` is set here). Files
         move in under names of this run first; the manifest's rename is the moment of truth; what it no longer lists
-        goes last. A crash leaves the old date or the new one, and at worst files that no manifest lists.
+        goes last. A crash leaves the old date or the new one, and at worst files that no manifest lists; what fails
+        without a crash, on a full disk say, leaves not even those.
         """
         partition = self.partition(manifest.source, manifest.extracted_at)
         with self.locked(manifest.source, manifest.extracted_at):
-            tables = [self._move_in(partition, table, staged[table.stream], manifest.run_id)
-                      for table in manifest.tables]
-            manifest = replace(manifest, tables=tables)
-            temporary = self.staging(manifest.run_id) / MANIFEST
-            temporary.parent.mkdir(exist_ok=True)
-            temporary.write_text(manifest.to_json(), "utf-8")
-            sync(temporary)
-            for folder in {(partition / file.path).parent for table in tables for file in table.files}:
-                sync(folder)
-            partition.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, partition / MANIFEST)
+            try:
+                manifest = self._put_in_place(partition, manifest, staged)
+            except Exception:
+                self._take_back(partition, manifest.run_id)
+                raise
             for folder in (partition, partition.parent, self.root):
                 sync(folder)
             self._sweep(partition, manifest)
         return manifest
+
+    def _put_in_place(self, partition: Path, manifest: Manifest, staged: Mapping[str, list[Path]]) -> Manifest:
+        tables = [self._move_in(partition, table, staged[table.stream], manifest.run_id) for table in manifest.tables]
+        manifest = replace(manifest, tables=tables)
+        temporary = self.staging(manifest.run_id) / MANIFEST
+        temporary.parent.mkdir(exist_ok=True)
+        with named(temporary):
+            temporary.write_text(manifest.to_json(), "utf-8")
+        sync(temporary)
+        for folder in {(partition / file.path).parent for table in tables for file in table.all_files}:
+            sync(folder)
+        partition.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, partition / MANIFEST)
+        return manifest
+
+    def _take_back(self, partition: Path, run_id: str) -> None:
+        """Remove a run's files, which no manifest lists, and the folders that they leave empty."""
+        for path in [*partition.glob(f"table=*/*{run_id}*")]:
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                path.unlink()
+        for folder in (*partition.glob("table=*"), partition):
+            with contextlib.suppress(OSError):  # others lie in it
+                folder.rmdir()
 
     def remove(self, source: str, day: date, *, only_unfinished: bool = False) -> bool:
         """Take a date away: for readers at once, then its files. False where it is landed and should not be.
@@ -335,10 +435,14 @@ class LandingZone:
 
     def _move_in(self, partition: Path, table: Table, paths: list[Path], run_id: str) -> Table:
         folder = partition / folder_name(table.stream)
+        if link := next((one for one in (partition, folder) if one.is_symlink()), None):
+            raise ZoneError(f"{link} is a link, and leads out of the landing zone. Nothing was committed. Remove it, "
+                            "and run again.")
         folder.mkdir(parents=True, exist_ok=True)
         moved = []
-        for number, (path, file) in enumerate(zip(paths, table.files, strict=True)):
-            name = (run_id if len(paths) == 1 else f"{run_id}-{number:04}") + files.suffix(path)
+        for number, (path, file) in enumerate(zip(paths, table.all_files, strict=True)):
+            name = run_id if len(table.files) == 1 else f"{run_id}-{number:04}"
+            name = (f"_quarantine-{run_id}" if file is table.quarantine else name) + files.suffix(path)
             if (folder / name).exists():
                 raise ZoneError(
                     f"{folder / name} exists already: do two tables of {partition} differ only in case? "
@@ -347,7 +451,7 @@ class LandingZone:
             sync(path)
             os.replace(path, folder / name)
             moved.append(replace(file, path=f"{folder.name}/{name}"))
-        return replace(table, files=moved)
+        return replace(table, files=moved[:len(table.files)], quarantine=moved.pop() if table.quarantine else None)
 
     @contextlib.contextmanager
     def locked(self, source: str, day: date) -> Iterator[Path]:
@@ -355,7 +459,7 @@ class LandingZone:
         path = self.root / STAGING / f"{source}@{day}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            with path.open("w") as lock:
+            with _opened(path) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if _same(path, lock.fileno()):
                     yield path
@@ -364,16 +468,32 @@ class LandingZone:
     def unlisted(self, manifest: Manifest) -> list[Path]:
         """Files in a date's tables that its manifest does not list: certainly dead only while locked() is held."""
         partition = self.partition(manifest.source, manifest.extracted_at)
-        listed = {partition / file.path for table in manifest.tables for file in table.files}
-        return sorted({*partition.glob("table=*/*")} - listed)
+        listed = {partition / file.path for table in manifest.tables for file in table.all_files}
+        found = {path for folder in _folders(partition) for path in folder.iterdir()
+                 if path.is_file() and not path.is_symlink()}
+        return sorted(found - listed)
 
     def _sweep(self, partition: Path, manifest: Manifest) -> None:
         """Remove what the manifest does not list."""
         for path in self.unlisted(manifest):
             path.unlink()
-        for folder in partition.glob("table=*"):
+        for folder in _folders(partition):
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _folders(partition: Path) -> list[Path]:
+    """The tables' folders; what lies behind a link is not ours."""
+    return [path for path in partition.glob("table=*") if path.is_dir() and not path.is_symlink()]
+
+
+def _opened(path: Path) -> TextIO:
+    """A lock's file; a link to another file is no lock."""
+    try:
+        return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w")
+    except OSError as error:
+        raise ZoneError(f"{path} cannot be opened ({error.strerror}). Nothing was committed. Mend that, and run again."
+                        ) from None
 
 
 def combined(hashes: list[str]) -> str:
