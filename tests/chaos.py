@@ -1,6 +1,6 @@
 """The crash matrix: kill -9 at every boundary that failpoints.py knows, then the next ordinary run: `make chaos`.
 
-    plugins/.venv/bin/python tests/chaos.py [--every N] [--out FILE.md]
+    plugins/.venv/bin/python tests/chaos.py [--every N] [--kill self|backend|meltano] [--out FILE.md]
 
 One date of a small source is landed and loaded. Each case kills one process at one boundary of one of the two runs,
 while a reader looks on. It holds when
@@ -57,6 +57,15 @@ DELETE FROM notes WHERE id = 3;
 CREATE TABLE late (x integer)
 """
 VIEWS = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'v' ORDER BY 1"
+HOOKED = """#!{python}
+import sys
+from pathlib import Path
+sys.path.append({tests!r})
+import failpoints, warm
+program = Path(sys.argv[0]).name
+failpoints.install(program)
+sys.exit(warm.COMMANDS[program].load()())
+"""
 LOOK = "(SELECT md5(string_agg(t::text, ';' ORDER BY t::text)) FROM public.{} t)"
 
 
@@ -119,7 +128,13 @@ class Stage:
         self.project = Project(folder, self.changed, make("warehouse"))
         meltano = self.project.folder / "meltano.yml"
         before, after = meltano.read_text().split("- name: extract_csv\n", 1)
-        meltano.write_text(before + after.split("- tap-csv target-csv\n", 1)[1])  # one source is declared
+        text = before + after.split("- tap-csv target-csv\n", 1)[1]  # one source is declared
+        meltano.write_text(text.replace("plugins/.venv/bin/landing-", "hooked/landing-"))
+        for program in PLUGINS:  # Meltano lets no variable through that could bring the failpoints in
+            path = self.project.folder / "hooked" / program
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(HOOKED.format(python=ROOT / "plugins/.venv/bin/python", tests=str(ROOT / "tests")))
+            path.chmod(0o700)
         self.saved = folder / "saved"
 
     # States
@@ -165,13 +180,9 @@ class Stage:
         job, variables = {EXTRACT: ("extract_postgres", {"MELTANO_ENVIRONMENT": "extract", "DATESTAMP": DAY,
                                                          "REEXTRACT": "true"}),
                           LOAD: ("load_to_postgres", {"MELTANO_ENVIRONMENT": "load", "EXTRACTED_AT": DAY})}[run]
-        hook = self.project.folder / "hook"
-        hook.mkdir(exist_ok=True)
-        (hook / "sitecustomize.py").write_text(
-            f"import pathlib, sys; sys.path.append({str(ROOT / 'tests')!r}); import failpoints\n"
-            "failpoints.install(pathlib.Path((sys.orig_argv + ['', ''])[1]).name)\n")
-        variables |= {"FAULT": json.dumps(fault), "PYTHONPATH": str(hook)}
-        result = self.project.meltano("run", job, check=False, **variables)
+        variables |= {"FAULT": json.dumps(fault)}
+        # --force: for five minutes Meltano takes one of its own that was killed for being at work.
+        result = self.project.meltano("run", "--force", job, check=False, **variables)
         while self._at_work():  # its plugins outlive it for a moment
             time.sleep(0.05)
         return result
@@ -223,8 +234,9 @@ class Stage:
 class Matrix:
     """All cases, in order, and how each ended."""
 
-    def __init__(self, stage: Stage, every: int = 1) -> None:
-        self.stage, self.every = stage, every
+    def __init__(self, stage: Stage, every: int = 1, kill: str | None = None) -> None:
+        """`every`: only every so-manieth case; `kill`: only cases of that victim."""
+        self.stage, self.every, self.kill = stage, every, kill
         self.held: list[tuple[Case, str, str]] = []  # the case, the boundary that fired, the state it left
         self.failed: list[tuple[Case, str]] = []
         self.unfired = 0
@@ -271,7 +283,8 @@ class Matrix:
 
     def run(self, say=print) -> None:
         """All of them."""
-        started, chosen = time.monotonic(), [*self.cases()][::self.every]
+        started = time.monotonic()
+        chosen = [case for case in self.cases() if self.kill in (None, case.kill)][::self.every]
         for number, case in enumerate(chosen, 1):
             try:
                 self._case(case)
@@ -371,10 +384,11 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="only every so-manieth case")
+    parser.add_argument("--kill", choices=(SELF, BACKEND, PARENT), help="only cases in which that process is killed")
     parser.add_argument("--out", type=Path, help="write the table of cases there")
     arguments = parser.parse_args()
     with contextlib.closing(warm.Server()), staged() as stage:
-        matrix = Matrix(stage, arguments.every)
+        matrix = Matrix(stage, arguments.every, arguments.kill)
         matrix.prepare()
         matrix.run(lambda line: print(line, flush=True))
     text = table(matrix)
