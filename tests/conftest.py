@@ -1,7 +1,7 @@
 """A project of its own for every test: the real meltano.yml, fresh databases on a real PostgreSQL, an empty landing.
 
 `project.meltano(…)` is a real `meltano run`. `project.land(…)` and `project.load(…)` run the same two plugins through
-the same pipe without Meltano around them, started by warm.py, which takes a tenth of the time.
+the same pipe without Meltano around them, started by warm.py, which spares most of the time.
 
 With LEAST_PRIVILEGE=1 plugins and commands connect as the roles of the project's SQL files (ROLES); what a test itself
 does in a database it does as an administrator all the same.
