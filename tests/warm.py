@@ -1,7 +1,7 @@
 """Plugins that start in 0.03 s instead of 0.8 s: forked from a process that has imported already what they import.
 
-What runs is the same main(), in a process with its own arguments, environment, folder and pipes; their
-imports are done once. Tests of `meltano run` start the real executables.
+What runs is the same main(), in a process with its own arguments, environment, folder and pipes; its
+imports are done before. Tests of `meltano run` start the real executables.
 
     python warm.py SOCKET        serve: for each start a process that waits for another, which becomes the plugin
 """

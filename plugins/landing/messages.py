@@ -41,7 +41,7 @@ NEEDED = {
 }
 
 
-class BadMessageError(ValueError):
+class BadLineError(ValueError):
     """Why a message can't be taken; who reads the lines knows which one it was."""
 
 
@@ -55,7 +55,7 @@ class Reader(GenericSingerReader[bytes]):
         return sys.stdin.buffer
 
     def process_lines(self, file_input: IO | None, callbacks: Mapping[str, Callable[[dict], None]]) -> Counter[str]:
-        """Hand every message to its callback; BadMessageError, or what the callback raises, where that can't be done."""
+        """Hand every message to its callback; BadLineError, or what the callback raises, where that can't be done."""
         stats: Counter[str] = Counter()
         for line in _lines(file_input or self.default_input):
             self.line += 1
@@ -69,7 +69,7 @@ class Reader(GenericSingerReader[bytes]):
         message = parse(line)
         for name, kind in NEEDED[_type(message)].items():
             if name not in message or not isinstance(message[name], kind):
-                raise BadMessageError(f"a {message['type']} without a usable {name!r}")
+                raise BadLineError(f"a {message['type']} without a usable {name!r}")
         if message["type"] == "SCHEMA":
             _look_at_schema(message)
         return message
@@ -82,22 +82,22 @@ def _lines(file: IO) -> Iterator[bytes | str]:
 
 
 def parse(line: bytes | str) -> dict[str, Any]:
-    """The one JSON object in a line, with all that it says; else BadMessageError."""
+    """The one JSON object in a line, with all that it says; else BadLineError."""
     if len(line) > LONGEST:
-        raise BadMessageError(f"it is longer than {LONGEST >> 20} MiB; send such values in files (BATCH)")
+        raise BadLineError(f"it is longer than {LONGEST >> 20} MiB; send such values in files (BATCH)")
     try:
         text = line.decode() if isinstance(line, bytes) else line
         value = DECODER.decode(text)
-    except BadMessageError:
+    except BadLineError:
         raise
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadMessageError(f"it is not JSON in UTF-8, or was cut short ({error})") from None
+        raise BadLineError(f"it is not JSON in UTF-8, or was cut short ({error})") from None
     except (ValueError, ArithmeticError):
-        raise BadMessageError("it has a number with thousands of digits") from None
+        raise BadLineError("it has a number with thousands of digits") from None
     except RecursionError:
-        raise BadMessageError("it is nested too deeply") from None
+        raise BadLineError("it is nested too deeply") from None
     if not isinstance(value, dict):
-        raise BadMessageError("it is JSON, and not an object")
+        raise BadLineError("it is JSON, and not an object")
     if SURROGATE.search(text):
         _look_for_halves(value)
     return value
@@ -106,19 +106,19 @@ def parse(line: bytes | str) -> dict[str, Any]:
 def _number(text: str) -> Decimal:
     number = Decimal(text)
     if number.adjusted() >= DIGITS_BEFORE or -number.as_tuple().exponent > DIGITS_AFTER:
-        raise BadMessageError("it has a number with more digits than PostgreSQL's numeric holds")
+        raise BadLineError("it has a number with more digits than PostgreSQL's numeric holds")
     return number
 
 
 def _no_constant(name: str) -> None:
-    raise BadMessageError(f"it has {name}, which is no JSON")
+    raise BadLineError(f"it has {name}, which is no JSON")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
-        raise BadMessageError(f"it has {twice!r} twice in one object")
+        raise BadLineError(f"it has {twice!r} twice in one object")
     return value
 
 
@@ -129,24 +129,24 @@ def _look_for_halves(value: Any) -> None:
     try:
         json_text(value).encode()
     except UnicodeEncodeError:
-        raise BadMessageError("it has half a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+        raise BadLineError("it has half a surrogate pair (\\ud800 to \\udfff), which is no character") from None
 
 
 def _type(message: Mapping[str, Any]) -> str:
     type_ = message.get("type")
     if not isinstance(type_, str) or type_ not in NEEDED:
-        raise BadMessageError(f"its type is {type_!r:.40}, and has to be one of {', '.join(NEEDED)}")
+        raise BadLineError(f"its type is {type_!r:.40}, and has to be one of {', '.join(NEEDED)}")
     return type_
 
 
 def _look_at_schema(message: Mapping[str, Any]) -> None:
     properties, keys = message["schema"].get("properties"), message.get("key_properties") or []
     if not isinstance(properties, dict) or not all(isinstance(one, dict) for one in properties.values()):
-        raise BadMessageError(f"the SCHEMA of {message['stream']} has no usable 'properties'")
+        raise BadLineError(f"the SCHEMA of {message['stream']} has no usable 'properties'")
     if "" in (message["stream"], *properties):
-        raise BadMessageError(f"the SCHEMA of {message['stream']!r} has an empty name")
+        raise BadLineError(f"the SCHEMA of {message['stream']!r} has an empty name")
     if not isinstance(keys, list) or not all(isinstance(name, str) and name in properties for name in keys):
-        raise BadMessageError(f"'key_properties' of {message['stream']} names what its SCHEMA does not have")
+        raise BadLineError(f"'key_properties' of {message['stream']} names what its SCHEMA does not have")
 
 
 def records(url: str, compression: str | None) -> Iterator[dict[str, Any]]:
@@ -156,14 +156,14 @@ def records(url: str, compression: str | None) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(_lines(file), 1):
                 yield _parse_in_file(line, f"{url}, line {number}")
     except (OSError, EOFError, zlib.error, ImportError) as error:
-        raise BadMessageError(f"{url}, which a BATCH names, can't be read to its end ({error})") from None
+        raise BadLineError(f"{url}, which a BATCH names, can't be read to its end ({error})") from None
 
 
 def _parse_in_file(line: bytes | str, where: str) -> dict[str, Any]:
     try:
         return parse(line)
-    except BadMessageError as error:
-        raise BadMessageError(f"{where}: {error}") from None
+    except BadLineError as error:
+        raise BadLineError(f"{where}: {error}") from None
 
 
 def _decompressed(file: IO[bytes], compression: str | None) -> IO[bytes]:
@@ -171,29 +171,29 @@ def _decompressed(file: IO[bytes], compression: str | None) -> IO[bytes]:
         return file
     if compression == "gzip":
         return gzip.GzipFile(fileobj=file)
-    raise BadMessageError(f"compression {compression!r} is not known")
+    raise BadLineError(f"compression {compression!r} is not known")
 
 
 class Validator(BaseJSONSchemaValidator):
     """Holds what came against its schema; what it says names no values, which may be secret or long."""
 
     def __init__(self, schema: dict[str, Any], draft: Any = None) -> None:
-        """For a schema of today's JSON Schema or, as Singer's older taps have it, of draft 4; else BadMessageError."""
+        """For a schema of today's JSON Schema or, as Singer's older taps have it, of draft 4; else BadLineError."""
         super().__init__(schema)
         draft = draft or next((kind for kind in DRAFTS if kind(kind.META_SCHEMA).is_valid(schema)), None)
         if draft is None:
             problem = next(DRAFTS[0](DRAFTS[0].META_SCHEMA).iter_errors(schema))
-            raise BadMessageError(f"a SCHEMA is no JSON Schema: {problem.message[:200]}")
+            raise BadLineError(f"a SCHEMA is no JSON Schema: {problem.message[:200]}")
         self.validator = draft(schema)
 
     def validate(self, record: dict[str, Any]) -> None:
-        """BadMessageError where it is not as the schema says."""
+        """BadLineError where it is not as the schema says."""
         with localcontext(EXACT):  # `multipleOf` divides
             error = next(self.validator.iter_errors(record), None)
         if error is not None:
             where = "/".join(map(str, error.absolute_path)) or "it"
             expected = json_text(error.validator_value)[:200]
-            raise BadMessageError(f"{where} is {_kind(error.instance)}; expected {error.validator}: {expected}")
+            raise BadLineError(f"{where} is {_kind(error.instance)}; expected {error.validator}: {expected}")
 
 
 def _kind(value: Any) -> str:

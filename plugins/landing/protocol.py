@@ -41,7 +41,7 @@ from singer_sdk.singerlib import RecordMessage, SchemaMessage
 from landing import attempts, database, dialect, files, foreign, messages, project, zone
 from landing.dialect import Column
 from landing.errors import LandingError, MessageError, NoProofError, ZoneError, describe, printable, reported
-from landing.messages import BadMessageError
+from landing.messages import BadLineError
 
 MARK = "x-landing"
 CLOSING = "landing"
@@ -330,7 +330,7 @@ class LookingSink(Sink):
     def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **more: Any) -> None:
         for name in (self.table_of(stream_name, schema), *schema["properties"]):
             if len(name.encode()) > dialect.NAME_BYTES:
-                raise BadMessageError(f"{stream_name} has the name {name!r}, and PostgreSQL cuts names after "
+                raise BadLineError(f"{stream_name} has the name {name!r}, and PostgreSQL cuts names after "
                                    f"{dialect.NAME_BYTES} bytes")
         super().__init__(target, stream_name, schema, key_properties, **more)
 
@@ -345,7 +345,7 @@ class LookingSink(Sink):
         if self.validate_schema and (more := record.keys() - self.schema["properties"].keys()):
             lost = sorted(name for name in more if record[name] is not None)
             if lost:
-                raise BadMessageError(f"a record of {self.stream_name} has what its SCHEMA does not: {', '.join(lost)}")
+                raise BadLineError(f"a record of {self.stream_name} has what its SCHEMA does not: {', '.join(lost)}")
         return super()._validate_and_parse(record)
 
     def _remove_sdc_metadata_from_schema(self) -> None:
@@ -390,10 +390,10 @@ class FileSink(LookingSink):
     def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
         """Take the files; what they hold, the closing message says."""
         if encoding.format != ENCODING:
-            raise BadMessageError(f"a BATCH of {self.stream_name} has the encoding {encoding.format!r}; csv and jsonl are "
+            raise BadLineError(f"a BATCH of {self.stream_name} has the encoding {encoding.format!r}; csv and jsonl are "
                                "known")
         if self._open is not None:
-            raise BadMessageError(MIXED.format(self.stream_name))
+            raise BadLineError(MIXED.format(self.stream_name))
         self.paths += [self._target.accept(file_of(url)) for url in files]
 
     def process_batch(self, context: dict) -> None:
@@ -409,7 +409,7 @@ class FileSink(LookingSink):
     def activate_version(self, new_version: int) -> None:
         """Nothing to do where all rows are of that version: a landed date holds no others."""
         if others := self._target.versions[self.stream_name] - {new_version}:
-            raise BadMessageError(f"{self.stream_name} has rows of version {min(others)}, and version {new_version} is "
+            raise BadLineError(f"{self.stream_name} has rows of version {min(others)}, and version {new_version} is "
                                "activated; a landed date is of one version")
 
     def _fields(self, record: Mapping[str, Any]) -> Iterator[str | None]:
@@ -417,11 +417,11 @@ class FileSink(LookingSink):
             try:
                 yield write(record.get(name))
             except ValueError as error:
-                raise BadMessageError(f"{name} in a record of {self.stream_name} {error}") from None
+                raise BadLineError(f"{name} in a record of {self.stream_name} {error}") from None
 
     def _start(self) -> None:
         if self.paths:
-            raise BadMessageError(MIXED.format(self.stream_name))
+            raise BadLineError(MIXED.format(self.stream_name))
         name = zone.folder_name(self.stream_name) + files.SUFFIXES[self.config.get("compression", "none")]
         path = self._target.staging / name
         raw = files.HashedFile(path, "xb", database.Progress(self.logger, self.stream_name).advance)
@@ -519,7 +519,7 @@ class LandingTarget(Interruptible, Target):
             self.sinks[stream_name] = self._sinks_active[stream_name] = new
             return new
         if sink.header != new.header:
-            raise BadMessageError(f"the columns or the key of {stream_name} change after rows of it came, and a landed "
+            raise BadLineError(f"the columns or the key of {stream_name} change after rows of it came, and a landed "
                                "table has one header")
         sink.schema, sink._validator = new.schema, new._validator
         return sink
@@ -549,7 +549,7 @@ class LandingTarget(Interruptible, Target):
 
     def _require_schema(self, message: Mapping[str, Any]) -> None:
         if message["stream"] not in self.mapper.stream_maps:
-            raise BadMessageError(f"a {message['type']} of {message['stream']} comes before its SCHEMA")
+            raise BadLineError(f"a {message['type']} of {message['stream']} comes before its SCHEMA")
 
     @property
     def again(self) -> str:
@@ -561,8 +561,8 @@ class LandingTarget(Interruptible, Target):
         if proof is not None:
             try:
                 PROOF.validate(proof)
-            except BadMessageError as error:
-                raise BadMessageError(f"the closing message is not what it should be: {error}") from None
+            except BadLineError as error:
+                raise BadLineError(f"the closing message is not what it should be: {error}") from None
         self.proof = proof  # of the last message only: a tap's earlier words prove nothing
         super()._process_state_message(message_dict)
 
