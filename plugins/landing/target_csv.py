@@ -83,7 +83,7 @@ class TargetCSV(protocol.LandingTarget):
         """Commit the date, if the tap proved that this was all of it."""
         for sink in self.sinks.values():
             sink.finish()
-        self._commit_or_keep((self.proof or {}).get("run_id", self.run_id))
+        self._commit_or_keep()
         self.abandon()
 
     def abandon(self) -> None:
@@ -103,7 +103,7 @@ class TargetCSV(protocol.LandingTarget):
         default = (self.proof or {}).get("source") or (named.pop() if len(named) == 1 else None)
         return project.source_name(self.config.get("source"), default)
 
-    def _commit_or_keep(self, run_id: str) -> None:
+    def _commit_or_keep(self) -> None:
         source = self.source
         self.attempt.begin(source)
         if self.proof is None and not self.config["trust_end_of_input"]:
@@ -124,8 +124,8 @@ class TargetCSV(protocol.LandingTarget):
             )
         tables = [self._table(sink, files[stream]) for stream, sink in self.sinks.items()]
         manifest = zone.Manifest(
-            source, self.date, run_id, self._taken_at(), (self.proof or {}).get("snapshot", {}), _software(), tables,
-            round(time.monotonic() - self.begun, 3),
+            source, self.date, self.run_id, self._taken_at(), (self.proof or {}).get("snapshot", {}), _software(),
+            tables, round(time.monotonic() - self.begun, 3),
         )
         staged = {table.stream: [*self.sinks[table.stream].paths, *self._quarantine(table)] for table in tables}
         manifest = self.zone.commit(manifest, staged)

@@ -20,7 +20,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -365,8 +365,9 @@ class LandingZone:
         resolved = path.resolve()
         if not resolved.is_relative_to((self.root / STAGING).resolve()) or not resolved.is_file():
             raise ZoneError(
-                f"The tap announced {path}, which is not a file below {self.root / STAGING}. "
-                "Give tap and target the same LANDING_ROOT."
+                f"The tap announced {path}, which is not a file below {self.root / STAGING}. Give tap and target the "
+                "same LANDING_ROOT. Files are taken once: if these messages were saved and taken before, run the tap "
+                "again."
             )
         return resolved
 
@@ -374,48 +375,82 @@ class LandingZone:
         """Remove a run's staging folder."""
         shutil.rmtree(self.root / STAGING / run_id, ignore_errors=True)
 
-    def commit(self, manifest: Manifest, staged: Mapping[str, list[Path]]) -> Manifest:
-        """Make a date exist, replacing what was there.
+    def commit(
+        self, manifest: Manifest, staged: Mapping[str, list[Path]], check: Callable[[], None] = lambda: None
+    ) -> Manifest:
+        """Publish a date atomically, replacing what was there, and return its manifest.
 
-        `staged` has each table's files in order, as `Table.all_files` has them (their `path` is set here). Files
-        move in under names of this run first; the manifest's rename is the moment of truth; what it no longer lists
-        goes last. A crash leaves the old date or the new one, and at worst files that no manifest lists; what fails
-        without a crash, on a full disk say, leaves not even those.
+        `staged` has each table's files in order, as `Table.all_files` has them (their `path` is set here).
+        `manifest.run_id` names them, so it must be one of this commit's own, never one that came with the data.
+        `check` runs while the date's lock is held, before anything changes, and refuses by raising; it must not take
+        that lock.
+
+        Files move in under their new names first, and are on the disk before the manifest's rename, which is the
+        commit point; files that the manifest no longer lists go last. A crash leaves the old date or the new one, and
+        at worst files that no manifest lists; a failure without a crash (a full disk, say) removes those too.
         """
         partition = self.partition(manifest.source, manifest.extracted_at)
         with self.locked(manifest.source, manifest.extracted_at):
+            check()
+            tables, moves = self._planned(partition, manifest, staged)
+            manifest = replace(manifest, tables=tables)
+            moved: list[Path] = []
             try:
-                manifest = self._put_in_place(partition, manifest, staged)
+                self._move_in(partition, moves, moved)
+                self._publish(partition, manifest)
             except Exception:
-                self._take_back(partition, manifest.run_id)
+                _take_back(partition, moved)
                 raise
-            for folder in (partition, partition.parent, self.root):
-                sync(folder)
+            sync(partition)
             self._sweep(partition, manifest)
         return manifest
 
-    def _put_in_place(self, partition: Path, manifest: Manifest, staged: Mapping[str, list[Path]]) -> Manifest:
-        tables = [self._move_in(partition, table, staged[table.stream], manifest.run_id) for table in manifest.tables]
-        manifest = replace(manifest, tables=tables)
+    def _planned(
+        self, partition: Path, manifest: Manifest, staged: Mapping[str, list[Path]]
+    ) -> tuple[list[Table], list[tuple[Path, Path]]]:
+        """The tables with their files' final paths, and each file's path before and after."""
+        tables, moves = [], []
+        for table in manifest.tables:
+            folder = folder_name(table.stream)
+            if link := next((one for one in (partition, partition / folder) if one.is_symlink()), None):
+                raise ZoneError(f"{link} is a link, and leads out of the landing zone. Nothing was committed. "
+                                "Remove it, and run again.")
+            landed = []
+            for number, (path, file) in enumerate(zip(staged[table.stream], table.all_files, strict=True)):
+                run = manifest.run_id
+                name = run if len(table.files) == 1 else f"{run}-{number:04}"
+                name = f"_quarantine-{run}" if file is table.quarantine else name
+                landed.append(replace(file, path=f"{folder}/{name}{files.suffix(path)}"))
+                moves.append((path, partition / landed[-1].path))
+            quarantine = landed.pop() if table.quarantine else None
+            tables.append(replace(table, files=landed, quarantine=quarantine))
+        return tables, moves
+
+    def _move_in(self, partition: Path, moves: Iterable[tuple[Path, Path]], moved: list[Path]) -> None:
+        """Move each file, noting in `moved` what arrived, and have all of it on the disk."""
+        for source, path in moves:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                raise ZoneError(
+                    f"{path} exists already: do two tables of {partition} differ only in case? "
+                    "Deselect one of them under tap-postgres in meltano.yml and run again."
+                )
+            sync(source)
+            os.replace(source, path)
+            moved.append(path)
+
+    def _publish(self, partition: Path, manifest: Manifest) -> None:
+        """Write the manifest and rename it into place."""
         temporary = self.staging(manifest.run_id) / MANIFEST
         temporary.parent.mkdir(exist_ok=True)
         with named(temporary):
             temporary.write_text(manifest.to_json(), "utf-8")
         sync(temporary)
-        for folder in {(partition / file.path).parent for table in tables for file in table.all_files}:
-            sync(folder)
         partition.mkdir(parents=True, exist_ok=True)
+        tables = {(partition / file.path).parent for table in manifest.tables for file in table.all_files}
+        for folder in (*sorted(tables), partition, partition.parent, self.root):
+            sync(folder)
         os.replace(temporary, partition / MANIFEST)
-        return manifest
-
-    def _take_back(self, partition: Path, run_id: str) -> None:
-        """Remove a run's files, which no manifest lists, and the folders that they leave empty."""
-        for path in [*partition.glob(f"table=*/*{run_id}*")]:
-            with contextlib.suppress(OSError):  # the first error is the one to tell
-                path.unlink()
-        for folder in (*partition.glob("table=*"), partition):
-            with contextlib.suppress(OSError):  # others lie in it
-                folder.rmdir()
 
     def remove(self, source: str, day: date, *, only_unfinished: bool = False) -> bool:
         """Take a date away: for readers at once, then its files. False where it is landed and should not be.
@@ -432,26 +467,6 @@ class LandingZone:
                 shutil.rmtree(partition)
             lock.unlink()
         return True
-
-    def _move_in(self, partition: Path, table: Table, paths: list[Path], run_id: str) -> Table:
-        folder = partition / folder_name(table.stream)
-        if link := next((one for one in (partition, folder) if one.is_symlink()), None):
-            raise ZoneError(f"{link} is a link, and leads out of the landing zone. Nothing was committed. Remove it, "
-                            "and run again.")
-        folder.mkdir(parents=True, exist_ok=True)
-        moved = []
-        for number, (path, file) in enumerate(zip(paths, table.all_files, strict=True)):
-            name = run_id if len(table.files) == 1 else f"{run_id}-{number:04}"
-            name = (f"_quarantine-{run_id}" if file is table.quarantine else name) + files.suffix(path)
-            if (folder / name).exists():
-                raise ZoneError(
-                    f"{folder / name} exists already: do two tables of {partition} differ only in case? "
-                    "Deselect one of them under tap-postgres in meltano.yml and run again."
-                )
-            sync(path)
-            os.replace(path, folder / name)
-            moved.append(replace(file, path=f"{folder.name}/{name}"))
-        return replace(table, files=moved[:len(table.files)], quarantine=moved.pop() if table.quarantine else None)
 
     @contextlib.contextmanager
     def locked(self, source: str, day: date) -> Iterator[Path]:
@@ -480,6 +495,16 @@ class LandingZone:
         for folder in _folders(partition):
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _take_back(partition: Path, moved: Sequence[Path]) -> None:
+    """Remove a failed commit's files, which no manifest lists, and the folders that they leave empty."""
+    for path in moved:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            path.unlink()
+    for folder in (*partition.glob("table=*"), partition):
+        with contextlib.suppress(OSError):  # it holds other files
+            folder.rmdir()
 
 
 def _folders(partition: Path) -> list[Path]:
