@@ -110,6 +110,14 @@ def columns_of(cursor: Any, relation: sql.Identifier) -> dict[str, str]:
     return dict(cursor.fetchall())
 
 
+def layout(have: Mapping[str, str], need: Mapping[str, str]) -> dict[str, str]:
+    """Columns of a table of history and of all its partitions, in order, once it has what a date needs.
+
+    `have`: its columns now, none where it does not exist yet.
+    """
+    return {**(have or {PARTITION_KEY: "date"}), **need}
+
+
 def exact_types(cursor: Any, types: Sequence[str]) -> list[str]:
     """Types by the names that PostgreSQL itself gives them: a person may declare `int` or `varchar(9)`."""
     temporary = sql.Identifier("pg_temp", "landing_types")
@@ -151,8 +159,7 @@ class HistoryTable:
             self._rekey(key)
         else:
             self._create(need, key)
-            self.columns[PARTITION_KEY] = "date"
-        self.columns.update(need)
+        self.columns = layout(self.columns, need)
 
     def _create(self, need: Mapping[str, str], key: list[str]) -> None:
         unique = sql.SQL(", PRIMARY KEY ({})").format(database.identifiers(key)) if key else sql.SQL("")
@@ -187,18 +194,12 @@ class HistoryTable:
             self.relation, sql.Identifier(constraint)))
         self.cursor.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation, sql.SQL(", ").join(nullable)))
 
-    def attach(
-        self, staging: str, columns: Collection[str], day: date, old: str | None, taken: Collection[str] = ()
-    ) -> None:
-        """A staging table of these columns takes the place of the date's partition, `old` if there is one.
+    def attach(self, staging: str, day: date, old: str | None, taken: Collection[str] = ()) -> None:
+        """Replace the date's partition, `old` if it has one, by a staging table with the columns of layout().
 
-        `taken`: names that it cannot have, since tables have them.
+        `taken`: names of tables, which a partition cannot have.
         """
         table = sql.Identifier(self.history, staging)
-        for name, type_ in self.columns.items():
-            if name not in columns and name != PARTITION_KEY:
-                self.cursor.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
-                    table, sql.Identifier(name), sql.SQL(type_)))
         if old:
             self.retire(old)
         name = partition_name(self.name, day, taken)
@@ -214,7 +215,12 @@ class HistoryTable:
 
 
 def _widening(name: str, old: str, type_: str) -> sql.Composed:
-    """Change a column's type; to text by the type's own output, which a cast would not always give."""
-    using = sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({1}) END" if type_ == "text" else "{0}").format(
+    """Change a column's type; to text by the type's own output, which differs from its cast for some types.
+
+    PostgreSQL parses USING again for each partition, and the first parse changes `IS NULL`, `IS TRUE` and named
+    arguments in place: in a partition with its columns in another order they read the wrong column. They must not be
+    used here. num_nulls() is safe, and of a composite value it does not look at the fields.
+    """
+    using = sql.SQL("CASE WHEN num_nulls({0}) = 0 THEN concat({1}) END" if type_ == "text" else "{0}").format(
         sql.Identifier(name), database.stored(name, old))
     return sql.SQL("ALTER COLUMN {} TYPE {} USING {}").format(sql.Identifier(name), sql.SQL(type_), using)

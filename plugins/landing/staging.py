@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,17 @@ logger = logging.getLogger("target-postgres")
 
 @dataclass(frozen=True)
 class Load:
-    """A landed table on its way into the warehouse, its `columns` with the types that history will have for them."""
+    """A landed table on its way into the warehouse, its `columns` with the types that history will have for them.
+
+    `layout`: every column that its table in history will have, in order.
+    """
 
     source: str
     day: date
     run_id: str
     taken_at: datetime
     table: zone.Table
+    layout: Mapping[str, str] = field(default_factory=dict)
     staging: str = ""  # the staging table's name, once it is there
     seconds: float | None = None  # that COPY and key took
 
@@ -172,15 +176,18 @@ def rehearse(cursor: Any, schema: str, load: Load) -> None:
 
 
 def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
+    """A table with the columns of history in history's order, so that no partition ever needs a conversion.
+
+    Not left to the key: NOT NULL, for which it would read all rows once more. The CHECK spares ATTACH the same.
+    """
     day = sql.Literal(load.day.isoformat())
-    types = {history_name(column.name): column.type for column in load.table.columns}
-    # Not left to the key, which would read all rows once more to see that its columns are filled.
-    columns = history.fields(types, filled=history.history_key(load.table.primary_key))
-    # The CHECK spares ATTACH a look at each row. The date as a column that is added last would be in the catalog and
-    # not in each row; but widening a column of history fails where partitions have their columns in another order.
-    statement = sql.SQL("CREATE TABLE {} ({key} date NOT NULL DEFAULT {day} CHECK ({key} = {day}), {})").format(
-        relation, columns, key=sql.Identifier(PARTITION_KEY), day=day
-    )
+    others = {name: type_ for name, type_ in load.layout.items() if name != PARTITION_KEY}
+    key = sql.SQL("{key} date NOT NULL DEFAULT {day} CHECK ({key} = {day})").format(
+        key=sql.Identifier(PARTITION_KEY), day=day)
+    columns = [history.fields({name: type_}, filled=history.history_key(load.table.primary_key))
+               for name, type_ in others.items()]
+    columns.insert([*load.layout].index(PARTITION_KEY), key)
+    statement = sql.SQL("CREATE TABLE {} ({})").format(relation, sql.SQL(", ").join(columns))
     with _possible(load):
         cursor.execute(statement)
 

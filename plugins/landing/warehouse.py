@@ -204,7 +204,8 @@ class Warehouse:
         wide = {column.name: self._widened(load, column.name, have[history_name(column.name)], type_)
                 for column, type_ in zip(differ, exact, strict=True)}
         columns = [replace(column, type=wide.get(column.name, column.type)) for column in columns]
-        return replace(load, table=replace(load.table, columns=columns))
+        need = {history_name(column.name): column.type for column in columns}
+        return replace(load, table=replace(load.table, columns=columns), layout=history.layout(have, need))
 
     def _refuse_names(self, load: Load, owners: Mapping[str, str], occupied: Mapping[str, str]) -> None:
         """Names that the warehouse can't have, or has for something else."""
@@ -336,7 +337,7 @@ class Warehouse:
             table = HistoryTable(self.cursor, self.history, load.table.name, *tables.get(load.table.name, ()))
             need = {history_name(column.name): column.type for column in load.table.columns}
             table.reconcile(need, history.history_key(load.table.primary_key))
-            table.attach(load.staging, need, day, partitions.get(load.table.name), names)
+            table.attach(load.staging, day, partitions.get(load.table.name), names)
         self.ledger.note((load.source, day, load.table, load.taken_at, load.run_id, load.seconds) for load in loads)
         for source, name in vanished:
             self.logger.info("%s of %s no longer has table %s: removed from that date.", source, day, name)

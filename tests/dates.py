@@ -1,0 +1,115 @@
+"""Dates landed and loaded in this process, from rows as text and without plugins: milliseconds for each."""
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from conftest import Project
+from landing import database, dialect, proof, zone
+from landing.dialect import Column
+from landing.staging import Load
+from landing.warehouse import Warehouse
+from landing.workers import Workers
+from psycopg2 import sql
+
+Rows = Sequence[Sequence[str | None]]
+logger = logging.getLogger("test")
+
+
+class Dates:
+    """A landing zone and a warehouse. A table is `(columns, rows, *key)`; columns are types by name."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.zone = project, zone.LandingZone(project.output)
+        self._connections = contextlib.ExitStack()
+        self.connection = self._connect()
+        self.run, self.one = project.warehouse.run, project.warehouse.one
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def _connect(self):
+        connection = database.connect(self.project.warehouse.dsn(), "test")
+        return self._connections.enter_context(contextlib.closing(connection))
+
+    def land(self, day: str, source: str = "postgres", chunks: int = 1, declared: bool = False,
+             **tables: tuple) -> None:
+        """Commit a date of a source, each table in so many files."""
+        run_id = zone.new_run_id()
+        staged, landed = {}, []
+        for number, (name, (columns, rows, *key)) in enumerate(tables.items()):
+            columns = [Column(column, type_) for column, type_ in columns.items()]
+            parts = [rows[place::chunks] for place in range(chunks)]
+            staged[name] = [self.zone.staging(run_id) / f"{number}-{place}.csv" for place in range(chunks)]
+            files = [_write(path, columns, part) for path, part in zip(staged[name], parts, strict=True)]
+            landed.append(zone.Table(name, name, None, columns, [*key], files, None, declared))
+        self.zone.commit(zone.Manifest(source, date.fromisoformat(day), run_id, zone.now(), {}, {}, landed), staged)
+        self.zone.discard(run_id)
+
+    def load(self, day: str, *sources: str, reload: bool = False, connections: int = 1) -> None:
+        """As target-postgres does it."""
+        when, sources = date.fromisoformat(day), sources or ("postgres",)
+        manifests = [self.zone.require(source, when) for source in sources]
+        loads = {table.stream: (manifest, Load(manifest.source, when, manifest.run_id, manifest.taken_at, table))
+                 for manifest in manifests for table in manifest.tables}
+        warehouse = Warehouse(self.connection, "public", logger)
+        warehouse.acquire()
+        try:
+            loaded = {} if reload else warehouse.loaded(when)
+            new = warehouse.planned({stream: load for stream, (_, load) in loads.items()
+                                     if loaded.get((load.source, load.table.name)) != load.run_id})
+            files = {stream: [(self.zone.path(manifest, file), file) for file in load.table.files]
+                     for stream, (manifest, load) in loads.items()}
+            with Workers(connections, self._connect) as workers:
+                staged = warehouse.stage(workers, [(load, files[stream]) for stream, load in new.items()],
+                                         alone=connections == 1)
+            warehouse.swap(when, sources, staged, {(load.source, load.table.name) for _, load in loads.values()})
+        finally:
+            warehouse.drop_staging()
+            warehouse.execute("SELECT pg_advisory_unlock_all()")
+
+    def proofs(self, day: str, *sources: str) -> list[proof.TableProof]:
+        """What `landing verify` says of each table."""
+        prover = proof.Proof(self.zone, self.connection, "public")
+        return [one for source in sources or ("postgres",)
+                for one in prover.tables(self.zone.require(source, date.fromisoformat(day)))]
+
+    def unproved(self, *days: str) -> list[proof.TableProof]:
+        """Of the source postgres."""
+        return [one for day in days for one in self.proofs(day) if not one.holds]
+
+    def rows(self, table: str, *columns: str, day: str | None = None) -> list[tuple]:
+        """Of the view, or of a date in history, each value as COPY would write it."""
+        relation = sql.Identifier("public_history" if day else "public", table)
+        fields = sql.SQL(", ").join(sql.SQL("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END").format(
+            sql.Identifier(column)) for column in columns)
+        where = sql.SQL(" WHERE extracted_at = {}").format(sql.Literal(day)) if day else sql.SQL("")
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql.SQL("SELECT {} FROM {}{}").format(fields, relation, where))
+            return sorted(cursor.fetchall(), key=str)
+
+
+def _write(path, columns: Sequence[Column], rows: Rows) -> zone.File:
+    content = dialect.header(columns) + b"".join(map(dialect.line, rows))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return zone.File(path.name, len(rows), len(content), hashlib.sha256(content).hexdigest())
+
+
+def reordered(dates: Dates, table: str, day: str, order: Sequence[str]) -> None:
+    """Give a partition its columns in another order, after a column that was dropped: as loads once left them."""
+    types: Mapping[str, str] = dict(dates.run(
+        "SELECT attname, format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END "
+        "FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid = %s::regclass",
+        f"public_history.{table}"))
+    assert {*order} == {*types}
+    old, new = f'public_history."{table}@{day}"', f'public_history."{table} odd"'
+    columns = ", ".join(f'"{name}" {types[name]}' for name in order)
+    names = ", ".join(f'"{name}"' for name in order)
+    dates.run(f"CREATE TABLE {new} (gone text, {columns}); ALTER TABLE {new} DROP gone;"
+              f"INSERT INTO {new} ({names}) SELECT {names} FROM {old};"
+              f"ALTER TABLE public_history.{table} DETACH PARTITION {old}; DROP TABLE {old};"
+              f'ALTER TABLE {new} RENAME TO "{table}@{day}";'
+              f"ALTER TABLE public_history.{table} ATTACH PARTITION {old} FOR VALUES IN ('{day}')")
