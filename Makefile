@@ -15,6 +15,10 @@ AIRFLOW := orchestrate/airflow/.venv/bin/python
 # Without byte-code every start of a plugin takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
+# Trust the system's certificate authorities, as pip does: a company's TLS proxy has one of its own. The second name is
+# for a uv on PATH from before 2026.
+export UV_SYSTEM_CERTS ?= 1
+export UV_NATIVE_TLS ?= 1
 
 .PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint chaos bench compose-test stop clean requirements
 
@@ -105,7 +109,7 @@ plugins/.venv/tests-ready: plugins/.venv/ready tests/requirements.txt
 	@touch $@
 
 test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready lint ## all tests, against real servers
-	@$(PLUGINS) -m pytest -n 3 --dist loadscope tests
+	@$(PLUGINS) -m pytest -n 3 --dist worksteal tests
 
 lint: plugins/.venv/tests-ready
 	@plugins/.venv/bin/ruff check --quiet .

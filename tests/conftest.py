@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -27,7 +28,6 @@ from landing.proof import Proof, TableProof
 from landing.zone import LandingZone
 from psycopg2 import sql
 from servers import Server
-from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / "plugins" / ".venv" / "bin"
@@ -39,17 +39,6 @@ PASSWORD = CANARY + " p%w@d'\"$x$HOME${#\\n:/?&=é 漢 "
 ROLES = {"source": ("source_reader", "extract/roles/source_reader.sql"),
          "warehouse": ("warehouse_loader", "load/roles/warehouse_loader.sql")}
 numbers = itertools.count()
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    """Tests of a file that sets up something large once go to one process, and before all others."""
-
-    class Together(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            name = Path(nodeid.split("::")[0]).name
-            return name if 'scope="module"' in (ROOT / "tests" / name).read_text() else nodeid
-
-    return Together(config, log)
 
 
 class Result(subprocess.CompletedProcess):
@@ -253,16 +242,36 @@ def _dotenv_quoted(password: str) -> str:
     return "'" + password.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+# Waits for the end of a test process; where it was killed, its server is running still.
+GUARD = """
+import os, pathlib, signal, sys
+sys.stdin.read()
+file = pathlib.Path(sys.argv[1], "postmaster.pid")
+file.exists() and os.kill(int(file.read_text().split()[0]), signal.SIGQUIT)
+"""
+
+
+@contextlib.contextmanager
+def running(folder: Path, kind: type[Server] = Server, **settings: str) -> Iterator[Server]:
+    """A PostgreSQL server of its own for tests; it ends with them, also when their process is killed."""
+    server = kind(folder, {"fsync": "off", **settings})
+    server.start()
+    guard = subprocess.Popen([sys.executable, "-c", GUARD, server.data], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield server
+    finally:
+        server.remove()
+        guard.communicate()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One embedded PostgreSQL for all tests."""
     folder = tmp_path_factory.mktemp("postgres")
     for parent in [folder, *folder.parents][:3]:
         parent.chmod(0o755)  # as root the server runs as nobody
-    server = Server(folder, {"fsync": "off", "max_connections": "150"})
-    server.start()
-    yield server
-    server.remove()
+    with running(folder, max_connections="150") as server:
+        yield server
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,19 +1,17 @@
 """What goes wrong around a run: disks that fill up, servers that restart, connections that are cut or fall silent."""
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import socket
-import struct
 import subprocess
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-SO_ATTACH_FILTER = 26
-DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
+IP_MINTTL = 21  # Linux: the kernel drops what comes from further away
+NEVER = 255  # loopback packets start at 64
 
 
 class Disk:
@@ -74,7 +72,7 @@ class Proxy:
         self._control, commands = fork.Pipe()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
-            self._process = fork.Process(target=_Way(listener, port).obey, args=(commands,), daemon=True)
+            self._process = fork.Process(target=_Way(listener, port).obey, args=(commands, self._control), daemon=True)
             self._process.start()
 
     def cut(self) -> None:
@@ -110,12 +108,14 @@ class _Way:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._silent = threading.Event()
 
-    def obey(self, commands: Connection) -> None:
-        """Do what is said, until the process is ended."""
+    def obey(self, commands: Connection, other_end: Connection) -> None:
+        """Execute commands until this process is killed, or its parent is gone."""
+        other_end.close()
         threading.Thread(target=self._accept, daemon=True).start()
-        while True:
-            getattr(self, commands.recv())()
-            commands.send(None)
+        with contextlib.suppress(EOFError):
+            while True:
+                getattr(self, commands.recv())()
+                commands.send(None)
 
     def cut(self) -> None:
         for one in [one for pair in self._pairs for one in pair]:
@@ -124,10 +124,8 @@ class _Way:
 
     def fall_silent(self) -> None:
         self._silent.set()
-        program = struct.pack("HL", 1, ctypes.addressof(DROP_ALL))
         for one in [one for pair in self._pairs for one in pair]:
-            with contextlib.suppress(OSError):
-                one.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+            one.setsockopt(socket.IPPROTO_IP, IP_MINTTL, NEVER)
 
     def _accept(self) -> None:
         while True:

@@ -10,11 +10,11 @@ import csv
 import functools
 import io
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import Project, running
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from landing import history
@@ -86,13 +86,11 @@ def servers(server, tmp_path_factory):
                 pytest.skip(f"no PostgreSQL {version} in {DEBIAN}: apt-get install postgresql-15")
             folder = tmp_path_factory.mktemp("debian")
             folder.chmod(0o755)
-            found[version] = Debian(folder, {"fsync": "off"})
-            found[version].start()
+            found[version] = stack.enter_context(running(folder, Debian))
         return found[version]
 
-    yield of
-    for version in {*found} - {18}:
-        found[version].remove()
+    with ExitStack() as stack:
+        yield of
 
 
 @functools.cache

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
-from conftest import databases
+from conftest import databases, running
 from faults import Disk, Proxy, account
 from landing import csv_files, database, dialect, project, protocol, snapshot, staging, warehouse, zone
 from landing.history import HistoryTable
-from servers import Server
 
 DAY, NEXT = "2024-04-01", "2024-04-02"
 AGAIN = f"MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={NEXT} meltano run extract_postgres"
@@ -275,10 +274,8 @@ def _dsn(database_):
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """A server that may be restarted."""
-    server = Server(tmp_path_factory.mktemp("own"), {"fsync": "off", "max_connections": "40"})
-    server.start()
-    yield server
-    server.remove()
+    with running(tmp_path_factory.mktemp("own"), max_connections="40") as server:
+        yield server
 
 
 def restart(server, how):

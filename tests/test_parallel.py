@@ -9,9 +9,8 @@ import threading
 import time
 
 import pytest
-from conftest import databases
+from conftest import databases, running
 from landing.database import Progress
-from servers import Server
 
 DAY = "2024-01-20"
 ROWS = 400_000
@@ -196,27 +195,22 @@ def test_a_load_that_is_killed_among_pieces_is_healed_by_the_next(large):
 
 
 def test_too_few_locks_are_named_with_what_to_raise_and_leave_nothing(project, tmp_path_factory):
-    small = Server(tmp_path_factory.mktemp("few_locks"), {"fsync": "off", "max_locks_per_transaction": "10",
-                                                          "max_connections": "20"})
-    small.start()
-    try:
-        with databases(small) as make:
-            few = make("few", small)
-            partitions = "".join(f"CREATE TABLE t{{0}}_{part} PARTITION OF t{{0}} FOR VALUES IN ({part});"
-                                 for part in range(10))
-            for number in range(400):
-                project.source.run(f"CREATE TABLE t{number} (id integer PRIMARY KEY)")
-            for number in range(250):
-                few.run(f"CREATE TABLE t{number} (id integer) PARTITION BY LIST (id);{partitions.format(number)}")
-            settings = {**few.settings(), "filter_schemas": ["public"]}
-            source = project.pipe(project.tap_postgres(**settings), project.target_csv(), False, DATESTAMP=DAY)
-            project.land(DAY, "postgres")
-            project.warehouse = few
-            warehouse = project.pipe(project.tap_landed(sources=["postgres"]),
-                                     project.target_postgres(default_target_schema="copy"), False, EXTRACTED_AT=DAY)
-            left = few.run("SELECT tablename FROM pg_tables WHERE schemaname = 'copy_history'")
-    finally:
-        small.remove()
+    few_locks = {"max_locks_per_transaction": "10", "max_connections": "20"}
+    with running(tmp_path_factory.mktemp("few_locks"), **few_locks) as small, databases(small) as make:
+        few = make("few", small)
+        partitions = "".join(f"CREATE TABLE t{{0}}_{part} PARTITION OF t{{0}} FOR VALUES IN ({part});"
+                             for part in range(10))
+        for number in range(400):
+            project.source.run(f"CREATE TABLE t{number} (id integer PRIMARY KEY)")
+        for number in range(250):
+            few.run(f"CREATE TABLE t{number} (id integer) PARTITION BY LIST (id);{partitions.format(number)}")
+        settings = {**few.settings(), "filter_schemas": ["public"]}
+        source = project.pipe(project.tap_postgres(**settings), project.target_csv(), False, DATESTAMP=DAY)
+        project.land(DAY, "postgres")
+        project.warehouse = few
+        warehouse = project.pipe(project.tap_landed(sources=["postgres"]),
+                                 project.target_postgres(default_target_schema="copy"), False, EXTRACTED_AT=DAY)
+        left = few.run("SELECT tablename FROM pg_tables WHERE schemaname = 'copy_history'")
     for failed in (source, warehouse):
         assert failed.returncode != 0
         assert "Raise max_locks_per_transaction" in failed.text
