@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -27,7 +28,7 @@ from landing.database import connect
 from landing.proof import Proof, TableProof
 from landing.zone import LandingZone
 from psycopg2 import sql
-from servers import Server
+from servers import Server, is_reachable
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / "plugins" / ".venv" / "bin"
@@ -242,6 +243,22 @@ def _dotenv_quoted(password: str) -> str:
     return "'" + password.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def let_others_through(folder: Path) -> bool:
+    """Give other users the right to enter `folder`, as far as pytest made the path; whether they can then."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for one in (folder, *folder.parents):
+        if temporary not in one.parents:
+            break
+        one.chmod(one.stat().st_mode | 0o055)
+    return is_reachable(folder)
+
+
+def require_others_through(folder: Path) -> None:
+    """Skip where other users cannot enter the temporary folder."""
+    if not let_others_through(folder):
+        pytest.skip(f"other users cannot enter {tempfile.gettempdir()}: set TMPDIR to a folder that they can enter")
+
+
 # Waits for the end of a test process; where it was killed, its server is running still.
 GUARD = """
 import os, pathlib, signal, sys
@@ -268,8 +285,7 @@ def running(folder: Path, kind: type[Server] = Server, **settings: str) -> Itera
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One embedded PostgreSQL for all tests."""
     folder = tmp_path_factory.mktemp("postgres")
-    for parent in [folder, *folder.parents][:3]:
-        parent.chmod(0o755)  # as root the server runs as nobody
+    let_others_through(folder)  # as root the server runs as nobody
     with running(folder, max_connections="150") as server:
         yield server
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from conftest import Project, running
+from conftest import Project, let_others_through, running
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from landing import history
@@ -85,7 +85,7 @@ def servers(server, tmp_path_factory):
             if not DEBIAN.exists():
                 pytest.skip(f"no PostgreSQL {version} in {DEBIAN}: apt-get install postgresql-15")
             folder = tmp_path_factory.mktemp("debian")
-            folder.chmod(0o755)
+            let_others_through(folder)
             found[version] = stack.enter_context(running(folder, Debian))
         return found[version]
 

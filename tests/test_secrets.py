@@ -13,7 +13,7 @@ import time
 
 import psycopg2
 import pytest
-from conftest import CANARY, PASSWORD, _dotenv_quoted
+from conftest import CANARY, PASSWORD, _dotenv_quoted, require_others_through
 from landing import cli, connections
 from landing import project as rules
 from landing.errors import LandingError
@@ -206,8 +206,7 @@ def test_what_is_landed_is_for_its_owner_and_group_only_from_the_first_byte_on(s
 
 @pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o640, False), (0o644, True), (0o604, True)])
 def test_passwords_that_everybody_can_read_are_told_and_how_to_close_them(tmp_path, monkeypatch, mode, exposed):
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    require_others_through(tmp_path)
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))
     assert rules.exposed_env() is None
     (tmp_path / ".env").write_text("A=b")
@@ -220,8 +219,7 @@ def test_passwords_that_everybody_can_read_are_told_and_how_to_close_them(tmp_pa
 
 
 def test_the_warning_stands_once_in_a_run_and_stops_nothing(shop):
-    for folder in (shop.folder, *shop.folder.parents[:2]):
-        folder.chmod(0o755)
+    require_others_through(shop.folder)
     (shop.folder / ".env").chmod(0o644)
     assert shop.land(DAY, "postgres").text.count("chmod 600") == 1
     result = shop.landing("list", "--json")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import servers
-from conftest import CANARY, PASSWORD
+from conftest import CANARY, PASSWORD, require_others_through
 from landing import cli, connections, database, protocol
 from landing.errors import SettingError, UnreachableError
 from landing.tap_postgres import TapPostgres
@@ -148,8 +148,7 @@ def test_dbeaver_and_pgadmin_verify_the_servers_too(shop, tls):
 
 @pytest.mark.skipif(not DEBIAN, reason="no PostgreSQL with OpenSSL here: apt-get install postgresql")
 def test_postgresqls_own_tls_is_verified_too(tmp_path, monkeypatch):
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    require_others_through(tmp_path)
     monkeypatch.setattr(servers, "find_binaries", lambda: DEBIAN[-1].parent)
     authority, other = Authority(tmp_path, "ours"), Authority(tmp_path, "other")
     certificate, key = authority.issue("good", "localhost")
