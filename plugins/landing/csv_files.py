@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import duckdb
 
 from landing import csv_types, database, dialect, files, project
-from landing.csv_text import BadRow, CsvText, Measure, sniffed
+from landing.csv_text import BadRow, CsvText, Measure, dialect_of
 from landing.dialect import NAME_BYTES, TYPE, Column
 from landing.errors import BadFileError, SettingError, SourceError
 from landing.quarantine import Quarantine
@@ -123,7 +123,11 @@ class CsvEntity:
     def __init__(self, declaration: Declaration) -> None:
         self.declaration = declaration
         self.texts = [CsvText(path, declaration.encoding) for path in declaration.files()]
-        self.dialect = sniffed(self.texts[0].sample(), declaration.delimiter, declaration.quote, declaration.escape)
+        first = self.texts[0]
+        try:
+            self.dialect = dialect_of(first.sample(), declaration.delimiter, declaration.quote, declaration.escape)
+        except ValueError as error:
+            raise BadFileError(first.path, 1, str(error)) from None
         self.header = self.texts[0].header(self.dialect)
         for text in self.texts[1:]:
             if (header := text.header(self.dialect)) != self.header:

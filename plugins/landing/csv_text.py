@@ -92,21 +92,23 @@ class Dialect:
         return before.count(self.quote) % 2 == 1 and behind[:1] in ("", self.delimiter)
 
 
-def sniffed(sample: str, delimiter: str | None, quote: str | None, escape: str | None) -> Dialect:
-    r"""What is declared; else the delimiter that the header has most of, the quote that encloses fields, and a
-    backslash as escape where only that makes sense: `"a \"b\" c"`."""
-    sample = re.sub("\r\n?", "\n", sample)
-    if delimiter is None:
-        header = re.sub('"[^"]*"', "", sample).split("\n", 1)[0]
-        found = Counter(char for char in header if char in DELIMITERS).most_common(1)
-        delimiter = found[0][0] if found else ","
-    edge = re.escape(delimiter)
-    if quote is None:
-        single, double = (re.search(f"(?:^|{edge}){q}[^{q}\n]*{q}(?:{edge}|$)", sample, re.M) for q in "'\"")
-        quote = "'" if single and not double else '"'
-    if escape is None:
-        escape = "\\" if re.search(rf"\\{re.escape(quote)}[^{edge}{re.escape(quote)}\n]", sample) else quote
-    return Dialect(delimiter, quote, escape)
+def dialect_of(sample: str, delimiter: str | None, quote: str | None, escape: str | None) -> Dialect:
+    r"""What is declared; else `"` doubled inside `"`, and the delimiter that the header has most of.
+
+    Quote and escape are never guessed: in `'yes'` the apostrophes may be the value's, in `"\\host"` both backslashes.
+    ValueError where two delimiters are as likely.
+    """
+    quote = quote or '"'
+    return Dialect(delimiter or _likely_delimiter(sample, quote), quote, escape or quote)
+
+
+def _likely_delimiter(sample: str, quote: str) -> str:
+    quote = re.escape(quote)
+    header = re.split("[\r\n]", re.sub(f"{quote}[^{quote}]*{quote}", "", sample), maxsplit=1)[0]
+    found = Counter(char for char in header if char in DELIMITERS).most_common(2)
+    if len(found) > 1 and found[0][1] == found[1][1]:
+        raise ValueError(f"the header has as many {found[0][0]!r} as {found[1][0]!r}. Declare the `delimiter`")
+    return found[0][0] if found else ","
 
 
 @dataclass(frozen=True)
@@ -255,9 +257,14 @@ class CsvText:
         unclosed = "end of data" in str(error)
         reason = f"{'a quoted field that is never closed' if unclosed else error} (read with {dialect})"
         if len(self.lines) > 1 or not (unclosed or dialect.closes(self.lines[0])):
-            raise self.refused(f"{reason}, so it can't be told where this row ends")
-        self.fault = self.fault or reason
+            raise self.refused(f"{reason}, so it can't be told where this row ends{self._hint(dialect)}")
+        self.fault = self.fault or reason + self._hint(dialect)
         return []
+
+    def _hint(self, dialect: Dialect) -> str:
+        """What to declare where backslashes seem to escape quotes."""
+        escaped = dialect.doubles and any(f"\\{dialect.quote}" in line for line in self.lines)
+        return ". If a backslash escapes quotes here, declare `escape: '\\'`" if escaped else ""
 
     def header(self, dialect: Dialect) -> list[str]:
         """The first record."""
