@@ -123,6 +123,7 @@ def noted_at_discovery(tap: str) -> Iterator[None]:
             with contextlib.suppress(SettingError):
                 root = project.landing_root(environ.get("MELTANO_EXTRACT_LANDING_ROOT"))
                 log = AttemptLog(root, zone.new_run_id(), project.run_date("DATESTAMP"))
-                log.begin(project.source_name(environ.get("MELTANO_EXTRACT_SOURCE") or None, tap.removeprefix("tap-")))
+                configured = environ.get("MELTANO_EXTRACT_SOURCE") or None
+                log.begin(project.source_name(configured, project.stock_source(tap.removeprefix("tap-"))))
                 log.end(FAILED, error=type(error).__name__)
         raise

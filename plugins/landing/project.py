@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -80,22 +81,25 @@ def run_date(variable: str, configured: str | None = None) -> date:
 
 
 def source_name(configured: str | None = None, default: str | None = None) -> str:
-    """The source whose date is landed: the setting, else SOURCE, else the tap's own name for it.
+    """The one rule for a run's source: the setting `source`, else SOURCE, else the tap's job, else `default`.
 
-    SOURCE may be left over from another job: to land one declared source in another's place is refused.
+    The tap's job is the one job `extract_<source>` that runs the plugin which Meltano says is the extractor. `default`
+    is the name that a stock tap has for itself or, in a target, the name that the tap sent. Raises SettingError where
+    two of these name different sources of this project, or where none names one.
     """
-    said = os.environ.get("SOURCE")
-    name = configured if configured is not None else said if said is not None else default
-    own = configured or default
+    jobs, said = sources_of(os.environ.get("MELTANO_EXTRACTOR_NAME")), os.environ.get("SOURCE")
+    if configured and jobs and configured not in jobs:
+        raise SettingError(
+            f"{_job(jobs[0])} in meltano.yml lands source {jobs[0]}, and its plugin says `source: {configured}`: a load "
+            f"would look for {jobs[0]}. Remove `source` there, or call the job {_job(configured)}; then run again."
+        )
+    own = configured or (jobs[0] if len(jobs) == 1 else None if jobs else default)
     if said is not None and said != own and {said, own} <= {*declared_sources()}:
-        raise SettingError(
-            f"SOURCE={said}, and this job lands source {own}. Run again with SOURCE={own}, or without SOURCE; a plugin "
-            f"that inherits from this one and is to land {said} says so in meltano.yml: `source: {said}`."
-        )
+        raise SettingError(f"SOURCE={said}, and this job lands source {own}. Run again with SOURCE={own}, or without "
+                           f"SOURCE; to land {said}, run {_job(said)}.")
+    name = configured if configured is not None else said if said is not None else own
     if name is None:
-        raise SettingError(
-            "This tap does not say which source it is, and SOURCE is unset. Run again with SOURCE=<name>."
-        )
+        raise _unknown_source(jobs)
     if not NAME.fullmatch(name):
         raise SettingError(
             f"SOURCE={name!r} is not a name for a source. Expected letters, digits, '_', '-' and '.', 100 at most; "
@@ -104,15 +108,66 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
     return name
 
 
+def stock_source(name: str) -> str | None:
+    """A stock tap's own name for its source; None for a plugin that inherits from it, whose job has to name it."""
+    return name if os.environ.get("MELTANO_EXTRACTOR_NAME", f"tap-{name}") == f"tap-{name}" else None
+
+
+def _unknown_source(jobs: Sequence[str]) -> SettingError:
+    tap = os.environ.get("MELTANO_EXTRACTOR_NAME", "This tap")
+    if jobs:
+        return SettingError(f"{tap} is run by {' and by '.join(map(_job, jobs))}, so it is not known which source this "
+                            f"run lands. Run again with SOURCE={jobs[0]}, or give each job a plugin of its own.")
+    return SettingError(f"{tap} does not say which source it is: no job extract_<source> in meltano.yml runs it, and "
+                        "SOURCE is unset. Declare that job, or run again with SOURCE=<name>.")
+
+
+def sources_of(extractor: str | None) -> list[str]:
+    """Sources whose job `extract_<source>` runs this extractor; raises SettingError where such a job runs two."""
+    if extractor is None:
+        return []
+    found = []
+    for source, taps in _taps_by_source().items():
+        if extractor in taps:
+            found.append(source)
+            if len(taps) > 1:
+                raise SettingError(
+                    f"{_job(source)} in meltano.yml runs {' and '.join(taps)}: each would replace what the other "
+                    f"landed as source {source}. Give each a job extract_<source> of its own, and run again."
+                )
+    return found
+
+
 def declared_sources() -> list[str]:
     """Names of the sources that the project declares: one for each job `extract_<source>` in meltano.yml."""
-    jobs = _declared().get("jobs") or []
-    names = [job["name"].removeprefix(JOB_PREFIX) for job in jobs if job["name"].startswith(JOB_PREFIX)]
-    for name in names:
-        if not NAME.fullmatch(name):
-            raise SettingError(f"meltano.yml: job {JOB_PREFIX + name!r} declares the source {name!r}, which is not a "
-                               "name for one. Expected letters, digits, '_', '-' and '.', 100 at most.")
-    return names
+    return list(_taps_by_source())
+
+
+def _taps_by_source() -> dict[str, list[str]]:
+    """The extractors that each job `extract_<source>` runs, in order, each once."""
+    plugins = {one["name"] for one in (_declared().get("plugins") or {}).get("extractors") or []}
+    found = {}
+    for job in _declared().get("jobs") or []:
+        if job["name"].startswith(JOB_PREFIX):
+            name = job["name"].removeprefix(JOB_PREFIX)
+            if not NAME.fullmatch(name):
+                raise SettingError(f"meltano.yml: job {job['name']!r} declares the source {name!r}, which is not a "
+                                   "name for one. Expected letters, digits, '_', '-' and '.', 100 at most.")
+            words = dict.fromkeys(_words(job.get("tasks")))
+            found[name] = [word for word in words if word in plugins or word.startswith("tap-")]
+    return found
+
+
+def _words(tasks: Any) -> Iterator[str]:
+    """Plugins in a job's tasks, which are text such as `tap-x target-y`, or lists of it."""
+    if isinstance(tasks, str):
+        yield from tasks.split()
+    for one in tasks if isinstance(tasks, list) else ():
+        yield from _words(one)
+
+
+def _job(source: str) -> str:
+    return JOB_PREFIX + source
 
 
 def source_schemas() -> list[str]:
@@ -129,13 +184,18 @@ def source_schemas() -> list[str]:
 
 
 def _declared() -> dict[str, Any]:
-    """What is in meltano.yml."""
-    import yaml  # here: not every start of a plugin needs it
-
+    """The contents of meltano.yml; empty where there is none."""
     try:
-        return yaml.safe_load((root() / "meltano.yml").read_text("utf-8")) or {}
+        return _parsed((root() / "meltano.yml").read_text("utf-8"))
     except FileNotFoundError:
         return {}
+
+
+@functools.lru_cache(4)
+def _parsed(text: str) -> dict[str, Any]:
+    import yaml  # here: not every start of a plugin needs it
+
+    return yaml.safe_load(text) or {}
 
 
 def flag(variable: str) -> bool:

@@ -200,7 +200,7 @@ class TapCSV(protocol.LandingTap):
     @property
     def source(self) -> str:
         """Name of this source."""
-        return project.source_name(self.config.get("source"), default="csv")
+        return project.source_name(self.config.get("source"), project.stock_source("csv"))
 
     @property
     def again(self) -> str:

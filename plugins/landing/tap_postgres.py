@@ -154,7 +154,7 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
     @property
     def source(self) -> str:
         """Name of this source."""
-        return project.source_name(self.config.get("source"), default="postgres")
+        return project.source_name(self.config.get("source"), project.stock_source("postgres"))
 
     @property
     def landing_zone(self) -> zone.LandingZone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -14,7 +15,7 @@ from singer_sdk import Sink
 from singer_sdk import typing as th
 
 from landing import attempts, project, protocol, zone
-from landing.errors import NoProofError, ZoneError
+from landing.errors import NoProofError, SettingError, ZoneError
 
 
 class TargetCSV(protocol.LandingTarget):
@@ -53,7 +54,7 @@ class TargetCSV(protocol.LandingTarget):
 
     def listen(self, file_input: Any = None) -> None:
         """Take all input, and note how that began and ended. A tap that never got in sends an empty one."""
-        self.attempt.begin(self.config.get("source") or os.environ.get("SOURCE") or _source_of_job())
+        self.attempt.begin(self._source_before_input())
         try:
             super().listen(file_input)
         except BaseException as error:
@@ -98,10 +99,25 @@ class TargetCSV(protocol.LandingTarget):
 
     @property
     def source(self) -> str:
-        """The setting, else SOURCE, else what the tap calls itself."""
-        named = {sink.mark["source"] for sink in self.sinks.values() if sink.mark.get("source")}
-        default = (self.proof or {}).get("source") or (named.pop() if len(named) == 1 else None)
-        return project.source_name(self.config.get("source"), default)
+        """The source that this run lands, as the tap has resolved it; SettingError where the two differ."""
+        told = {sink.mark["source"] for sink in self.sinks.values() if sink.mark.get("source")}
+        told |= {(self.proof or {}).get("source")} - {None}
+        if len(told) > 1:
+            raise SettingError(f"The tap sends streams of several sources ({', '.join(sorted(told))}), and a run lands "
+                               "one. Nothing was committed. Run each by a job of its own.")
+        name = project.source_name(self.config.get("source"), next(iter(told), None))
+        if told and name not in told:
+            raise SettingError(
+                f"The tap lands source {told.pop()}, and {self.name} is set to source {name}. Nothing was committed. "
+                f"Set `source` for the tap only, and run again: {project.extract_command(name, self.date)}"
+            )
+        return name
+
+    def _source_before_input(self) -> str | None:
+        """The source, as far as it is known before the tap sends anything."""
+        with contextlib.suppress(SettingError):
+            return project.source_name(self.config.get("source") or os.environ.get("MELTANO_EXTRACT_SOURCE"))
+        return None
 
     def _commit_or_keep(self) -> None:
         source = self.source
@@ -192,13 +208,6 @@ class TargetCSV(protocol.LandingTarget):
             self.logger.warning(
                 "meltano.yml has no job extract_%s, so a load does not take this source.", manifest.source
             )
-
-
-def _source_of_job() -> str | None:
-    """The source, by what Meltano says of the tap at the other end: its setting, or the name that goes with a job's."""
-    tap = os.environ.get("MELTANO_EXTRACTOR_NAME")
-    declared = (name for name in project.declared_sources() if tap == f"tap-{name}")
-    return os.environ.get("MELTANO_EXTRACT_SOURCE") or (next(declared, None) if tap else None)
 
 
 def _software() -> dict[str, str]:

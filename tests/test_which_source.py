@@ -1,0 +1,90 @@
+"""A run's source is decided once, by the job that runs its tap: tap and target never differ, and nothing is guessed."""
+
+import pytest
+import yaml
+from landing import project as rules
+from landing.errors import SettingError
+
+DAY, NEXT = "2024-01-20", "2024-01-21"
+STOCK = {"tap-postgres": "postgres", "tap-csv": "csv"}
+
+
+@pytest.fixture
+def declared(tmp_path, monkeypatch):
+    """Declares jobs in a project of its own, and says which extractor Meltano started."""
+    monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))
+
+    def declare(jobs, extractor=None, **variables):
+        for name in ("SOURCE", "MELTANO_EXTRACTOR_NAME"):
+            monkeypatch.delenv(name, raising=False)
+        if extractor:
+            monkeypatch.setenv("MELTANO_EXTRACTOR_NAME", extractor)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        content = {"jobs": [{"name": name, "tasks": tasks} for name, tasks in jobs.items()],
+                   "plugins": {"extractors": [{"name": "tap-erp"}, {"name": "shop"}]}}
+        (tmp_path / "meltano.yml").write_text(yaml.safe_dump(content))
+        return rules.source_name(variables.get("configured"), rules.stock_source("postgres"))
+
+    return declare
+
+
+@pytest.mark.parametrize(("jobs", "extractor", "variables", "source"), [
+    ({"extract_erp": ["tap-erp target-csv"]}, "tap-erp", {}, "erp"),
+    ({"extract_erp": [["tap-erp target-csv"]]}, "tap-erp", {}, "erp"),
+    ({"extract_crm": ["shop target-csv"], "extract_erp": ["tap-erp target-csv"]}, "shop", {}, "crm"),
+    ({"extract_crm": ["tap-postgres mapper target-csv"]}, "tap-postgres", {}, "crm"),
+    ({"extract_erp": ["tap-erp target-csv"]}, "tap-postgres", {}, "postgres"),
+    ({"extract_a": ["tap-erp target-csv"], "extract_b": ["tap-erp target-csv"]}, "tap-erp", {"SOURCE": "b"}, "b"),
+    ({"extract_erp": ["tap-erp target-csv"]}, "tap-erp", {"SOURCE": "erp"}, "erp"),
+    ({}, None, {}, "postgres"),
+])
+def test_the_job_of_the_tap_names_the_source(declared, jobs, extractor, variables, source):
+    assert declared(jobs, extractor, **variables) == source
+
+
+@pytest.mark.parametrize(("jobs", "extractor", "variables", "reason"), [
+    ({"extract_crm": ["shop target-csv"]}, "tap-erp", {}, "no job extract_<source> in meltano.yml runs it"),
+    ({"extract_a": ["tap-erp target-csv"], "extract_b": ["tap-erp target-csv"]}, "tap-erp", {},
+     "extract_a and by extract_b"),
+    ({"extract_a": ["tap-erp target-csv", "shop target-csv"]}, "shop", {}, "each would replace"),
+    ({"extract_erp": ["tap-erp target-csv"], "extract_crm": ["shop target-csv"]}, "tap-erp", {"SOURCE": "crm"},
+     "this job lands source erp"),
+])
+def test_a_source_that_cannot_be_known_is_refused(declared, jobs, extractor, variables, reason):
+    with pytest.raises(SettingError, match=reason):
+        declared(jobs, extractor, **variables)
+
+
+def test_a_setting_that_contradicts_the_job_is_refused(declared):
+    declared({"extract_erp": ["tap-erp target-csv"]}, "tap-erp")
+    with pytest.raises(SettingError, match="lands source erp, and its plugin says `source: crm`"):
+        rules.source_name("crm")
+
+
+def inherit(project, *names):
+    """Give the project two sources of one database each, by `inherit_from` alone."""
+    path = project.folder / "meltano.yml"
+    content = yaml.safe_load(path.read_text())
+    content["jobs"] = [{"name": f"extract_{name}", "tasks": [f"tap-{name} target-csv"]} for name in names]
+    content["plugins"]["extractors"] += [
+        {"name": f"tap-{name}", "inherit_from": "tap-postgres", "config": {"filter_schemas": [name]}} for name in names]
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_two_sources_by_inherit_from_land_side_by_side_without_SOURCE(project):
+    for name in ("erp", "shop"):
+        project.source.run(f"CREATE SCHEMA {name}; CREATE TABLE {name}.{name}_orders AS SELECT '{name}' AS whose")
+    inherit(project, "erp", "shop")
+    project.meltano("run", "extract_erp", MELTANO_ENVIRONMENT="extract", DATESTAMP=DAY)
+    project.meltano("run", "tap-shop", "target-csv", MELTANO_ENVIRONMENT="extract", DATESTAMP=DAY)
+    for name in ("erp", "shop"):
+        assert [table["stream"] for table in project.manifest(name, DAY)["tables"]] == [f"{name}-{name}_orders"]
+    assert not project.manifest_path("postgres", DAY).exists()
+
+
+def test_tap_and_target_that_differ_commit_nothing(shop):
+    refused = shop.pipe(shop.tap_postgres(source="erp"), shop.target_csv(source="crm"), check=False, DATESTAMP=DAY)
+    assert refused.returncode == 1
+    assert "The tap lands source erp, and target-csv is set to source crm" in refused.text
+    assert not shop.landed()
