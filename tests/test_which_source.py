@@ -72,7 +72,7 @@ def inherit(project, *names):
     path.write_text(yaml.safe_dump(content))
 
 
-def test_two_sources_by_inherit_from_land_side_by_side_without_SOURCE(project):
+def test_two_sources_by_inherit_from_land_side_by_side(project):
     for name in ("erp", "shop"):
         project.source.run(f"CREATE SCHEMA {name}; CREATE TABLE {name}.{name}_orders AS SELECT '{name}' AS whose")
     inherit(project, "erp", "shop")

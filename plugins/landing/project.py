@@ -90,8 +90,8 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
     jobs, said = sources_of(os.environ.get("MELTANO_EXTRACTOR_NAME")), os.environ.get("SOURCE")
     if configured and jobs and configured not in jobs:
         raise SettingError(
-            f"{_job(jobs[0])} in meltano.yml lands source {jobs[0]}, and its plugin says `source: {configured}`: a load "
-            f"would look for {jobs[0]}. Remove `source` there, or call the job {_job(configured)}; then run again."
+            f"{_job(jobs[0])} in meltano.yml lands source {jobs[0]}, and its plugin says `source: {configured}`: "
+            f"a load would look for {jobs[0]}. Remove `source` there, or call the job {_job(configured)}; then run again."
         )
     own = configured or (jobs[0] if len(jobs) == 1 else None if jobs else default)
     if said is not None and said != own and {said, own} <= {*declared_sources()}:
