@@ -8,6 +8,7 @@ The modules in the order of the data's way:
     dialect         the one CSV dialect, and how SQL types look in it and in Singer
     checked         what a manifest says, field by field
     zone            the landing zone: its layout, its manifest, its atomic commit
+    replacement     what may take the place of a landed date
     attempts        what was tried: a log for each date, also of those that never came to be
     database        PostgreSQL connections and COPY, hashed as it streams
     workers         several connections at work side by side

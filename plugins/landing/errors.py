@@ -9,6 +9,7 @@
     ├── NoProofError              the tap's closing message is missing, or its counts disagree
     ├── ZoneError                 the landing zone
     │   ├── NotLandedError        a source's date is not there
+    │   ├── FrozenError           a landed date is past, or newer than this run: it stays as it is
     │   └── DamagedError          a manifest or a landed file is not what it was
     └── WarehouseError            the warehouse refuses, or would have to change something silently
         ├── RefusedError          it cannot have such a table
@@ -75,6 +76,10 @@ class ZoneError(LandingError):
 
 class NotLandedError(ZoneError):
     """A source's date is not landed."""
+
+
+class FrozenError(ZoneError):
+    """A landed date must not be replaced by this run's rows."""
 
 
 class DamagedError(ZoneError):

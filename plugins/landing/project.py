@@ -91,7 +91,8 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
     if configured and jobs and configured not in jobs:
         raise SettingError(
             f"{_job(jobs[0])} in meltano.yml lands source {jobs[0]}, and its plugin says `source: {configured}`: "
-            f"a load would look for {jobs[0]}. Remove `source` there, or call the job {_job(configured)}; then run again."
+            f"a load would look for {jobs[0]}. Remove `source` there, or call the job {_job(configured)}; then run "
+            "again."
         )
     own = configured or (jobs[0] if len(jobs) == 1 else None if jobs else default)
     if said is not None and said != own and {said, own} <= {*declared_sources()}:
@@ -100,6 +101,11 @@ def source_name(configured: str | None = None, default: str | None = None) -> st
     name = configured if configured is not None else said if said is not None else own
     if name is None:
         raise _unknown_source(jobs)
+    return checked_source(name)
+
+
+def checked_source(name: str) -> str:
+    """A source's name, which becomes part of paths and commands; SettingError for anything else."""
     if not NAME.fullmatch(name):
         raise SettingError(
             f"SOURCE={name!r} is not a name for a source. Expected letters, digits, '_', '-' and '.', 100 at most; "

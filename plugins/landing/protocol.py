@@ -61,15 +61,19 @@ STREAM = {
     "properties": {"rows": COUNT, "files": {"type": "array", "items": FILE}},
     "required": ["rows", "files"],
 }
+MOMENT = {"type": "string", "pattern": r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00\Z"}
 PROOF = messages.Validator({
     "type": "object",
     "properties": {
         "run_id": {"type": "string", "pattern": rf"\A{zone.RUN_ID.pattern}\Z"},
         "streams": {"type": "object", "additionalProperties": STREAM},
         "source": {"type": "string"},
-        "taken_at": {"type": "string", "pattern": r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00\Z"},
+        "taken_at": MOMENT,
         "snapshot": {"type": "object"},
         "extracted_at": {"type": "string"},
+        "started_at": MOMENT,
+        "kept": {"type": "boolean"},
+        "left_out": {"type": "object", "additionalProperties": {"type": ["array", "null"]}},
         "sources": {"type": "array", "items": {"type": "string"}},
     },
     "required": ["run_id", "streams"],
@@ -258,9 +262,10 @@ class LandingTap(Interruptible, Tap):
     """A tap that closes with its proof."""
 
     date: date  # that is landed, or loaded
+    kept = False  # the date is frozen: nothing is sent
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.run_id = zone.new_run_id()
+        self.run_id, self.started_at = zone.new_run_id(), zone.now()
         super().__init__(*args, **kwargs)
         self.metrics_logger.setLevel(logging.WARNING)  # the closing line says it all
 
@@ -283,6 +288,32 @@ class LandingTap(Interruptible, Tap):
     def again(self) -> str:
         """The command that does once more what this run is to do."""
         return project.extract_command(self.source, self.date)
+
+    def keep_if_frozen(self) -> bool:
+        """Deselect every stream if the date is landed and past; the target checks the same under the commit lock."""
+        self.kept = self.landing_zone.frozen(self.source, self.date, self.started_at)
+        if self.kept:
+            for stream in self.streams.values():
+                stream.selected = False
+        return self.kept
+
+    def landed_closing(self, available: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """What the closing message of an extract says besides its streams: decided once, here, and held by the target.
+
+        `available`: the columns of each stream that the source has now, sent or not.
+        """
+        return {"source": self.source, "extracted_at": self.date.isoformat(), "kept": self.kept,
+                "started_at": self.started_at.isoformat(), "left_out": {} if self.kept else self._left_out(available)}
+
+    def _left_out(self, available: Mapping[str, Sequence[str]]) -> dict[str, list[str] | None]:
+        """What was not sent: columns by stream, None for a whole stream. Stream maps choose columns on purpose."""
+        sent = {name: stream for stream in self.streams.values() for name in stream.sent}
+        found: dict[str, list[str] | None] = {name: None for name in available if name not in sent}
+        for name, stream in sent.items():
+            if name in available and not stream.mapped:
+                missing = {*available[name]} - {column.name for column in stream.table.columns}
+                found |= {name: sorted(missing)} if missing else {}
+        return found
 
     def require_room(self, expected: int) -> None:
         """Refuse to begin with files of so many bytes, were they plain, where the disk won't hold them."""

@@ -53,6 +53,11 @@ class CsvStream(protocol.LandingStream):
                 **({"quarantine": quarantine.to_dict()} if quarantine else {})}
 
     @property
+    def names(self) -> list[str]:
+        """All columns of the files, selected or not."""
+        return self._entity.names
+
+    @property
     def size(self) -> int:
         """Bytes of the files as they came."""
         return self._entity.size
@@ -248,17 +253,14 @@ class TapCSV(protocol.LandingTap):
         if self.config["from_landing"]:
             for stream in self.streams.values():  # a date is loaded whole, whatever a catalog selects
                 stream.selected = True
-        elif self.config["use_batch"] and self.landing_zone.keeps(self.source, self.date):
-            for stream in self.streams.values():
-                stream.selected = False
-        elif self.config["use_batch"]:
+        elif self.config["use_batch"] and not self.keep_if_frozen():
             self.require_room(sum(stream.size for stream in self.streams.values() if stream.selected))
         super().sync_all()
 
     def closing(self) -> dict[str, Any]:
         """In `load`: the date and the sources that this is the whole of."""
         if not self.config["from_landing"]:
-            return {"source": self.source}
+            return self.landed_closing({stream.name: stream.names for stream in self.streams.values()})
         return {"extracted_at": self.date.isoformat(), "sources": [manifest.source for manifest in self.manifests]}
 
 

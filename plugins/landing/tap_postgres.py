@@ -59,7 +59,12 @@ class CopyStream(protocol.LandingStream, PostgresStream):
 
     @property
     def mark(self) -> dict[str, Any]:
-        return {"source": self._tap.source}
+        return {"source": self._tap.source, "replication_method": self.replication_method}
+
+    @property
+    def bookmark(self) -> str | None:
+        """The column whose last value limits what is read; none where the whole table is."""
+        return self.replication_key if self.replication_method == "INCREMENTAL" else None
 
     def get_batch_config(self, config: Any) -> Any:
         return super().get_batch_config(config) if self.replication_method == "FULL_TABLE" else None
@@ -71,13 +76,13 @@ class CopyStream(protocol.LandingStream, PostgresStream):
         conditions = [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in clauses]
         if piece:
             conditions.insert(0, piece)
-        start = self.get_starting_replication_key_value(None) if self.replication_key else None
+        start = self.get_starting_replication_key_value(None) if self.bookmark else None
         if start is not None:
-            conditions.append(sql.SQL("{} >= {}").format(sql.Identifier(self.replication_key), sql.Literal(start)))
+            conditions.append(sql.SQL("{} >= {}").format(sql.Identifier(self.bookmark), sql.Literal(start)))
         if conditions:
             query += sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
-        if self.replication_key:
-            query += sql.SQL(" ORDER BY {} NULLS FIRST").format(sql.Identifier(self.replication_key))
+        if self.bookmark:
+            query += sql.SQL(" ORDER BY {} NULLS FIRST").format(sql.Identifier(self.bookmark))
         if self.limit:
             query += sql.SQL(" LIMIT {}").format(sql.Literal(self.limit))
         return query
@@ -98,7 +103,7 @@ class CopyStream(protocol.LandingStream, PostgresStream):
         """Have the table copied into files, by whichever connection is free; extract() waits for them."""
         what = ".".join(self.source_key)
         snapshot, suffix = self._tap.snapshot, files.SUFFIXES[self.config["compression"]]
-        pieces = [None] if self.limit or self.replication_key else snapshot.pieces(self.source_key)
+        pieces = [None] if self.limit or self.bookmark else snapshot.pieces(self.source_key)
         self._progress = database.Progress(self.logger, what, rows=self.source_table.estimated_rows)
         self._copies = []
         for number, piece in enumerate(pieces):
@@ -220,9 +225,8 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
 
     def sync_all(self) -> None:
         """Sync all streams, unless the date is one that stays as it is."""
-        if self.config.get("use_batch", True) and self.landing_zone.keeps(self.source, self.date):
-            for stream in self.streams.values():
-                stream.selected = False
+        if self.config.get("use_batch", True):
+            self.keep_if_frozen()
         try:
             super().sync_all()
         except UnreachableError as error:
@@ -242,9 +246,11 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
     def closing(self) -> dict[str, Any]:
         """When, and from which snapshot, this was taken."""
         if "snapshot" not in self.__dict__:  # nothing was read
-            return {"source": self.source}
+            return self.landed_closing({})
         self.snapshot.confirm()
-        return {"source": self.source, "taken_at": self.snapshot.taken_at.isoformat(), "snapshot": self.snapshot.info}
+        available = {table.stream: [column.name for column in table.columns] for table in self.snapshot.tables.values()}
+        return {**self.landed_closing(available), "taken_at": self.snapshot.taken_at.isoformat(),
+                "snapshot": self.snapshot.info}
 
 
 def main() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import time
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ from typing import Any
 from singer_sdk import Sink
 from singer_sdk import typing as th
 
-from landing import attempts, project, protocol, zone
-from landing.errors import NoProofError, SettingError, ZoneError
+from landing import attempts, project, protocol, replacement, zone
+from landing.errors import FrozenError, NoProofError, SettingError, ZoneError
 
 
 class TargetCSV(protocol.LandingTarget):
@@ -77,6 +79,12 @@ class TargetCSV(protocol.LandingTarget):
     def get_sink(self, stream_name: str, *, schema: dict | None = None, key_properties: Any = None, **_: Any) -> Sink:
         """One for each stream."""
         sink = self.file_sink(stream_name, schema, key_properties)
+        if sink.mark.get("replication_method") == "INCREMENTAL":
+            raise SettingError(
+                f"{stream_name}: INCREMENTAL sends the rows that changed since the last run, and a landed date holds "
+                "the whole table: it would replace the table by its changes. Nothing was committed. Use FULL_TABLE for "
+                "this stream (`replication-method` under `metadata` in meltano.yml), and run again."
+            )
         self.attempt.begin(sink.mark.get("source"))
         return sink
 
@@ -102,6 +110,7 @@ class TargetCSV(protocol.LandingTarget):
         """The source that this run lands, as the tap has resolved it; SettingError where the two differ."""
         told = {sink.mark["source"] for sink in self.sinks.values() if sink.mark.get("source")}
         told |= {(self.proof or {}).get("source")} - {None}
+        told = {project.checked_source(name) for name in told}
         if len(told) > 1:
             raise SettingError(f"The tap sends streams of several sources ({', '.join(sorted(told))}), and a run lands "
                                "one. Nothing was committed. Run each by a job of its own.")
@@ -124,13 +133,9 @@ class TargetCSV(protocol.LandingTarget):
         self.attempt.begin(source)
         if self.proof is None and not self.config["trust_end_of_input"]:
             self.proved(self.sinks)
-        if self.zone.keeps(source, self.date):
-            self.logger.info(
-                "%s of %s is landed and past: kept as it is. Today's rows would overwrite what was true then; "
-                "to do that all the same, run again with REEXTRACT=true.", source, self.date,
-            )
-            self.attempt.end(attempts.KEPT)
-            self._latest_state = None  # these rows are not landed: the tap has to send them again
+        self._use_date_of_tap(source)
+        if (self.proof or {}).get("kept"):
+            self._keep(logging.INFO, self._still_landed(source))
             return
         files = self._files()
         if not files:
@@ -144,9 +149,44 @@ class TargetCSV(protocol.LandingTarget):
             tables, round(time.monotonic() - self.begun, 3),
         )
         staged = {table.stream: [*self.sinks[table.stream].paths, *self._quarantine(table)] for table in tables}
-        manifest = self.zone.commit(manifest, staged)
+        left_out = None if self.proof is None else self.proof.get("left_out", {})
+        check = partial(replacement.check, self.zone, manifest, self._began(), left_out)
+        try:
+            manifest = self.zone.commit(manifest, staged, check)
+        except FrozenError as frozen:
+            self._keep(logging.WARNING, str(frozen))
+            return
         self.attempt.end(attempts.COMMITTED, landed=manifest.run_id)
         self._say(manifest)
+
+    def _use_date_of_tap(self, source: str) -> None:
+        """The tap's date is the run's: where neither was told one, midnight may lie between their starts."""
+        told = (self.proof or {}).get("extracted_at")
+        if told is None or (day := project.parse_date(told, "extracted_at")) == self.date:
+            return
+        if self.config.get("datestamp") or "DATESTAMP" in os.environ:
+            raise SettingError(f"The tap extracted {source} for {day}, and {self.name} is told to land {self.date}. "
+                               f"Nothing was committed. Run again: {project.extract_command(source, self.date)}")
+        self.attempt.end(attempts.FAILED, error=f"the run is of {day}")
+        self.date, self.attempt = day, attempts.AttemptLog(self.zone.root, self.run_id, day)
+        self.attempt.begin(source)
+
+    def _keep(self, level: int, why: str) -> None:
+        self.logger.log(level, "%s", why)
+        self.attempt.end(attempts.KEPT)
+        self._latest_state = None  # these rows are not landed: the tap has to send them again
+
+    def _still_landed(self, source: str) -> str:
+        """What to say of a date that the tap found landed and past; ZoneError if it was removed since."""
+        if self.zone.manifest(source, self.date) is None:
+            raise ZoneError(f"{source} of {self.date} was landed when the tap looked, and is not any more. Nothing was "
+                            f"committed; run again: {self.again}")
+        return replacement.KEPT.format(source, self.date)
+
+    def _began(self) -> datetime:
+        """When the run began: by its tap, if that says so."""
+        said = (self.proof or {}).get("started_at")
+        return datetime.fromisoformat(said) if said else self.started
 
     def _files(self) -> dict[str, list[zone.File]]:
         """Each stream's files. Those that the tap wrote have the hash that it took as they streamed from the source."""
@@ -173,7 +213,7 @@ class TargetCSV(protocol.LandingTarget):
 
     def _taken_at(self) -> datetime:
         said = (self.proof or {}).get("taken_at")
-        return datetime.fromisoformat(said) if said else self.started
+        return datetime.fromisoformat(said) if said else self._began()
 
     def _table(self, sink: protocol.FileSink, files: list[zone.File]) -> zone.Table:
         mark = sink.mark

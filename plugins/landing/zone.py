@@ -310,11 +310,11 @@ class LandingZone:
             )
         return manifest
 
-    def folders(self) -> Iterator[tuple[str, str]]:
+    def folders(self, source: str = "*") -> Iterator[tuple[str, str]]:
         """Every (source, date) that has a manifest, in order, as its folders call them: it need not be a date."""
         if self.root.is_dir():
             os.scandir(self.root).close()  # glob passes over what it may not read
-        for folder in sorted(self.root.glob("source=*/extracted_at=*")):
+        for folder in sorted(self.root.glob(f"source={source}/extracted_at=*")):
             try:
                 (folder / MANIFEST).lstat()
             except (FileNotFoundError, NotADirectoryError):
@@ -324,15 +324,27 @@ class LandingZone:
             source, day = (part.split("=", 1)[1] for part in folder.parts[-2:])
             yield source, day
 
-    def landed(self) -> Iterator[tuple[str, date]]:
+    def landed(self, source: str = "*") -> Iterator[tuple[str, date]]:
         """Every (source, date) that has a manifest, in order; folders that are no dates are none."""
-        for source, day in self.folders():
+        for name, day in self.folders(source):
             with contextlib.suppress(SettingError):
-                yield source, project.parse_date(day, "extracted_at")
+                yield name, project.parse_date(day, "extracted_at")
 
-    def keeps(self, source: str, day: date) -> bool:
-        """Whether a date stays as it is: past, landed, and REEXTRACT not set."""
-        return day < project.today() and not project.flag("REEXTRACT") and self.manifest(source, day) is not None
+    def frozen(self, source: str, day: date, began: datetime) -> bool:
+        """Whether a run that began then must leave a date as it is: it was past, it is landed, REEXTRACT is not set.
+
+        A run has one beginning, the tap's: a commit after midnight is judged by it too.
+        """
+        past = day < began.astimezone(timezone.utc).date()
+        return past and not project.flag("REEXTRACT") and self.manifest(source, day) is not None
+
+    def before(self, source: str, day: date) -> Manifest | None:
+        """The manifest of a date or, where that is not landed, of the newest earlier one; None if it is damaged."""
+        days = (found for name, found in self.landed(source) if name == source and found <= day)
+        newest = max(days, default=None)
+        with contextlib.suppress(DamagedError):
+            return newest and self.manifest(source, newest)
+        return None
 
     def path(self, manifest: Manifest, file: File) -> Path:
         """Where a listed file lies; a path that leaves the date's folder, or a file of another size, is refused."""
