@@ -2,6 +2,8 @@
 
     FAULT={"in": "landing-target-postgres", "log": "…"}                             note every boundary, in order
     FAULT={"in": "landing-target-postgres", "log": "…", "at": 17, "kill": "self"}   kill -9 at the 17th
+    FAULT={"in": "landing-target-csv", "log": "…", "at": 17, "kill": "term", "pause": 0.2}
+                                    SIGTERM there; the thread that handles it gets so many seconds before ours goes on
 
 A boundary stands before whatever others could see of a process: a file or folder that is made, written, synced,
 renamed or removed, a message to the next process, a statement to a server. After one is before the next.
@@ -14,11 +16,12 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SELF, PARENT, BACKEND = "self", "meltano", "backend"
+SELF, PARENT, BACKEND, TERM = "self", "meltano", "backend", "term"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 AUDITED = {"os.rename": "rename", "os.mkdir": "mkdir", "os.remove": "unlink", "os.rmdir": "rmdir"}
 NOT_OURS = ("/dev/", "/proc/", "/sys/", "__pycache__")
@@ -29,6 +32,7 @@ class Boundaries:
 
     def __init__(self, fault: dict[str, Any]) -> None:
         self.log, self.at, self.kill = fault["log"], fault.get("at"), fault.get("kill")
+        self.pause = fault.get("pause", 0)
         self._count = 0
         self._lock = threading.RLock()  # a boundary that is noted opens a file
 
@@ -40,7 +44,9 @@ class Boundaries:
                 self._note(number, what)
             elif number == self.at and (self.kill != BACKEND or connection):
                 self._note(number, what)
-                os.kill(self._victim(connection), signal.SIGKILL)
+                os.kill(self._victim(connection), signal.SIGTERM if self.kill == TERM else signal.SIGKILL)
+        if number == self.at:  # outside of the lock: the thread that handles the signal has boundaries, too
+            time.sleep(self.pause)
 
     def _victim(self, connection: Any) -> int:
         if self.kill == BACKEND:

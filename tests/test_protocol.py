@@ -219,7 +219,7 @@ def test_state_is_passed_on_as_it_came_once_all_is_committed(today, monkeypatch)
 
 @pytest.mark.parametrize("what", ["landing.zone.LandingZone.commit", "landing.target_postgres.Connector.commit"])
 def test_state_is_kept_back_where_the_commit_fails(today, monkeypatch, what):
-    def fail(*_):
+    def fail(*_, **__):
         raise LandingError("the disk is full")
 
     monkeypatch.setattr(what, fail)

@@ -23,6 +23,7 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import parse_dsn
 
 from landing import project
+from landing.committing import CommitPoint
 from landing.dialect import COPY_OPTIONS, Column
 from landing.errors import SettingError, UnreachableError, describe
 from landing.files import BUFFER, HashedFile
@@ -98,13 +99,14 @@ def connect(dsn: str | Mapping[str, Any], name: str) -> Connection:
 
 
 @contextlib.contextmanager
-def transaction(connection: Connection) -> Iterator[Cursor]:
-    """A cursor of a transaction: all or nothing."""
+def transaction(connection: Connection, point: CommitPoint | None = None) -> Iterator[Cursor]:
+    """A cursor of a transaction: all or nothing. Its COMMIT is the commit point that is given."""
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
         try:
             yield cursor
-            cursor.execute("COMMIT")
+            with (point or CommitPoint()).passing(lost=lambda: bool(connection.closed)):
+                cursor.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(psycopg2.Error):  # of a lost connection: the first error is the one to tell
                 cursor.execute("ROLLBACK")

@@ -7,6 +7,7 @@
     │   └── BadFileError          a CSV file: file, line, reason
     ├── MessageError              what a tap sends can't be taken as it was meant: line, reason
     ├── NoProofError              the tap's closing message is missing, or its counts disagree
+    ├── AfterCommitError          the date is committed, and what came after that failed
     ├── ZoneError                 the landing zone
     │   ├── NotLandedError        a source's date is not there
     │   ├── FrozenError           a landed date is past, or newer than this run: it stays as it is
@@ -68,6 +69,10 @@ class MessageError(LandingError):
 
 class NoProofError(LandingError):
     """The tap's closing message is missing, or its counts disagree with what arrived."""
+
+
+class AfterCommitError(LandingError):
+    """The date is committed and complete; a step after the commit point failed."""
 
 
 class ZoneError(LandingError):

@@ -38,11 +38,23 @@ from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, Storag
 from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import RecordMessage, SchemaMessage
 
-from landing import attempts, database, dialect, files, foreign, messages, project, zone
+from landing import attempts, committing, database, dialect, files, foreign, messages, project, zone
+from landing.committing import CommitPoint
 from landing.dialect import Column
-from landing.errors import LandingError, MessageError, NoProofError, ZoneError, describe, printable, reported
+from landing.errors import (
+    AfterCommitError,
+    LandingError,
+    MessageError,
+    NoProofError,
+    ZoneError,
+    describe,
+    printable,
+    reported,
+)
+from landing.files import named
 from landing.messages import BadLineError
 
+PATIENCE = 5.0  # seconds that a signal waits for a commit, or a message, that is on its way
 MARK = "x-landing"
 CLOSING = "landing"
 ENCODING = "csv"
@@ -239,17 +251,46 @@ class Interruptible(PluginBase):
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.point = CommitPoint()  # first of all: the base class starts the thread that waits for signals
+        super().__init__(*args, **kwargs)
+
     def _setup_signal_handlers(self) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
             threading.Thread(target=self._await_signal, daemon=True).start()
 
     def _await_signal(self) -> None:
+        """End the process, whatever fails or hangs meanwhile."""
         number = signal.sigwait(self.SIGNALS)
-        self.logger.error("Stopped by signal %d before the end: nothing was committed. Run again.", number)
+        status = 128 + number
+        try:
+            watchdog = threading.Timer(3 * PATIENCE, os._exit, (status,))
+            watchdog.daemon = True
+            watchdog.start()
+            status = self._stop(number, status)
+        except BaseException:
+            self.logger.exception("Stopping by signal %d failed.", number)
+        finally:
+            os._exit(status)
+
+    def _stop(self, number: int, status: int) -> int:
+        """Report the outcome, once it can't change any more, and the exit status; see CommitPoint."""
+        state, idle = self.point.close(status, PATIENCE)
+        if state == committing.PASSED:
+            self.logger.info("Signal %d came after the commit point. %s", number, self.point.done)
+            threading.main_thread().join(PATIENCE)  # what is left takes moments, and ends the process
+            return 0
+        if state in (committing.PASSING, committing.UNKNOWN):
+            self.logger.error("Stopped by signal %d at the commit point. %s", number, self.point.unknown)
+            return status
+        self.logger.error("Stopped by signal %d before the commit point: nothing was committed. Run again.", number)
         self.stopped()
-        self.abandon()
-        os._exit(128 + number)
+        if idle:
+            self.abandon()
+        else:
+            threading.main_thread().join(PATIENCE)  # it can't pass, so it takes back what it moved, and ends
+        return status
 
     def stopped(self) -> None:
         """Hook for what is to be noted when a signal ends this run."""
@@ -267,6 +308,7 @@ class LandingTap(Interruptible, Tap):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.run_id, self.started_at = zone.new_run_id(), zone.now()
         super().__init__(*args, **kwargs)
+        self.point.done = self.point.unknown = "The target's own lines tell whether it committed what was sent."
         self.metrics_logger.setLevel(logging.WARNING)  # the closing line says it all
 
     @property
@@ -340,7 +382,8 @@ class LandingTap(Interruptible, Tap):
             super().sync_all()
             streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
             proof = {"run_id": self.run_id, "streams": streams, **self.closing()}
-            self.state_writer.write_state({**self.state, CLOSING: proof})
+            with self.point.passing():  # from here on the target may take the files
+                self.state_writer.write_state({**self.state, CLOSING: proof})
         except BaseException as error:
             self.cease()
             self.abandon()
@@ -502,8 +545,12 @@ class LandingTarget(Interruptible, Target):
         try:
             self._take(file_input)
             self.process_endofpipe()
-        except OSError as error:
-            raise _refused(error, self.again) from error
+        except Exception as error:
+            if self.point.state == committing.PASSED:
+                raise AfterCommitError(f"{self.point.done} But then: {_sentence(error)}") from error
+            if isinstance(error, OSError):
+                raise _refused(error, self.again) from error
+            raise
 
     def _take(self, file_input: Any) -> None:
         """A message that can't be taken is refused with its line."""
@@ -527,8 +574,9 @@ class LandingTarget(Interruptible, Target):
         self.drain_all(is_endofpipe=True)
         self.commit()
         if self._latest_state:
-            sys.stdout.write(simplejson.dumps(self._latest_state, use_decimal=True) + "\n")
-            sys.stdout.flush()
+            with named("the tap's STATE, to standard output"):
+                sys.stdout.write(simplejson.dumps(self._latest_state, use_decimal=True) + "\n")
+                sys.stdout.flush()
 
     def commit(self) -> None:
         """Make all of the input be there at once."""
@@ -622,6 +670,11 @@ def _refused(error: OSError, again: str) -> ZoneError:
     return ZoneError(f"{describe(error)}. Nothing was committed; run again then: {again}")
 
 
+def _sentence(error: Exception) -> str:
+    said = describe(error) if isinstance(error, (OSError, psycopg2.Error)) else str(error) or type(error).__name__
+    return said.rstrip(".") + "."
+
+
 def file_of(url: str) -> Path:
     """The path of a file URL in a BATCH message."""
     return Path(unquote(urlparse(url).path))
@@ -658,6 +711,10 @@ def run(plugin: type[Tap | Target]) -> None:
 def _end(status: Any) -> None:
     """End without taking down each of a thousand modules, which takes 0.1 s in every start of a plugin."""
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status if isinstance(status, int) else int(status is not None))
+    status = status if isinstance(status, int) else int(status is not None)
+    for output in (sys.stdout, sys.stderr):
+        try:
+            output.flush()
+        except OSError:
+            status = status or 1
+    os._exit(status)

@@ -24,6 +24,7 @@ from psycopg2 import sql
 
 from landing import attempts, history, project, staging
 from landing.errors import DamagedError, LandingError, SettingError, describe
+from landing.files import sync
 from landing.warehouse import Warehouse
 from landing.zone import MANIFEST, RUN_ID, STAGING, LandingZone, Manifest
 
@@ -78,7 +79,7 @@ class ZoneLeftovers:
                 newest[source] = max(day, newest.get(source, day))
         yield from self._staging_folders()
         for (source, day), manifest in manifests.items():
-            yield from self._of_date(source, day, manifest, newest.get(source))
+            yield from self._settled(source, day, manifest, newest.get(source))
         yield from self._logs(newest)
 
     def _dates(self) -> Iterator[tuple[str, date]]:
@@ -106,6 +107,17 @@ class ZoneLeftovers:
             if RUN_ID.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and self._idle(path):
                 yield Leftover("staging folder", self._name(path), _bytes(path), None,
                                f"unchanged for {self.older_than:g} h", partial(self._remove_folder, path))
+
+    def _settled(self, source: str, day: date, manifest: Manifest | None, newest: date | None) -> list[Leftover]:
+        """Of a date. A commit at work has files that no manifest lists yet: what looks so is looked at under its lock.
+
+        Dates without such files take no lock: a landing zone may be read-only.
+        """
+        found = [*self._of_date(source, day, manifest, newest)]
+        if any(one.kind != "landed date" for one in found):
+            with self.zone.locked(source, day):
+                found = [*self._of_date(source, day, self._manifest(source, day), newest)]
+        return found
 
     def _of_date(self, source: str, day: date, manifest: Manifest | None, newest: date | None) -> Iterator[Leftover]:
         path = self.zone.partition(source, day)
@@ -150,6 +162,7 @@ class ZoneLeftovers:
             manifest = self.zone.manifest(source, day)
             if manifest is None or path not in self.zone.unlisted(manifest):
                 return not path.exists()
+            sync(path.parent.parent)  # of a commit that was killed, the manifest's rename may not be on the disk yet
             path.unlink()
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -234,7 +235,8 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
         except psycopg2.Error as error:
             raise SourceError(f"The source ended the extract of {self.date}: {describe(error)}. Nothing of this date "
                               f"was committed; run again: {self.again}") from error
-        self.cease()
+        with contextlib.suppress(psycopg2.Error):  # all was sent and proved
+            self.cease()
 
     def cease(self) -> None:
         """End all connections."""

@@ -16,7 +16,7 @@ from typing import Any
 from singer_sdk import Sink
 from singer_sdk import typing as th
 
-from landing import attempts, project, protocol, replacement, zone
+from landing import attempts, committing, project, protocol, replacement, zone
 from landing.errors import FrozenError, NoProofError, SettingError, ZoneError
 
 
@@ -49,6 +49,7 @@ class TargetCSV(protocol.LandingTarget):
         config = kwargs.get("config") or {}
         self.date = project.run_date("DATESTAMP", config.get("datestamp"))  # refused before anything is read
         self.run_id = zone.new_run_id()
+        self._claims: dict[str, int] = {}  # taps' staging folders by run id, open and locked
         super().__init__(*args, **kwargs)
         self.zone = zone.LandingZone(project.landing_root(self.config.get("landing_root")))
         self.started = zone.now()
@@ -60,6 +61,8 @@ class TargetCSV(protocol.LandingTarget):
         try:
             super().listen(file_input)
         except BaseException as error:
+            if self.point.state == committing.PASSED:
+                self.attempt.end(attempts.COMMITTED, landed=self.run_id, error=type(error).__name__)
             self.attempt.end(attempts.FAILED, error=type(error).__name__)
             self.abandon()
             raise
@@ -74,7 +77,13 @@ class TargetCSV(protocol.LandingTarget):
 
     def accept(self, path: Path) -> Path:
         """A file of a BATCH: it has to lie in the staging area, from where it is moved."""
-        return self.zone.staged(path)
+        path = self.zone.staged(path)
+        self._claim(path.parent.name)
+        return path
+
+    def _claim(self, run_id: str) -> None:
+        if run_id not in self._claims:
+            self._claims[run_id] = self.zone.claim(run_id)
 
     def get_sink(self, stream_name: str, *, schema: dict | None = None, key_properties: Any = None, **_: Any) -> Sink:
         """One for each stream."""
@@ -90,16 +99,18 @@ class TargetCSV(protocol.LandingTarget):
 
     def commit(self) -> None:
         """Commit the date, if the tap proved that this was all of it."""
-        for sink in self.sinks.values():
-            sink.finish()
-        self._commit_or_keep()
-        self.abandon()
+        with self.point.working():
+            for sink in self.sinks.values():
+                sink.finish()
+            self._commit_or_keep()
+            self.abandon()
 
     def abandon(self) -> None:
-        """Remove this run's staging, and the tap's, which may have died without doing so."""
-        folders = {path.parent.name for sink in self.sinks.values() for path in sink.paths}
-        for run_id in {*folders, self.run_id, (self.proof or {}).get("run_id", self.run_id)}:
+        """Remove this run's staging, and what it claimed of the tap's, which may have died without doing so."""
+        for run_id in (self.run_id, *self._claims):
             self.zone.discard(run_id)
+        while self._claims:
+            os.close(self._claims.popitem()[1])
 
     @property
     def again(self) -> str:
@@ -151,8 +162,10 @@ class TargetCSV(protocol.LandingTarget):
         staged = {table.stream: [*self.sinks[table.stream].paths, *self._quarantine(table)] for table in tables}
         left_out = None if self.proof is None else self.proof.get("left_out", {})
         check = partial(replacement.check, self.zone, manifest, self._began(), left_out)
+        self.point.done = f"{source} of {self.date} is committed."
+        self.point.unknown = f"`landing show {self.date}` tells whether it is committed; else run again: {self.again}"
         try:
-            manifest = self.zone.commit(manifest, staged, check)
+            manifest = self.zone.commit(manifest, staged, check, self.point.passing())
         except FrozenError as frozen:
             self._keep(logging.WARNING, str(frozen))
             return
@@ -206,6 +219,7 @@ class TargetCSV(protocol.LandingTarget):
         if table.quarantine is None:
             return []
         run_id = (self.proof or {}).get("run_id", self.run_id)
+        self._claim(run_id)
         path = self.zone.staged(self.zone.staging(run_id) / table.quarantine.path)
         if path.stat().st_size != table.quarantine.size:
             raise NoProofError(f"{path} is not the file that the tap wrote. Run again.")
@@ -242,7 +256,7 @@ class TargetCSV(protocol.LandingTarget):
             if table.quarantine:
                 self.logger.warning(
                     "%s: %s bad rows are quarantined, and not landed: %s", table.name, f"{table.quarantine.rows:,}",
-                    self.zone.path(manifest, table.quarantine),
+                    self.zone.partition(manifest.source, self.date) / table.quarantine.path,
                 )
         if manifest.source not in project.declared_sources():
             self.logger.warning(

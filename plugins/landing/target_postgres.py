@@ -23,7 +23,8 @@ from target_postgres.connector import PostgresConnector
 from target_postgres.sinks import PostgresSink
 from target_postgres.target import TargetPostgres as StockTargetPostgres
 
-from landing import database, dialect, project, protocol, zone
+from landing import committing, database, dialect, project, protocol, zone
+from landing.committing import CommitPoint
 from landing.errors import (
     DamagedError,
     LandingError,
@@ -53,10 +54,12 @@ class Connector(PostgresConnector):
         engine.dialect.do_commit = engine.dialect.do_rollback = lambda _: None
         return engine
 
-    def commit(self) -> None:
+    def commit(self, point: CommitPoint) -> None:
         """Make everything be there."""
         with self._engine.connect() as connection:
-            self._commit(connection.connection.dbapi_connection)
+            dbapi = connection.connection.dbapi_connection
+            with point.passing(lost=lambda: bool(dbapi.closed)):
+                self._commit(dbapi)
 
     def close(self) -> None:
         """End the connection, and with it what was not committed."""
@@ -179,6 +182,8 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
         """In PostgreSQL's own words, where they are: SQLAlchemy's hold statements and values."""
         if not isinstance(error, (SQLAlchemyError, psycopg.Error)):
             return super().refusal(error)
+        if self.point.state == committing.UNKNOWN:
+            return WarehouseError(f"The connection was lost. {self.point.unknown}")
         cause = getattr(error, "orig", None) or error
         said = describe(cause) if isinstance(cause, psycopg.Error) else f"{type(cause).__name__}: {cause}"[:500]
         return WarehouseError(f"The warehouse does not take what the tap sends: {said}. Nothing was committed; when "
@@ -186,14 +191,14 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
 
     def commit(self) -> None:
         """Load the date, if the tap proved that this was all of it; and what came the stock way."""
+        if self._received:
+            self._prove(self._received)
         if self.sinks or (self.proof or {}).get("sources"):
             for sink in self.sinks.values():
                 sink.finish()
             self._load(self.proved(self.sinks))
-        if self._received:
-            self._prove(self._received)
         if self._sinks_active.keys() - self.sinks.keys():
-            self.target_connector.commit()
+            self.target_connector.commit(self.point)
 
     def _prove(self, received: Mapping[str, int]) -> None:
         sent = self.streams_sent(received)
@@ -243,6 +248,11 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
         try:
             with contextlib.closing(self._connect()) as connection:
                 warehouse = Warehouse(connection, schema, self.logger, self.config["lock_timeout"])
+                warehouse.point = self.point
+                self.point.done = f"{day} is loaded into {schema}."
+                self.point.unknown = (
+                    f"The server did not confirm the COMMIT of {day} into {schema}: run `landing verify {day}`, or the "
+                    f"load again, which changes nothing that is loaded: {project.load_command(day, schema)}")
                 warehouse.acquire()
                 try:
                     yield warehouse
@@ -252,6 +262,8 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
         except UnreachableError as error:
             raise UnreachableError(f"{error} Nothing was loaded: {project.load_command(day, schema)}") from error
         except psycopg2.Error as error:
+            if self.point.state == committing.UNKNOWN:
+                raise WarehouseError(f"The connection was lost ({describe(error)}). {self.point.unknown}") from error
             rights = "load/roles/warehouse_loader.sql gives the rights that a load needs, in every SCHEMA named there. "
             raise WarehouseError(
                 f"The warehouse ended the load of {day} into {schema}: {describe(error)}. A date is loaded in one "

@@ -21,6 +21,7 @@ from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
 from landing import comments, database, dialect, history, project, staging, views, zone
+from landing.committing import CommitPoint
 from landing.dialect import NAME_BYTES, TYPE, Column
 from landing.errors import DamagedError, RefusedError, WarehouseError
 from landing.history import PARTITION_KEY, STAGING, HistoryTable, history_name
@@ -97,6 +98,7 @@ class Warehouse:
     def __init__(self, connection: Any, schema: str, logger: logging.Logger, lock_timeout: int = 60) -> None:
         """`lock_timeout`: seconds that the swap waits for those who use the tables."""
         self.connection, self.schema, self.logger, self.lock_timeout = connection, schema, logger, lock_timeout
+        self.point: CommitPoint | None = None  # of the run that uses it
         self.history = f"{schema}_history"
         if not schema or len(self.history.encode()) > NAME_BYTES:
             raise WarehouseError(f"SCHEMA={schema!r}: expected a name of 1 to 55 bytes. Nothing was loaded. Run again "
@@ -308,7 +310,7 @@ class Warehouse:
         deadline, said = time.monotonic() + self.lock_timeout, False
         while True:
             try:
-                with database.transaction(self.connection):
+                with database.transaction(self.connection, self.point):
                     self.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(1000 * WAIT)}ms",))
                     change()
                 return

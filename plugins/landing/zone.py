@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -31,6 +32,7 @@ from landing.dialect import TYPE, Column
 from landing.errors import DamagedError, NotLandedError, SettingError, ZoneError, describe
 from landing.files import named, sync
 
+logger = logging.getLogger("target-csv")
 FORMAT_VERSION = 1
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
@@ -39,6 +41,7 @@ RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")  # it becomes a part of n
 SHA256 = re.compile("[0-9a-f]{64}")
 
 # Hive's own list of characters that can't stand in a folder's name (FileUtils.escapePathName).
+NOTHING_MORE = contextlib.nullcontext()
 UNSAFE = re.compile("[\x00-\x1f\x7f\"#%'*/:=?\\\\{}\\[\\]^]")
 
 
@@ -383,19 +386,32 @@ class LandingZone:
             )
         return resolved
 
+    def claim(self, run_id: str) -> int:
+        """Lock a run's staging folder for the one target that takes its files: an open descriptor, or ZoneError."""
+        folder = self.staging(run_id)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise ZoneError(f"{folder} is being taken by another target ({error.strerror}): were these messages sent "
+                            "to two? This one committed nothing. Run the tap again.") from None
+        return descriptor
+
     def discard(self, run_id: str) -> None:
         """Remove a run's staging folder."""
         shutil.rmtree(self.root / STAGING / run_id, ignore_errors=True)
 
     def commit(
-        self, manifest: Manifest, staged: Mapping[str, list[Path]], check: Callable[[], None] = lambda: None
+        self, manifest: Manifest, staged: Mapping[str, list[Path]], check: Callable[[], None] = lambda: None,
+        point: contextlib.AbstractContextManager = NOTHING_MORE,
     ) -> Manifest:
         """Publish a date atomically, replacing what was there, and return its manifest.
 
         `staged` has each table's files in order, as `Table.all_files` has them (their `path` is set here).
         `manifest.run_id` names them, so it must be one of this commit's own, never one that came with the data.
         `check` runs while the date's lock is held, before anything changes, and refuses by raising; it must not take
-        that lock.
+        that lock. `point` is entered around the commit point.
 
         Files move in under their new names first, and are on the disk before the manifest's rename, which is the
         commit point; files that the manifest no longer lists go last. A crash leaves the old date or the new one, and
@@ -409,11 +425,11 @@ class LandingZone:
             moved: list[Path] = []
             try:
                 self._move_in(partition, moves, moved)
-                self._publish(partition, manifest)
-            except Exception:
+                self._publish(partition, manifest, point)
+            except BaseException:
                 _take_back(partition, moved)
                 raise
-            sync(partition)
+            sync(partition)  # failing, it leaves the superseded files, which the old manifest may need after all
             self._sweep(partition, manifest)
         return manifest
 
@@ -451,7 +467,7 @@ class LandingZone:
             os.replace(source, path)
             moved.append(path)
 
-    def _publish(self, partition: Path, manifest: Manifest) -> None:
+    def _publish(self, partition: Path, manifest: Manifest, point: contextlib.AbstractContextManager) -> None:
         """Write the manifest and rename it into place."""
         temporary = self.staging(manifest.run_id) / MANIFEST
         temporary.parent.mkdir(exist_ok=True)
@@ -462,7 +478,8 @@ class LandingZone:
         tables = {(partition / file.path).parent for table in manifest.tables for file in table.all_files}
         for folder in (*sorted(tables), partition, partition.parent, self.root):
             sync(folder)
-        os.replace(temporary, partition / MANIFEST)
+        with point:
+            os.replace(temporary, partition / MANIFEST)
 
     def remove(self, source: str, day: date, *, only_unfinished: bool = False) -> bool:
         """Take a date away: for readers at once, then its files. False where it is landed and should not be.
@@ -476,7 +493,7 @@ class LandingZone:
             if partition.exists():
                 (partition / MANIFEST).unlink(missing_ok=True)
                 sync(partition)
-                shutil.rmtree(partition)
+                _clear(partition)
             lock.unlink()
         return True
 
@@ -501,12 +518,16 @@ class LandingZone:
         return sorted(found - listed)
 
     def _sweep(self, partition: Path, manifest: Manifest) -> None:
-        """Remove what the manifest does not list."""
-        for path in self.unlisted(manifest):
-            path.unlink()
-        for folder in _folders(partition):
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        """Remove what the manifest does not list. The date is committed: a failure is a warning."""
+        try:
+            for path in self.unlisted(manifest):
+                path.unlink()
+            for folder in _folders(partition):
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+        except OSError as error:
+            logger.warning("%s of %s is committed and complete. Files that it superseded could not be removed (%s): "
+                           "`landing gc --yes` does that.", manifest.source, manifest.extracted_at, describe(error))
 
 
 def _take_back(partition: Path, moved: Sequence[Path]) -> None:
@@ -517,6 +538,14 @@ def _take_back(partition: Path, moved: Sequence[Path]) -> None:
     for folder in (*partition.glob("table=*"), partition):
         with contextlib.suppress(OSError):  # it holds other files
             folder.rmdir()
+
+
+def _clear(partition: Path) -> None:
+    try:
+        shutil.rmtree(partition)
+    except OSError as error:
+        raise ZoneError(f"{partition} is no date any more, and not all of its files could be removed "
+                        f"({describe(error)}): `landing gc --yes --older-than 0` does that.") from None
 
 
 def _folders(partition: Path) -> list[Path]:
