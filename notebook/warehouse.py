@@ -87,9 +87,11 @@ class Day:
         return f"{self.date} in schema {self.schema}: {len(self.tables)} tables"
 
     def _loaded(self) -> list[date]:
-        """All loaded dates; the newest becomes ours, if none was asked for."""
+        """Dates of which all declared sources are loaded; the newest becomes ours, if none was asked for."""
         with contextlib.closing(cli.connect()) as connection, connection.cursor() as cursor:
-            loaded = sorted({entry.day for entry in Ledger(cursor, self.history).entries()})
+            found = {(entry.source, entry.day) for entry in Ledger(cursor, self.history).entries()}
+        sources = project.declared_sources()
+        loaded = sorted(day for day in {day for _, day in found} if all((source, day) in found for source in sources))
         self.date = self.date or max(loaded, default=None)
         return loaded
 

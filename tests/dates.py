@@ -70,6 +70,10 @@ class Dates:
             warehouse.drop_staging()
             warehouse.execute("SELECT pg_advisory_unlock_all()")
 
+    def shown(self, table: str, *columns: str) -> tuple[list[tuple], str | None]:
+        """What a view has, and its comment."""
+        return self.rows(table, *columns), self.one("SELECT obj_description(%s::regclass)", f"public.{table}")
+
     def proofs(self, day: str, *sources: str) -> list[proof.TableProof]:
         """What `landing verify` says of each table."""
         prover = proof.Proof(self.zone, self.connection, "public")

@@ -165,11 +165,11 @@ def test_keep_days_removes_older_dates_landed_and_loaded_and_all_else_stays_prov
         *(("landed date", f"source={source}/extracted_at={day}") for source in ("csv", "postgres") for day in (D1, D2)),
         *(("attempt log", f"_attempts/{source}@{day}.jsonl") for source in ("csv", "postgres") for day in (D1, D2)),
         ("attempt log", f"_attempts/csv@{D3}.jsonl"),
-        *(("loaded date", f"public_history {day}") for day in (D1, D2)),
+        *(("loaded date", f"public_history {day} {source}") for source in ("csv", "postgres") for day in (D1, D2)),
     }
     assert state(shop) == (before, tables, ledger)
     text = shop.landing("gc", "--keep-days", "9", "--yes").stdout
-    assert "Removed 11 things," in text
+    assert "Removed 13 things," in text
     assert text.rstrip().endswith(f"{4 * 142:,} rows.")  # two dates, landed and loaded
     after, tables_after, ledger_after = state(shop)
     assert after == {path for path in before if not any(path.startswith(what) for _, what in said)}
@@ -182,7 +182,7 @@ def test_keep_days_removes_older_dates_landed_and_loaded_and_all_else_stays_prov
     assert gc(shop, "--keep-days", "0", "--yes") == {
         *(("landed date", f"source={source}/extracted_at={recent[0]}") for source in ("csv", "postgres")),
         *(("attempt log", f"_attempts/{source}@{recent[0]}.jsonl") for source in ("csv", "postgres")),
-        ("loaded date", f"public_history {recent[0]}"),
+        *(("loaded date", f"public_history {recent[0]} {source}") for source in ("csv", "postgres")),
     }
     assert gc(shop, "--keep-days", "0", "--yes") == set()
     assert "3 of 3 tables equal" in shop.landing("verify", recent[1]).stdout
@@ -204,7 +204,7 @@ def test_a_gc_that_is_killed_anywhere_and_run_again_ends_right(shop, monkeypatch
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
     zone = LandingZone(shop.output)
     rmtree = (shutil, "rmtree")  # after a manifest, before its folder, at the next date, in the middle of a transaction
-    for where, name, at in ((zones, "sync", 1), (*rmtree, 1), (*rmtree, 2), (HistoryTable, "retire", 2)):
+    for where, name, at in ((zones, "sync", 1), (*rmtree, 1), (*rmtree, 2), (HistoryTable, "retire", 3)):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, killer(getattr(where, name), at))
             with pytest.raises(Killed):
@@ -213,7 +213,8 @@ def test_a_gc_that_is_killed_anywhere_and_run_again_ends_right(shop, monkeypatch
         assert {(source, project.parse_date(D2, "")) for source in ("csv", "postgres")} <= landed
         assert all(zone.path(manifest, file) for source, day in landed
                    for manifest in [zone.manifest(source, day)] for table in manifest.tables for file in table.files)
-        assert shop.warehouse.one(f"SELECT count(*) FROM public_history._loads WHERE extracted_at = '{D1}'") == 3
+        assert shop.warehouse.one("SELECT count(*) FROM public_history._loads WHERE source = 'postgres' "
+                                  f"AND extracted_at = '{D1}'") == 2
     assert invoked("gc", "--keep-days", "0", "--yes").exit_code == 0
     assert not [path for path in tree(shop) if D1 in path]
     assert not [name for name in relations(shop) if D1 in name]
@@ -247,9 +248,10 @@ def test_a_reader_of_old_history_makes_gc_wait_and_give_up_in_time(shop, monkeyp
         result = invoked("gc", "--keep-days", "0", "--yes", "--json")
         assert result.exit_code == 1
         stays = [one for one in json.loads(result.stdout) if not one["removed"]]
-        assert [one["what"] for one in stays] == [f"public_history {D1}"]
+        assert [one["what"] for one in stays] == [f"public_history {D1} postgres"]
         assert "Waited 1 s for those who use the tables" in stays[0]["problem"]
-        assert shop.warehouse.one(f"SELECT count(*) FROM public_history._loads WHERE extracted_at = '{D1}'") == 3
+        assert shop.warehouse.one("SELECT count(*) FROM public_history._loads WHERE source = 'postgres' "
+                                  f"AND extracted_at = '{D1}'") == 2
     assert invoked("gc", "--keep-days", "0", "--yes").exit_code == 0
     assert not [name for name in relations(shop) if D1 in name]
 

@@ -19,7 +19,8 @@ from landing import zone
 from landing.history import history_name
 
 GONE = "Not in the source since "  # begins the comment of a view that is empty
-OURS = re.compile(rf"{GONE}.*|Foreign key (\(.*\) )?to .* \(.*\)")  # lines that come and go
+UNLOADED = "No loaded date has it"  # likewise, of a table whose dates were all dropped
+OURS = re.compile(rf"{GONE}.*|{UNLOADED}.*|Foreign key (\(.*\) )?to .* \(.*\)")  # lines that come and go
 
 Place = tuple[str, str, str | None]  # schema, relation, column; None: the relation itself
 

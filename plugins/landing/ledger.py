@@ -38,16 +38,18 @@ SELECT source, extracted_at, table_name, rows, sha256, snapshot_at, loaded_at, r
 FROM {} l WHERE extracted_at = coalesce(%s, extracted_at) ORDER BY source, extracted_at, table_name
 """
 
-# Tables that the newest loaded date has not, and since which one; a table that no date has any more is in none.
+# Tables that the newest loaded date of their source lacks: the first date without them, and that newest date; both NULL
+# for a table that no loaded date has.
 GONE = """
+WITH last AS (SELECT table_name, max(source) AS source, max(extracted_at) AS day FROM {ledger} GROUP BY table_name),
+     newest AS (SELECT source, max(extracted_at) AS day FROM {ledger} GROUP BY source)
 SELECT c.relname, (SELECT min(later.extracted_at) FROM {ledger} later
-                   WHERE later.extracted_at > coalesce(max(l.extracted_at), '-infinity'))
+                   WHERE later.source = last.source AND later.extracted_at > last.day), newest.day
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
-LEFT JOIN {ledger} l ON l.table_name = c.relname
-WHERE c.relkind = 'p'
-GROUP BY c.relname
-HAVING max(l.extracted_at) IS DISTINCT FROM (SELECT max(extracted_at) FROM {ledger})
+LEFT JOIN last ON last.table_name = c.relname
+LEFT JOIN newest ON newest.source = last.source
+WHERE c.relkind = 'p' AND (last.day IS NULL OR last.day <> newest.day)
 ORDER BY c.relname
 """
 
@@ -105,18 +107,20 @@ class Ledger:
         """The source that each table of history is of; none where nothing was ever loaded."""
         return dict(self._rows("SELECT DISTINCT table_name, source FROM {}")) if self.exists() else {}
 
-    def newest(self) -> date | None:
-        """The date that the views show."""
-        return self._rows("SELECT max(extracted_at) FROM {}")[0][0]
+    def newest(self) -> dict[str, date]:
+        """The newest loaded date of each source: the one that its views show."""
+        return dict(self._rows("SELECT source, max(extracted_at) FROM {} GROUP BY source"))
 
-    def latest(self, day: date) -> set[str]:
-        """Tables that no later date has loaded: what a date says of them is the last word."""
-        return {name for name, in self._rows("SELECT table_name FROM {} GROUP BY table_name "
-                                             "HAVING max(extracted_at) = %s", day)}
+    def last(self) -> dict[str, date]:
+        """The newest loaded date of each table: what it says of the table is the last word."""
+        return dict(self._rows("SELECT table_name, max(extracted_at) FROM {} GROUP BY table_name"))
 
-    def gone(self) -> dict[str, date]:
-        """Tables that the newest date no longer has, and the first date that had them no more."""
-        return dict(self._rows(GONE, self.history))
+    def gone(self) -> dict[str, tuple[date, date] | None]:
+        """Tables that the newest date of their source lacks: the first date without them, and the newest.
+
+        None for a table that no loaded date has.
+        """
+        return {name: (since, newest) if since else None for name, since, newest in self._rows(GONE, self.history)}
 
     def note(self, loads: Iterable[tuple[str, date, zone.Table, datetime, str, float | None]]) -> None:
         """Tables are loaded: source, date, table, moment of the snapshot, run id, seconds that it took."""

@@ -25,6 +25,7 @@ from psycopg2 import sql
 from landing import attempts, history, project, staging
 from landing.errors import DamagedError, LandingError, SettingError, describe
 from landing.files import sync
+from landing.ledger import Entry
 from landing.warehouse import Warehouse
 from landing.zone import MANIFEST, RUN_ID, STAGING, LandingZone, Manifest
 
@@ -179,7 +180,7 @@ class WarehouseLeftovers:
     """Leftovers of a warehouse that the caller holds for itself (Warehouse.hold)."""
 
     def __init__(self, warehouse: Warehouse, first: date | None = None) -> None:
-        """`first`: dates before it go, the newest loaded one excepted."""
+        """`first`: dates before it go, the newest loaded one of each source excepted."""
         self.warehouse, self.first = warehouse, first
 
     def __iter__(self) -> Iterator[Leftover]:
@@ -190,14 +191,17 @@ class WarehouseLeftovers:
                            partial(self._drop, name))
         if self.first is None:
             return
-        newest, rows = warehouse.ledger.newest(), {}
+        newest = warehouse.ledger.newest()
+        tables: dict[tuple[date, str], list[Entry]] = {}
         for entry in warehouse.ledger.entries():
-            rows[entry.day] = rows.get(entry.day, 0) + entry.rows
+            tables.setdefault((entry.day, entry.source), []).append(entry)
         partitions = history.all_partitions(warehouse.cursor, warehouse.history)
-        for day in sorted(day for day in rows if day < min(self.first, newest)):
-            size = sum(sizes.get(name, 0) for (_, at), name in partitions.items() if at == day)
-            yield Leftover("loaded date", f"{warehouse.history} {day}", size, rows[day], f"before {self.first}",
-                           partial(self._remove, day))
+        for (day, source), entries in sorted(tables.items(), key=lambda one: one[0]):
+            if day < min(self.first, newest[source]):
+                size = sum(sizes.get(partitions.get((entry.table, day)), 0) for entry in entries)
+                yield Leftover("loaded date", f"{warehouse.history} {day} {source}", size,
+                               sum(entry.rows for entry in entries), f"before {self.first}",
+                               partial(self._remove, source, day))
 
     def _drop(self, name: str) -> bool:
         relation = sql.Identifier(self.warehouse.history, name)
@@ -205,8 +209,8 @@ class WarehouseLeftovers:
         self.warehouse.patiently(lambda: self.warehouse.execute(statement), "It stays. Then run `landing gc` again.")
         return True
 
-    def _remove(self, day: date) -> bool:
-        self.warehouse.remove(day)
+    def _remove(self, source: str, day: date) -> bool:
+        self.warehouse.remove(source, day)
         return True
 
 

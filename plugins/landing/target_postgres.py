@@ -223,7 +223,11 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
                 staged = warehouse.stage(workers, [(load, files_of[stream]) for stream, load in new.items()],
                                          alone=count == 1)
             warehouse.swap(day, sources, staged, {(load.source, load.table.name) for load in loads.values()})
+            ahead = warehouse.ahead(day, sources)
         self._say(day, sources, staged, len(loads))
+        for source, newest in ahead.items():
+            self.logger.info("The views of %s stay at %s, which is newer.%s", source, newest,
+                             f" It is yet to come: landing drop {newest}" if newest > project.today() else "")
 
     def _connect(self) -> Any:
         return database.connect(self.connection_arguments, self.name)

@@ -298,11 +298,17 @@ class Warehouse:
         again = f"Nothing was loaded, and readers see what they saw. Then run: {project.load_command(day, self.schema)}"
         self.patiently(lambda: self._swap(day, loads, vanished), again)
 
-    def remove(self, day: date) -> None:
-        """Take a date that the views don't show out of history and ledger, in one transaction."""
-        if day == self.ledger.newest():
-            raise WarehouseError(f"{day} is the newest date in {self.history}, which the views show: it stays.")
-        self.patiently(lambda: self._remove(day), f"{day} is there as it was. Then run `landing gc` again.")
+    def ahead(self, day: date, sources: Iterable[str]) -> dict[str, date]:
+        """Sources of which a newer date is loaded, which their views show."""
+        newest = self.ledger.newest()
+        return {source: newest[source] for source in sources if newest.get(source, day) > day}
+
+    def remove(self, source: str, day: date) -> None:
+        """Take a source's date that its views don't show out of history and ledger, in one transaction."""
+        if day == self.ledger.newest().get(source):
+            raise WarehouseError(f"{day} is the newest date of source {source} in {self.history}, which the views "
+                                 "show: it stays.")
+        self.patiently(lambda: self._remove(source, day), f"{day} is there as it was. Then run `landing gc` again.")
         self.drop_staging()
 
     def patiently(self, change: Callable[[], None], again: str) -> None:
@@ -346,14 +352,14 @@ class Warehouse:
             if name in partitions:
                 HistoryTable(self.cursor, self.history, name).retire(partitions[name])
             self.ledger.remove(source, day, name)
-        self._point_views(day, {load.table.name: load.table for load in loads})
+        self._point_views(loads)
 
-    def _remove(self, day: date) -> None:
-        partitions = history.partitions(self.cursor, self.history, day)
-        self._lock_views([*partitions])
-        for name, partition in self._replaceable(day, {*partitions}).items():
+    def _remove(self, source: str, day: date) -> None:
+        names = [name for owner, _, name in self.ledger.runs(day) if owner == source]
+        self._lock_views(names)
+        for name, partition in self._replaceable(day, names).items():
             HistoryTable(self.cursor, self.history, name).retire(partition)
-        for source, _, name in self.ledger.runs(day):
+        for name in names:
             self.ledger.remove(source, day, name)
 
     def _replaceable(self, day: date, names: Collection[str]) -> dict[str, str]:
@@ -378,24 +384,26 @@ class Warehouse:
             self.execute(sql.SQL("DO {}").format(sql.Literal(f"BEGIN {statements}; END")))
             self.execute("SELECT set_config('statement_timeout', '0', true)")
 
-    def _point_views(self, day: date, loaded: Mapping[str, zone.Table]) -> None:
-        """Have every view show the newest loaded date; a table that it hasn't keeps its view, empty."""
-        newest = self.ledger.newest()
+    def _point_views(self, loads: Sequence[Load]) -> None:
+        """Have the views show the newest date of their source; a table that it lacks keeps its view, empty."""
+        newest, last = self.ledger.newest(), self.ledger.last()
+        tables = {load.table.name: load.table for load in loads}
         notices: dict[str, str | None] = {}
-        for name, since in self.ledger.gone().items():
+        for name, gone in self.ledger.gone().items():
             view = sql.Identifier(self.schema, name)
             columns = list(history.columns_of(self.cursor, view))
-            if not columns and name in loaded:
-                columns = [column.name for column in loaded[name].columns]
+            if not columns and name in tables:
+                columns = [column.name for column in tables[name].columns]
+            if columns and gone:
+                self._show(name, columns, gone[1])
             if columns:
-                self._show(name, columns, newest)
-                notices[name] = f"{comments.GONE}{since}: see {self.history}."
-        for name, table in loaded.items():
-            if day == newest:
-                self._show(name, [column.name for column in table.columns], newest)
-                notices[name] = None
-        latest = {name: loaded[name] for name in self.ledger.latest(day) & {*loaded}}
-        comments.put(self.cursor, self.schema, self.history, latest, notices)
+                notices[name] = f"{comments.GONE}{gone[0]}: see {self.history}." if gone else f"{comments.UNLOADED}."
+        for load in loads:
+            if load.day == newest[load.source]:
+                self._show(load.table.name, [column.name for column in load.table.columns], load.day)
+                notices[load.table.name] = None
+        said = {load.table.name: load.table for load in loads if load.day == last[load.table.name]}
+        comments.put(self.cursor, self.schema, self.history, said, notices)
 
     def _show(self, name: str, columns: Sequence[str], day: date) -> None:
         """Point a view."""
