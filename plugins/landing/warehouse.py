@@ -20,7 +20,7 @@ from typing import Any
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
-from landing import comments, database, dialect, history, project, staging, views, zone
+from landing import comments, database, dialect, history, project, staging, views
 from landing.committing import CommitPoint
 from landing.dialect import NAME_BYTES, TYPE, Column
 from landing.errors import DamagedError, RefusedError, WarehouseError
