@@ -1,11 +1,12 @@
 """With a plugin of somebody else at the other end, the rows arrive."""
 
 import csv
+import hashlib
 import json
 
 from conftest import BIN
 
-DAY = "2024-01-20"
+DAY, NEXT = "2024-01-20", "2024-01-21"
 
 
 def catalog(project, tap):
@@ -84,3 +85,44 @@ def test_stream_maps_change_and_filter_what_is_landed_and_the_proof_counts_what_
     assert (table["stream"], table["rows"]) == ("public-orders", 10)
     content = (shop.manifest_path("postgres", DAY).parent / table["files"][0]["path"]).read_text()
     assert set(content.splitlines()[1:]) == {f"hidden,{n}" for n in range(1, 11)}
+
+
+def test_a_stream_map_of_one_table_changes_that_table_only(shop):
+    shop.source.run("ALTER TABLE orders ADD COLUMN price numeric(9,2) DEFAULT 1.50, ADD COLUMN at timestamp(0) "
+                    "DEFAULT '2024-01-01 10:00:00', ADD COLUMN secret integer DEFAULT 7")
+
+    def load(day):
+        shop.pipe(shop.tap_landed(sources=["postgres"]), shop.target_postgres(), EXTRACTED_AT=day)
+
+    shop.land(DAY, "postgres")
+    load(DAY)
+    plain = shop.manifest("postgres", DAY)
+    maps = {"public-orders": {"customer": "md5(customer)", "secret": None, "twice": "int(order_id) * 2"}}
+    shop.pipe(shop.tap_postgres(stream_maps=maps), shop.target_csv(), DATESTAMP=NEXT, ALLOW_FEWER_TABLES="true")
+    notes, orders = sorted(shop.manifest("postgres", NEXT)["tables"], key=lambda table: table["stream"])
+    assert notes["files"][0]["sha256"] == plain["tables"][0]["files"][0]["sha256"]  # it went as a file
+    assert (orders["schema"], orders["name"], orders["primary_key"]) == ("public", "orders", ["order_id"])
+    assert {column["name"]: column["type"] for column in orders["columns"]} == {
+        "order_id": "smallint", "customer": "text", "freight": "real", "price": "numeric(9,2)",
+        "at": "timestamp(0) without time zone", "twice": "bigint"}
+    load(NEXT)
+    assert shop.warehouse.one("SELECT count(*) FROM public.notes") == 40
+    assert shop.warehouse.run("SELECT customer, price::text, twice FROM public.orders WHERE order_id = 1") == [
+        (hashlib.md5(b"c1").hexdigest(), "1.50", 2)]  # noqa: S324
+    assert not shop.unproved(DAY, NEXT)
+
+
+def test_a_mapped_value_that_its_column_cannot_hold_is_refused(shop):
+    maps = {"public-orders": {"order_id": "md5(customer)"}}
+    refused = shop.pipe(shop.tap_postgres(stream_maps=maps), shop.target_csv(), check=False, DATESTAMP=DAY)
+    assert refused.returncode == 1
+    assert "order_id in a record of public-orders is not a whole number" in refused.text
+    assert not shop.landed()
+
+
+def test_an_aliased_stream_is_a_table_of_its_own(shop):
+    maps = {"all_notes": {"__source__": "public-notes", "note": "note.upper()"}, "public-orders": "__NULL__"}
+    shop.pipe(shop.tap_postgres(stream_maps=maps), shop.target_csv(), DATESTAMP=DAY)
+    tables = {table["stream"]: table for table in shop.manifest("postgres", DAY)["tables"]}
+    assert {stream: (table["name"], table["rows"]) for stream, table in tables.items()} == {
+        "public-notes": ("notes", 40), "all_notes": ("all_notes", 40)}

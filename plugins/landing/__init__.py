@@ -15,6 +15,7 @@ The modules in the order of the data's way:
     workers         several connections at work side by side
     messages        Singer messages as a target reads them, refused where they can't be taken as they were meant
     foreign         values of another tap's RECORDs: each in its column's type, or refused
+    mapped          streams whose rows a user's stream maps change
     protocol        what our plugins say to each other in Singer's messages
     source_tables   the tables of a source database, with exact types
     snapshot        one moment of a source database, read by several connections at once

@@ -25,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -38,7 +39,7 @@ from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, Storag
 from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import RecordMessage, SchemaMessage
 
-from landing import attempts, committing, database, dialect, files, foreign, messages, project, zone
+from landing import attempts, committing, database, dialect, files, foreign, mapped, messages, project, zone
 from landing.committing import CommitPoint
 from landing.dialect import Column
 from landing.errors import (
@@ -184,10 +185,10 @@ class LandingStream(Stream):
         """Those that the catalog doesn't deselect."""
         return [column for column in columns if self.mask["properties", column.name]]
 
-    @property
+    @cached_property
     def mapped(self) -> bool:
-        """Whether the user changes rows on their way (stream maps, flattening): files would pass them by."""
-        return bool(self.config.get("stream_maps") or self.config.get("flattening_enabled"))
+        """Whether the user changes this stream's rows on their way: see mapped.py."""
+        return mapped.is_mapped(self)
 
     def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
         """Ours in place of the SDK's setting, which knows no csv."""
@@ -219,18 +220,34 @@ class LandingStream(Stream):
             super()._write_state_message()
 
     def _generate_schema_messages(self) -> Iterator[SchemaMessage]:
-        for message in super()._generate_schema_messages() if self.mapped else [self._schema_message()]:
+        for message in map(self._mapped_message, super()._generate_schema_messages()) if self.mapped else [
+                self._schema_message()]:
             self.sent[message.stream] = {"rows": 0, "files": []}
             yield message
 
     def _schema_message(self) -> SchemaMessage:
         table = self.table
         properties = {column.name: dialect.json_schema(column) for column in table.columns}
-        about = {"schema": table.schema, "table": table.name, "comment": table.comment,
-                 "foreign_keys": [asdict(key) for key in table.foreign_keys]}
-        schema = self.conform({"type": "object", "properties": properties, MARK: {**about, **self.mark}})
+        schema = self.conform({"type": "object", "properties": properties, MARK: self._metadata_of(table)})
         bookmarks = [self.replication_key] if self.replication_key else None
         return SchemaMessage(self.name, schema, self.message_keys(table), bookmarks)
+
+    def _mapped_message(self, message: SchemaMessage) -> SchemaMessage:
+        """The SDK's SCHEMA of a mapped stream with this table's metadata; an alias is a table of its own."""
+        table = self.table
+        properties = mapped.properties(self, table, message.schema["properties"])
+        metadata = self._metadata_of(table) | {"mapped": sorted(mapped.changed_columns(self) & {*properties}),
+                                               "declared_types": True}
+        if message.stream != self.name:
+            metadata["table"] = message.stream
+        if "primary_key" in metadata:  # of a landed date; the map may have another
+            metadata["primary_key"] = [name for name in message.key_properties or [] if name not in self.constants]
+        message.schema = self.conform({**message.schema, "properties": properties, MARK: metadata})
+        return message
+
+    def _metadata_of(self, table: zone.Table) -> dict[str, Any]:
+        return {"schema": table.schema, "table": table.name, "comment": table.comment,
+                "foreign_keys": [asdict(key) for key in table.foreign_keys], **self.mark}
 
     def _generate_record_messages(self, record: dict[str, Any]) -> Iterator[RecordMessage]:
         for message in super()._generate_record_messages(record):
@@ -439,9 +456,10 @@ class FileSink(LookingSink):
         self.foreign_keys = [zone.ForeignKey(**key) for key in self.mark.get("foreign_keys", [])]
         self._ours = MARK in schema
         super().__init__(target, stream_name, schema, key_properties)
-        self.columns = [dialect.column_of(name, p, ours=self._ours)
+        exact = {name: self._ours and name not in self.mark.get("mapped", ()) for name in schema["properties"]}
+        self.columns = [dialect.column_of(name, p, ours=exact[name])
                         for name, p in schema["properties"].items() if "const" not in p]
-        self._writers = [(column.name, dialect.text if self._ours else foreign.writer(column))
+        self._writers = [(column.name, dialect.text if exact[column.name] else foreign.writer(column))
                          for column in self.columns]
         self.paths: list[Path] = []
         self.written: zone.File | None = None
