@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from landing.tap_csv import TapCSV
 from landing.target_csv import TargetCSV
-from targets import Heard, foreign_project
+from targets import Heard, foreign_project, hear_csv, record, schema
 
 DAY = "2024-03-05"
 MOMENT = datetime(2024, 3, 5, 23, 59, 50, tzinfo=timezone.utc)
@@ -139,6 +139,18 @@ def test_a_table_that_the_source_lost_needs_no_permission(empty, sent):
     hear(sent(empty, 1, entities=("a", "b")))
     assert hear(sent(empty, 2, entities=("a",), began=MOMENT + timedelta(seconds=5))).refusal is None
     assert rows(empty) == [2]
+
+
+def test_a_tap_without_proof_replaces_no_date_by_fewer_tables_unasked(empty):
+    def streams(*names):
+        return [message for name in names for message in
+                (schema(name, {"id": {"type": "integer"}}), record(name, id=1))]
+
+    assert hear_csv(streams("a", "b"), datestamp=DAY).refusal is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REEXTRACT", "true")
+        assert "left out table b" in hear_csv(streams("a"), datestamp=DAY).refusal
+        assert hear_csv(streams("a", "b", "c"), datestamp=DAY).refusal is None
 
 
 def selected(shop, *streams, columns=()):

@@ -28,7 +28,8 @@ def _entries(stream: Stream) -> list[Mapping[str, Any]]:
     found = []
     for pattern, entry in (stream.config.get("stream_maps") or {}).items():
         entry = entry if isinstance(entry, Mapping) else {"__removed__": None}
-        if fnmatch(stream.name, entry.get("__source__", pattern)):
+        source = entry.get("__source__", pattern)
+        if stream.name == source or fnmatch(stream.name, source):
             found.append(entry)
     return found
 

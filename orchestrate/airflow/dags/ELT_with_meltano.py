@@ -30,7 +30,7 @@ LOADED = Asset(f"loaded_{SCHEMA}", uri=f"warehouse://{SCHEMA}")
 
 # What a command inherits must not decide what it does: these say which date, source and project a run is for.
 DECIDED_HERE = ("MELTANO_", "AIRFLOW_", "SOURCE", "DATESTAMP", "EXTRACTED_AT", "SCHEMA", "REEXTRACT", "RELOAD",
-                "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV")
+                "ALLOW_FEWER_TABLES", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 def date_of(context: Any) -> str:
