@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from landing import project, zone
+from landing import files, project, zone
 from landing.errors import SettingError
 
 FOLDER = "_attempts"
@@ -99,7 +99,7 @@ class AttemptLog:
         """One write to the end of the file: lines of runs side by side stay whole."""
         line = json.dumps({"run_id": self.run_id, **said}) + "\n"
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self._path.parent)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 os.write(descriptor, line.encode())

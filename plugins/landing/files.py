@@ -66,7 +66,7 @@ class HashedFile(io.RawIOBase):
     def __init__(self, path: Path | str, mode: str, passed: Callable[[Any], None] | None = None) -> None:
         """`mode` is `rb`, or `xb` for a new file, whose folder is made if need be. `passed` sees each chunk."""
         if "x" in mode:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(path).parent)
         self._path, self._mode = path, mode
         try:
             self._file, self._damages = _open(path, mode)
@@ -164,6 +164,18 @@ def sha256(path: Path, passed: Callable[[Any], None] | None = None) -> str:
         while file.readinto(buffer):
             pass
         return file.sha256
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each with its name on the disk: the landing root may be among them."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        with contextlib.suppress(PermissionError):  # a folder may be written and not read
+            sync(one.parent)
 
 
 def sync(path: Path) -> None:

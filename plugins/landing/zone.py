@@ -30,7 +30,7 @@ from typing import Any, TextIO
 from landing import checked, files, project
 from landing.dialect import TYPE, Column
 from landing.errors import DamagedError, NotLandedError, SettingError, ZoneError, describe
-from landing.files import named, sync
+from landing.files import make_folder, named, sync
 
 logger = logging.getLogger("target-csv")
 FORMAT_VERSION = 1
@@ -167,6 +167,10 @@ class Manifest:
         """Bytes of all files."""
         return sum(table.bytes for table in self.tables)
 
+    def ordered(self) -> Manifest:
+        """With its tables in order of their streams, as in the file."""
+        return replace(self, tables=sorted(self.tables, key=lambda table: table.stream))
+
     def to_json(self) -> str:
         """As it stands in the file; docs/landing-zone.md describes each field."""
         tables = [
@@ -175,7 +179,7 @@ class Manifest:
              "foreign_keys": [asdict(k) for k in t.foreign_keys],
              "columns": [asdict(c) for c in t.columns], "files": [f.to_dict() for f in t.files],
              **({"quarantine": t.quarantine.to_dict()} if t.quarantine else {})}
-            for t in sorted(self.tables, key=lambda table: table.stream)
+            for t in self.ordered().tables
         ]
         head = {
             "format_version": FORMAT_VERSION,
@@ -263,6 +267,24 @@ def _foreign_key(key: ForeignKey) -> ForeignKey:
     checked.texts(key.columns)
     checked.texts(key.references)
     return key
+
+
+def _readable(manifest: Manifest) -> bytes:
+    """A manifest's text; ZoneError where it could not be read back as what it is."""
+    where = f"The manifest of {manifest.source} of {manifest.extracted_at}"
+    try:
+        text = manifest.to_json().encode()
+        if len(text) > LARGEST:
+            raise ZoneError(f"{where} would have {len(text):,} bytes, and none has more than {LARGEST:,}. Nothing was "
+                            "committed. Deselect tables, or divide them between several sources, and run again.")
+        same = Manifest.from_json(text.decode()) == manifest.ordered()
+    except UNUSABLE as error:
+        raise ZoneError(f"{where} could not be read back ({type(error).__name__}: {error!s:.500}). Nothing was "
+                        "committed. Correct what the tap sends, and run again.") from None
+    if not same:
+        raise ZoneError(f"{where} would be read back as another one. Nothing was committed. Correct what the tap "
+                        "sends, and run again.")
+    return text
 
 
 def _read(path: Path, again: str) -> str:
@@ -422,10 +444,11 @@ class LandingZone:
             check()
             tables, moves = self._planned(partition, manifest, staged)
             manifest = replace(manifest, tables=tables)
+            text = _readable(manifest)
             moved: list[Path] = []
             try:
                 self._move_in(partition, moves, moved)
-                self._publish(partition, manifest, point)
+                self._publish(partition, manifest, text, point)
             except BaseException:
                 _take_back(partition, moved)
                 raise
@@ -467,12 +490,14 @@ class LandingZone:
             os.replace(source, path)
             moved.append(path)
 
-    def _publish(self, partition: Path, manifest: Manifest, point: contextlib.AbstractContextManager) -> None:
-        """Write the manifest and rename it into place."""
+    def _publish(
+        self, partition: Path, manifest: Manifest, text: bytes, point: contextlib.AbstractContextManager
+    ) -> None:
+        """Write the manifest and rename it into place, once all that it lists is on the disk, and the way to it."""
         temporary = self.staging(manifest.run_id) / MANIFEST
         temporary.parent.mkdir(exist_ok=True)
         with named(temporary):
-            temporary.write_text(manifest.to_json(), "utf-8")
+            temporary.write_bytes(text)
         sync(temporary)
         partition.mkdir(parents=True, exist_ok=True)
         tables = {(partition / file.path).parent for table in manifest.tables for file in table.all_files}
@@ -501,7 +526,7 @@ class LandingZone:
     def locked(self, source: str, day: date) -> Iterator[Path]:
         """Whoever changes a date does so alone. Who holds the lock's file may remove it, too."""
         path = self.root / STAGING / f"{source}@{day}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         while True:
             with _opened(path) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
