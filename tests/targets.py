@@ -94,6 +94,19 @@ def in_process(project, day):
 
 
 @contextlib.contextmanager
+def serverless(folder, day):
+    """This process as a plugin of a project that has no server; the folder of its landing zone."""
+    (folder / "meltano.yml").write_text("jobs: []\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MELTANO_PROJECT_ROOT", str(folder))
+        patch.setenv("DATESTAMP", day)
+        for name in ("MELTANO_ENVIRONMENT", "SOURCE", "EXTRACTED_AT", "SCHEMA", "REEXTRACT", "LANDING_ROOT"):
+            patch.delenv(name, raising=False)
+        patch.setattr(protocol.Interruptible, "_setup_signal_handlers", lambda _: None)
+        yield folder / "output"
+
+
+@contextlib.contextmanager
 def foreign_project(server, folder, day):
     """A project for many inputs of other people's taps, in this process."""
     with databases(server) as make, in_process(Project(folder, make("source"), make("warehouse")), day) as project:

@@ -10,7 +10,7 @@ from landing import zone as zones
 from landing.retention import ZoneLeftovers
 from landing.target_csv import TargetCSV
 from landing.zone import LandingZone
-from targets import Heard, hear_csv, record, schema, state
+from targets import Heard, hear_csv, record, schema, serverless, state
 from test_protocol import RUN
 
 DAY = "2024-03-05"
@@ -20,13 +20,9 @@ THINGS = schema("things", {"id": {"type": "integer"}})
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A landing zone of a project without any server."""
-    (tmp_path / "meltano.yml").write_text("jobs: []\n")
-    for name, value in (("MELTANO_PROJECT_ROOT", str(tmp_path)), ("DATESTAMP", DAY), ("REEXTRACT", "true")):
-        monkeypatch.setenv(name, value)
-    for name in ("MELTANO_ENVIRONMENT", "SOURCE", "LANDING_ROOT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("landing.protocol.Interruptible._setup_signal_handlers", lambda _: None)
-    return tmp_path / "output"
+    with serverless(tmp_path, DAY) as output:
+        monkeypatch.setenv("REEXTRACT", "true")
+        yield output
 
 
 def files(root):
