@@ -18,6 +18,7 @@ The modules in the order of the data's way:
     mapped          streams whose rows a user's stream maps change
     protocol        what our plugins say to each other in Singer's messages
     source_tables   the tables of a source database, with exact types
+    reads           the relations that tables and views read, at any depth
     snapshot        one moment of a source database, read by several connections at once
     discovery       the way into tap-postgres: its catalog by itself, since Meltano asks for it in every run
     tap_postgres    PostgreSQL -> Singer

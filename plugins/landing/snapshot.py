@@ -3,6 +3,10 @@
     database        holds locks and exports its snapshot (repeatable read); copies only what a worker can't
     worker          a transaction of that very snapshot, one table or piece after the other
 
+All relations that the selected tables and views read are locked (ACCESS SHARE) until the end: tables and views before
+the snapshot is taken. LOCK does not take materialized views; they are locked by planning a query on them right after
+it, and if a file was replaced in between (REFRESH, TRUNCATE), the snapshot is taken again.
+
 A piece is a range of a table's pages (`ctid`): read in order, the pieces are the table as one COPY would give it.
 """
 
@@ -10,8 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +29,16 @@ from psycopg2.extensions import connection as Connection
 from landing import database
 from landing.dialect import Column
 from landing.errors import SourceError, describe
+from landing.reads import Read, reads
 from landing.source_tables import SourceTable, describe_tables
 
 PIECE = 4096  # pages (32 MB) at least
 TID_RANGES = 140000  # the first server version that reads a range of pages without reading all others
 PARTITION_TREES = 120000  # the first that lists a table's partitions
 PATIENCE = "2s"  # that a worker waits for a table that someone wants to alter; see Snapshot.read()
+LOCKABLE_VIEWS = 110000  # the first whose LOCK takes views, and locks what they read
+TRIES = 20  # snapshots, until none is older than a file that it reads
+PAUSE = 0.1  # seconds between two of them
 
 # Of a partitioned table the largest partition's: a range of pages is read in each of them.
 PAGES = """
@@ -73,31 +83,57 @@ WHERE l.granted AND l.mode = 'AccessExclusiveLock'
 """
 
 
+logger = logging.getLogger("tap-postgres")
+
+
 class Snapshot:
     """A repeatable-read transaction that all tables are read in, and its copies in other connections."""
 
     def __init__(self, dsn: str, schemas: Sequence[str], wanted: Sequence[tuple[str, str]], connections: int) -> None:
         """`wanted`: (schema, table) pairs, locked against TRUNCATE and ALTER before the snapshot is taken.
 
-        To a snapshot that is older than they are, those two leave a table empty, without an error.
+        A snapshot older than a TRUNCATE or rewrite sees the table as empty, without an error.
         """
-        self.dsn, self.connections = dsn, connections
+        self.dsn, self.connections, self.wanted = dsn, connections, list(wanted)
         self.connection = database.connect(dsn, "tap-postgres")
         self._alone = threading.Lock()
+        for attempt in range(TRIES):
+            if not (changed := self._take(schemas)):
+                return
+            logger.info("%s changed while the snapshot was taken: taking it again.", changed)
+            time.sleep(PAUSE * attempt)
+        self.close()
+        raise SourceError(
+            f"{changed} changed each of {TRIES} times that a snapshot was taken: its rows would not be of the same "
+            "moment as the others. Nothing was committed; run again when it is not being refreshed or truncated."
+        )
+
+    def _take(self, schemas: Sequence[str]) -> str | None:
+        """Lock and take the snapshot; what changed before it was locked, and makes the snapshot void, if anything."""
         there = describe_tables(self.connection, schemas)
-        lockable = [key for key in wanted if key in there and there[key].lockable]
+        tables, views = _kinds(there, self.wanted, "rp"), _kinds(there, self.wanted, "vm")
         with self.connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            _lock(cursor, lockable)
+            _lock(cursor, tables)
+            _lock_views(cursor, _kinds(there, self.wanted, "v"))
             cursor.execute(
                 "SELECT clock_timestamp(), current_setting('server_version'), current_database(), "
                 "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
             )
             self.taken_at, version, name, lsn = cursor.fetchone()
-            self._id = _exported(cursor) if connections > 1 else None
-            self._pages = self._sizes(cursor, lockable)
+            for key in views:
+                _plan(cursor, key)
+            self._reads = reads(cursor, self.wanted)
+            self.tables = describe_tables(self.connection, schemas)
+            changed = [str(one) for one in self._reads if one.replaced]
+            changed += [".".join(key) for key in self.wanted if _kind(self.tables, key) != _kind(there, key)]
+            if changed:
+                cursor.execute("ROLLBACK")
+                return ", ".join(dict.fromkeys(changed))
+            self._id = _exported(cursor) if self.connections > 1 else None
+            self._pages = self._sizes(cursor, tables)
         self.info = {"server_version": version, "database": name, "lsn": lsn}
-        self.tables = describe_tables(self.connection, schemas)
+        return None
 
     def _sizes(self, cursor: Any, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """Pages by table, where a range of them can be read."""
@@ -115,9 +151,30 @@ class Snapshot:
             return cursor.fetchone()[0]
 
     def confirm(self) -> None:
-        """Raise psycopg2.Error if the tables were not locked until now: one could have been emptied meanwhile."""
+        """Raise psycopg2.Error if the tables were not locked until now: one could have been emptied meanwhile.
+
+        SourceError, if a table that had rows at the moment of the snapshot became a partition or child since: attaching
+        one takes no lock that ours would keep out, and its rows are read or not, as it came.
+        """
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT 1")
+            if not any(one.parent for one in self._reads):
+                return
+            with contextlib.closing(database.connect(self.dsn, "tap-postgres")) as now, now.cursor() as other:
+                found = reads(other, self.wanted)
+            known = {one.oid for one in self._reads}
+            for one in found:
+                if one.oid not in known and self._had_rows(cursor, one):
+                    raise SourceError(
+                        f"{one} was attached during the extract, and had rows before: they do not belong to the moment "
+                        "of the snapshot. Nothing was committed; run again."
+                    )
+
+    def _had_rows(self, cursor: Any, one: Read) -> bool:
+        if one.kind != "r":
+            return False
+        cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(sql.Identifier(*one.key)))
+        return cursor.fetchone()[0]
 
     def pages(self, key: tuple[str, str]) -> int:
         """How large a table is; 0 where that isn't known."""
@@ -191,15 +248,64 @@ def rehearse(connection: Connection, table: SourceTable) -> None:
             cursor.execute("ROLLBACK")
 
 
+def _kind(tables: Mapping[tuple[str, str], SourceTable], key: tuple[str, str]) -> str | None:
+    return tables[key].kind if key in tables else None
+
+
+def _kinds(
+    tables: Mapping[tuple[str, str], SourceTable], keys: Sequence[tuple[str, str]], kinds: str
+) -> list[tuple[str, str]]:
+    return [key for key in keys if (_kind(tables, key) or "-") in kinds]
+
+
 def _lock(cursor: Any, keys: Sequence[tuple[str, str]]) -> None:
-    if not keys:
-        return
+    if keys:
+        with _locking(cursor, keys):
+            cursor.execute(_lock_statement(keys))
+
+
+def _lock_statement(keys: Sequence[tuple[str, str]]) -> sql.Composed:
     names = sql.SQL(", ").join(sql.Identifier(*key) for key in keys)
+    return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names)
+
+
+def _lock_views(cursor: Any, views: Sequence[tuple[str, str]]) -> None:
+    """Lock views and what they read, with their owners' rights.
+
+    An owner who may read single columns may not lock the table: then planning has to lock it; see _plan().
+    """
+    if not views or cursor.connection.server_version < LOCKABLE_VIEWS:
+        return
+    cursor.execute("SAVEPOINT views")
+    with _locking(cursor, views):
+        try:
+            cursor.execute(_lock_statement(views))
+        except pg_errors.InsufficientPrivilege:
+            cursor.execute("ROLLBACK TO SAVEPOINT views")
+    cursor.execute("RELEASE SAVEPOINT views")
+
+
+def _plan(cursor: Any, key: tuple[str, str]) -> None:
+    """Plan a query on a view, which locks all that it reads until the transaction ends."""
+    with _locking(cursor, [key]):
+        try:
+            cursor.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(sql.Identifier(*key)))
+        except (psycopg2.OperationalError, pg_errors.InsufficientPrivilege):
+            raise
+        except psycopg2.Error as error:
+            raise SourceError(f"View {'.'.join(key)} could not be read: {describe(error)}. Nothing was committed; "
+                              "mend it, or leave it out (select), and run again.") from error
+
+
+@contextlib.contextmanager
+def _locking(cursor: Any, keys: Sequence[tuple[str, str]]) -> Iterator[None]:
+    """Translate the errors of taking locks into SourceErrors."""
     try:
-        cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+        yield
     except pg_errors.LockNotAvailable as error:
         cursor.execute("ROLLBACK")
-        cursor.execute(HOLDERS, ([schema for schema, _ in keys], [table for _, table in keys]))
+        names = sorted({one.key for one in reads(cursor, keys)})
+        cursor.execute(HOLDERS, ([schema for schema, _ in names], [table for _, table in names]))
         raise SourceError(
             "Somebody keeps tables locked for longer than the source's lock_timeout lets us wait: "
             f"{cursor.fetchone()[0] or 'gone now'}. Nothing was committed; run again when they have ended."
