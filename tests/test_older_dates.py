@@ -1,9 +1,11 @@
 """Loading a date never changes a value of another date, whatever the order of columns, types and dates."""
 
+import itertools
 import random
 
 import pytest
 from dates import Dates, reordered
+from test_schema_change import WIDER
 
 D1, D2, D3, D4 = (f"2024-01-{day}" for day in (20, 21, 22, 23))
 
@@ -100,6 +102,72 @@ def test_a_dropped_column_a_changed_key_and_an_older_date_keep_every_value(dates
     assert dates.rows("t", "id", "gone", "a", day=D2) == [("1", None, "5"), ("2", None, "6")]
     assert dates.unproved(D1, D2, D3, D4) == []
     assert len(orders_of(dates, "t")) == 1
+
+
+# Values of each type at its ends, as COPY writes them.
+ENDS = {
+    "smallint": ["-32768", "32767"], "integer": ["-2147483648", "2147483647"],
+    "bigint": ["-9223372036854775808", "9223372036854775807"],
+    "real": ["0.1", "-0", "1e+06", "1.234567e+06", "3.4028235e+38", "1e-45", "NaN", "-Infinity", "1.6777216e+07"],
+    "double precision": ["0.1", "1e+15", "1.7976931348623157e+308", "5e-324", "NaN", "123456789012345"],
+    "numeric": ["1.500", "NaN", "Infinity", "1" + "0" * 300], "numeric(9,0)": ["999999999", "-1", "NaN"],
+    "numeric(10,2)": ["99999999.99", "0.50"], "numeric(12,2)": ["-9999999999.99", "1.50", "NaN"],
+    "character(5)": ["ab   ", "abcde", "     "], "character(9)": ["abcdefghi", "a        "],
+    "bpchar": ["a ", "", "abcdefghij"], "character varying(4)": ["", "abcd", "a   "],
+    "character varying(5)": ["ab   ", "漢漢漢漢漢"], "character varying": ["", " " * 9],
+    "timestamp(0) without time zone": ["2024-01-01 00:00:00", "infinity"],
+    "timestamp(3) without time zone": ["2024-01-01 00:00:00.123", "0044-03-15 12:00:00 BC"],
+    "timestamp(0) with time zone": ["2024-01-01 00:00:00+00"],
+    "timestamp with time zone": ["2024-01-01 00:00:00.000001+00"],
+    "time(3) with time zone": ["12:00:00.123+05:30"], "time with time zone": ["23:59:59.999999-08"],
+    "interval(0)": ["1 year 2 mons 00:00:03"], "interval": ["-00:00:00.000001"],
+    "interval year to month": ["3 years 1 mon"],
+    "bit(3)": ["101"], "bit(5)": ["00000"], "bit varying(4)": ["", "1", "1111"],
+    "integer[]": ["{1,NULL,-5}", "[0:1]={1,2}", "{}"], "bigint[]": ["{9223372036854775807}", "{{1,2},{3,4}}"],
+    "double precision[]": ["{0.1,1e+15,NaN}"],
+}
+
+
+@pytest.mark.parametrize("order", [(D1, D2), (D2, D1)], ids=["narrow first", "wide first"])
+def test_a_type_that_holds_another_takes_its_values_without_a_hand_and_both_dates_are_proved(dates, order):
+    """Each pair of types that widens, and the way back: D1 has the one type and D2 the other."""
+    pairs = [pair for both in WIDER for pair in (sorted(both), sorted(both, reverse=True)) if {*pair} <= {*ENDS}]
+    names = [f"c{number}" for number in range(len(pairs))]
+    landed = {}
+    for place, when in enumerate((D1, D2)):
+        columns = {name: pair[place] for name, pair in zip(names, pairs, strict=True)}
+        landed[when] = columns, [*itertools.zip_longest(*(ENDS[type_] for type_ in columns.values()))]
+        dates.land(when, t=landed[when])
+    assert len(pairs) > 70
+    for when in order:
+        dates.load(when)
+    types = dict(dates.run("SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = "
+                           "'public_history.t'::regclass AND attnum > 0"))
+    assert {name: types[name] for name in names} == {
+        name: WIDER[frozenset(pair)] for name, pair in zip(names, pairs, strict=True)}
+    seen = {when: dates.rows("t", *names, day=when) for when in order}
+    for when, (columns, rows) in landed.items():
+        back = ", ".join(f"ARRAY(SELECT concat({name}::{type_}) FROM public_history.t WHERE extracted_at = '{when}' "
+                         f"AND num_nulls({name}) = 0)" for name, type_ in columns.items())
+        for name, found, values in zip(names, dates.run(f"SELECT {back}")[0], zip(*rows, strict=True), strict=True):
+            assert sorted(found) == sorted(filter(lambda one: one is not None, values)), (when, name, columns[name])
+    assert dates.unproved(D1, D2) == []
+    assert {one.compared for when in order for one in dates.proofs(when)} == {"values"}
+    dates.load(D1, reload=True)
+    dates.load(D2, reload=True)
+    assert {when: dates.rows("t", *names, day=when) for when in order} == seen
+
+
+def test_a_value_that_was_changed_in_a_wider_column_is_seen(dates):
+    """Read back as the narrower type it would be what was landed."""
+    dates.land(D1, t=({"a": "real"}, [["0.1"], ["1e+06"]]))
+    dates.land(D2, t=({"a": "double precision"}, [["0.1"]]))
+    dates.load(D1)
+    dates.load(D2)
+    assert dates.rows("t", "a", day=D1) == [("0.1",), ("1000000",)]
+    assert dates.unproved(D1, D2) == []
+    dates.run("UPDATE public_history.t SET a = 0.10000000149011612 WHERE extracted_at = %s AND a < 1", D1)
+    assert [one.problem for one in dates.unproved(D1)] == ["the warehouse's rows are not those of the files"]
 
 
 LADDERS = [["smallint", "integer", "bigint", "text"], ["character varying(4)", "character varying(9)", "text"],

@@ -30,6 +30,7 @@ The modules in the order of the data's way:
     target_csv      Singer -> the landing zone
     views           views replaced together with what people built on them
     comments        what the source says of tables and columns, kept as comments
+    widening        the type that holds every value of two types
     history         a table of history: a partition for each date
     ledger          what was loaded when, from which run
     staging         a landed table copied into the warehouse and checked, not yet in its place

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,10 +212,11 @@ class Progress:
 
 
 def copy_out(
-    connection: Connection, query: sql.Composable, path: Path | str = os.devnull, progress: Progress | None = None
+    connection: Connection, query: sql.Composable, path: Path | str = os.devnull, progress: Progress | None = None,
+    passed: Callable[[Any], Any] | None = None,
 ) -> Copied:
-    """`COPY (query) TO` a new file (or nowhere, for the hash alone)."""
-    raw = HashedFile(path, "wb" if path == os.devnull else "xb", progress and progress.advance)
+    """`COPY (query) TO` a new file (or nowhere, for the hash alone). `passed` sees each chunk, in progress's place."""
+    raw = HashedFile(path, "wb" if path == os.devnull else "xb", passed or (progress and progress.advance))
     statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS))
     with connection.cursor() as cursor, io.BufferedWriter(raw, BUFFER) as file:
         try:
@@ -226,13 +227,6 @@ def copy_out(
             raise
         file.flush()
         return Copied(cursor.rowcount, raw.size, raw.sha256)
-
-
-def copy_rows(connection: Connection, query: sql.Composable, file: io.RawIOBase) -> None:
-    """`COPY (query) TO` a file of bytes, without a header."""
-    statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS.replace("HEADER, ", "")))
-    with connection.cursor() as cursor, io.BufferedWriter(file, BUFFER) as buffered:
-        cursor.copy_expert(statement, buffered)
 
 
 def copy_in(

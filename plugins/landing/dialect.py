@@ -187,28 +187,6 @@ def records(path: Path, columns: Sequence[Column], constants: Mapping[str, str])
         yield dict(zip(names, (read(field) for read, field in zip(readers, row, strict=True)), strict=True)) | constants
 
 
-def widened(old: str, new: str) -> str | None:
-    """The type that holds the values of both without changing their text, or None."""
-    if old == new:
-        return old
-    if old in INTEGERS and new in INTEGERS:
-        return max(old, new, key=INTEGERS.__getitem__)
-    if "text" in (old, new):
-        return "text"
-    return _longer(old, new)
-
-
-def _longer(old: str, new: str) -> str | None:
-    """`character varying(20)` holds a `character varying(10)`; without a length it holds both."""
-    lengths = []
-    for type_ in (old, new):
-        match = re.fullmatch(r"character varying(?:\((\d+)\))?", type_)
-        if not match:
-            return None
-        lengths.append(int(match[1]) if match[1] else 0)
-    return old if lengths[0] == 0 or 0 < lengths[1] < lengths[0] else new
-
-
 def header(columns: Iterable[Column]) -> bytes:
     """The header line."""
     return line([column.name for column in columns])

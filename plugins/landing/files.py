@@ -115,41 +115,57 @@ class HashedFile(io.RawIOBase):
             super().close()
 
 
-class RowSum(io.RawIOBase):
-    """The sum of the SHA-256 of each row that is written: equal for the same rows, in whatever order they come."""
+class RowSum:
+    """The sum of the SHA-256 of each row that is written: equal for the same rows, in whatever order they come.
+
+    Each byte is looked at and hashed once, when it comes, however long its row or value is.
+    """
 
     def __init__(self, passed: Callable[[Any], None] | None = None) -> None:
         self.value, self.rows = 0, 0
         self._passed = passed
-        self._rest = b""  # the beginning of a row whose end has not come yet
-
-    def writable(self) -> bool:
-        return True
+        self._row: Any = None  # the hash of a row whose end has not come yet
+        self._inside = False  # it ends in the middle of a quoted value
 
     def write(self, chunk: Any) -> int:
-        lines = bytes(chunk).split(b"\n")
-        lines[0] = self._rest + lines[0]
-        self._rest = lines.pop()
-        rows = _put_together(lines) if any(b'"' in line for line in lines) else lines
-        if rows and rows[-1].count(b'"') % 2:  # it goes on in the next chunk
-            self._rest = rows.pop() + b"\n" + self._rest
-        self.value += sum(int.from_bytes(hashlib.sha256(row).digest(), "big") for row in rows)
-        self.rows += len(rows)
+        """Add a chunk, which may begin and end anywhere."""
+        content = bytes(chunk)
+        if b'"' in content:
+            *lines, rest = content.split(b"\n")
+            for line in lines:
+                self._add_line(line)
+            self._add(rest)
+        elif self._inside:
+            self._row.update(content)
+        else:
+            *lines, rest = content.split(b"\n")
+            if lines and self._row is not None:
+                self._add_line(lines.pop(0))
+            self.value += sum(int.from_bytes(hashlib.sha256(line).digest(), "big") for line in lines)
+            self.rows += len(lines)
+            self._add(rest)
         if self._passed:
             self._passed(chunk)
         return len(chunk)
 
-
-def _put_together(lines: list[bytes]) -> list[bytes]:
-    """Rows of lines, where a line feed in quotes leaves an odd number of them before it; the last may be half a row."""
-    rows, inside = [], False
-    for line in lines:
-        if inside:
-            rows[-1] += b"\n" + line
+    def _add_line(self, line: bytes) -> None:
+        """A line with its end: the end of the row, but in a quoted value."""
+        self._add(line)
+        if self._inside:
+            self._row.update(b"\n")
         else:
-            rows.append(line)
-        inside ^= line.count(b'"') % 2 == 1
-    return rows
+            row = self._row or hashlib.sha256()  # a line may be empty
+            self.value += int.from_bytes(row.digest(), "big")
+            self.rows += 1
+            self._row = None
+
+    def _add(self, part: bytes) -> None:
+        if not part:
+            return
+        if self._row is None:
+            self._row = hashlib.sha256()
+        self._row.update(part)
+        self._inside ^= part.count(b'"') % 2 == 1
 
 
 def reader(path: Path) -> io.BufferedReader:

@@ -14,6 +14,7 @@ from psycopg2 import sql
 
 from landing import database, views, zone
 from landing.dialect import NAME_BYTES
+from landing.widening import cast_keeps_text
 
 PARTITION_KEY = "extracted_at"
 STAGING = "_staging_"  # begins the name of a table that is not in its place yet, or no longer
@@ -215,12 +216,13 @@ class HistoryTable:
 
 
 def _widening(name: str, old: str, type_: str) -> sql.Composed:
-    """Change a column's type; to text by the type's own output, which differs from its cast for some types.
+    """Change a column's type: by the text of its values, as widening.py has it, where a cast gives something else.
 
     PostgreSQL parses USING again for each partition, and the first parse changes `IS NULL`, `IS TRUE` and named
     arguments in place: in a partition with its columns in another order they read the wrong column. They must not be
     used here. num_nulls() is safe, and of a composite value it does not look at the fields.
     """
-    using = sql.SQL("CASE WHEN num_nulls({0}) = 0 THEN concat({1}) END" if type_ == "text" else "{0}").format(
-        sql.Identifier(name), database.stored(name, old))
-    return sql.SQL("ALTER COLUMN {} TYPE {} USING {}").format(sql.Identifier(name), sql.SQL(type_), using)
+    column, type_ = sql.Identifier(name), sql.SQL(type_)
+    using = column if cast_keeps_text(old, type_.string) else sql.SQL(
+        "(CASE WHEN num_nulls({}) = 0 THEN concat({}) END)::{}").format(column, database.stored(name, old), type_)
+    return sql.SQL("ALTER COLUMN {} TYPE {} USING {}").format(column, type_, using)

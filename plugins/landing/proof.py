@@ -1,8 +1,12 @@
-"""The proof of a date: what the source sent = what lies in the files = what the warehouse gives back.
+"""The proof of a date: what the source sent = what is in the files = what the warehouse gives back.
 
 The manifest's SHA-256 is of the source's own COPY, taken as it streamed. Files are hashed anew, and each partition is
-copied out of the warehouse again, and hashed: three hashes for a table, or it is not proved. Files that were loaded
-side by side lie in the warehouse in no order; there it is the sum of each row's SHA-256 that has to be the same.
+copied out of the warehouse again and hashed. What is equal then was compared in one of three ways:
+
+    bytes     the three hashes are the same
+    rows      a table of several files, whose rows are in the warehouse in no order: the sum of each row's SHA-256
+    values    the warehouse writes values in another way than the file (a declared type, or one that became wider): the
+              files are read into a temporary table of the partition's types and copied out likewise
 """
 
 from __future__ import annotations
@@ -18,15 +22,32 @@ from psycopg2 import sql
 
 from landing import database, dialect, files, zone
 from landing.errors import DamagedError, describe
-from landing.history import history_name, partitions
+from landing.history import columns_of, history_name, partitions
 from landing.ledger import Ledger
+
+BYTES, ROWS, VALUES = "bytes", "rows", "values"
 
 logger = logging.getLogger("landing")
 
 
 @dataclass(frozen=True)
+class _Contents:
+    """What a relation gives back, with its rows as a sum where they are in no order."""
+
+    copied: database.Copied
+    sum: tuple[int, int] | None
+
+    def same(self, other: _Contents) -> bool:
+        """Whether both hold the same rows, in the same order if they have one."""
+        return self.copied == other.copied if self.sum is None else self.sum == other.sum
+
+
+@dataclass(frozen=True)
 class TableProof:
-    """A table of a date: three SHA-256, or None with the reason why there isn't one."""
+    """A table of a date: three SHA-256, each of what it is named after, or None with the reason why there isn't one.
+
+    `compared`: how the warehouse was found to be equal (BYTES, ROWS or VALUES), else None.
+    """
 
     source: str
     table: str
@@ -36,11 +57,12 @@ class TableProof:
     files: str | None
     warehouse: str | None
     problem: str | None = None
+    compared: str | None = None
 
     @property
     def holds(self) -> bool:
-        """Whether the three are one."""
-        return self.problem is None and self.landed == self.files == self.warehouse
+        """Whether source, files and warehouse are equal."""
+        return self.problem is None and self.landed == self.files and self.compared is not None
 
 
 class Proof:
@@ -77,10 +99,7 @@ class Proof:
                 return replace(proof, problem=f"the files are not what was landed: {', '.join(differ)}")
             if partition is None:
                 return replace(proof, problem="not loaded")
-            found, rows = self._in_warehouse(table, partition, paths, landed)
-            if found == table.sha256 and rows != table.rows:
-                raise DamagedError(f"the manifest says {table.rows} rows, and its files have {rows}")
-            proof = replace(proof, warehouse=found)
+            proof = self._compared(proof, table, sql.Identifier(self.history, partition), paths, landed)
         except DamagedError as error:
             return replace(proof, files=None, problem=str(error))
         except psycopg2.Error as error:
@@ -94,36 +113,43 @@ class Proof:
             if files.sha256(path) != table.quarantine.sha256:
                 raise DamagedError(f"{path} is not what was landed")
 
-    def _in_warehouse(
-        self, table: zone.Table, partition: str, paths: list[Path], landed: files.RowSum
-    ) -> tuple[str, int]:
-        """The hash of the partition, copied out in our dialect, and its rows."""
-        relation = sql.Identifier(self.history, partition)
-        if len(paths) > 1:
-            same = self._same_rows(table, relation, landed)
-            return table.sha256 if same else "", landed.rows - len(paths)
-        found = self._copied(table, relation)
-        if found.sha256 == table.sha256 or not table.declared_types:
-            return found.sha256, found.rows
-        # Declared types may write a value otherwise than the file did; then both are read with these types.
-        return table.sha256 if found == self._reread(table, relation, paths) else found.sha256, found.rows
+    def _compared(self, proof: TableProof, table: zone.Table, relation: sql.Identifier, paths: list[Path],
+                  landed: files.RowSum) -> TableProof:
+        """The proof with the hash of what the warehouse has, and how that was found to be equal, if it was."""
+        found = self._contents(table, relation)
+        proof, rows = replace(proof, warehouse=found.copied.sha256), found.copied.rows
+        if found.sum is not None and found.sum == (landed.rows, landed.value):
+            proof, rows = replace(proof, compared=ROWS), landed.rows - len(paths)
+        elif found.sum is None and found.copied.sha256 == table.sha256:
+            proof = replace(proof, compared=BYTES)
+        elif self._writes_otherwise(table, relation) and found.same(self._reread(table, relation, paths)):
+            proof = replace(proof, compared=VALUES)
+        if proof.compared and rows != table.rows:
+            raise DamagedError(f"the manifest says {table.rows} rows, and its files have {rows}")
+        return proof
 
-    def _same_rows(self, table: zone.Table, relation: sql.Identifier, landed: files.RowSum) -> bool:
-        """Whether files that went in side by side, in no order of their own, are what comes out, row by row."""
-        loaded = files.RowSum(self._progress(table, "warehouse").advance)
-        loaded.write(dialect.header(table.columns) * len(table.files))  # each file has one
-        database.copy_rows(self.connection, self._query(table, relation), loaded)
-        return (landed.rows, landed.value) == (loaded.rows, loaded.value)
-
-    def _copied(self, table: zone.Table, relation: sql.Identifier) -> database.Copied:
+    def _contents(self, table: zone.Table, relation: sql.Identifier) -> _Contents:
+        """What a relation gives back in our dialect."""
         progress = self._progress(table, "warehouse")
-        return database.copy_out(self.connection, self._query(table, relation), progress=progress)
+        rows = files.RowSum(progress.advance)
+        several = len(table.files) > 1
+        copied = database.copy_out(self.connection, self._query(table, relation),
+                                   passed=rows.write if several else progress.advance)
+        rows.write(dialect.header(table.columns) * (len(table.files) - 1))  # each file has one
+        return _Contents(copied, (rows.rows, rows.value) if several else None)
+
+    def _writes_otherwise(self, table: zone.Table, relation: sql.Identifier) -> bool:
+        """Whether the warehouse may write a value in another way than the file does."""
+        with self.connection.cursor() as cursor:
+            types = columns_of(cursor, relation)
+        return table.declared_types or any(types.get(history_name(column.name)) != column.type
+                                           for column in table.columns)
 
     def _query(self, table: zone.Table, relation: sql.Identifier) -> sql.Composed:
         fields = database.fields({history_name(column.name): column for column in table.columns})
         return sql.SQL("SELECT {} FROM {}").format(fields, relation)
 
-    def _reread(self, table: zone.Table, relation: sql.Identifier, paths: list[Path]) -> database.Copied:
+    def _reread(self, table: zone.Table, relation: sql.Identifier, paths: list[Path]) -> _Contents:
         """The landed files, read into a temporary table of the partition's types and copied out."""
         names = [history_name(column.name) for column in table.columns]
         temporary = sql.Identifier("pg_temp", "landing_proof")
@@ -134,7 +160,7 @@ class Proof:
             try:
                 for path in paths:
                     database.copy_in(self.connection, temporary, names, path)
-                return self._copied(table, temporary)
+                return self._contents(table, temporary)
             finally:
                 cursor.execute("ROLLBACK")
 

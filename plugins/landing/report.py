@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
-from landing import certify, plan, project
+from landing import certify, plan, project, proof
 from landing.attempts import Attempt
 from landing.certify import Verdict
 from landing.changes import TableChange
@@ -182,6 +182,8 @@ def _total(plans: Sequence[DatePlan]) -> str:
 
 # verify
 
+EQUAL = {proof.BYTES: "yes", proof.ROWS: "yes: rows, in any order", proof.VALUES: "yes: values, by their types here"}
+
 
 def proved(proofs: Sequence[TableProof]) -> str:
     """Tables with their three hashes."""
@@ -189,7 +191,7 @@ def proved(proofs: Sequence[TableProof]) -> str:
     rows = [
         (one.source, one.table, one.rows, one.bytes, *((value or "-")[:12] for value in
                                                        (one.landed, one.files, one.warehouse)),
-         "yes" if one.holds else f"NO: {one.problem}")
+         EQUAL[one.compared] if one.holds else f"NO: {one.problem}")
         for one in proofs
     ]
     equal = sum(one.holds for one in proofs)

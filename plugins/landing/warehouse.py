@@ -20,13 +20,14 @@ from typing import Any
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
-from landing import comments, database, dialect, history, project, staging, views
+from landing import comments, database, history, project, staging, views
 from landing.committing import CommitPoint
 from landing.dialect import NAME_BYTES, TYPE, Column
 from landing.errors import DamagedError, RefusedError, WarehouseError
 from landing.history import PARTITION_KEY, STAGING, HistoryTable, history_name
 from landing.ledger import LEDGER, Ledger
 from landing.staging import Load
+from landing.widening import widened
 from landing.workers import Workers
 
 LOCKS_A_TABLE = 10
@@ -238,7 +239,7 @@ class Warehouse:
         return replace(column, type="text")
 
     def _widened(self, load: Load, column: str, have: str, type_: str) -> str:
-        wide = dialect.widened(have, type_)
+        wide = widened(have, type_)
         if wide is None:
             raise RefusedError(
                 f"{load}, column {column}",
