@@ -192,6 +192,28 @@ def test_a_signal_ends_the_process_though_what_handles_it_fails_or_hangs(made, h
     assert time.monotonic() - started < 40
 
 
+SCRATCH = """
+import os, signal, time
+from pathlib import Path
+from landing import protocol
+from landing.target_csv import TargetCSV
+
+TargetCSV(config={})
+with protocol.scratch() as folder:
+    for one in (protocol.scratch_folder(), Path(folder)):
+        (one / "rows.csv").write_text("of a person")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+def test_a_signal_leaves_no_rows_in_temporary_folders(made, tmp_path):
+    environment = made.environment(MELTANO_PROJECT_ROOT=str(made.folder), DATESTAMP=DAY, TMPDIR=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", SCRATCH], capture_output=True, text=True, timeout=50, env=environment)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert not [*tmp_path.glob("landing-*")]
+
+
 def test_the_point_is_passed_or_closed_and_never_both():
     for closed in (True, False):
         point = committing.CommitPoint()

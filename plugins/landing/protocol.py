@@ -13,6 +13,7 @@ commit.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
 import logging
 import os
@@ -136,11 +137,24 @@ DISK_HEADROOM = th.Property(
 COMPRESSED = 0.1  # of its size, what a file may shrink to: a guess on the side of those who have little room
 
 
+_scratch: set[str] = set()  # what a signal's end, which runs no clean-up of the main thread, has to remove
+
+
 def scratch_folder() -> Path:
     """A temporary folder that goes when the process does."""
     folder = tempfile.mkdtemp(prefix="landing-")
+    _scratch.add(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[str]:
+    """A temporary folder that goes at the end, or when a signal ends the process."""
+    with tempfile.TemporaryDirectory(prefix="landing-") as folder:
+        _scratch.add(folder)
+        yield folder
+    _scratch.discard(folder)
 
 
 def unused_name(name: str, taken: Iterable[str]) -> str:
@@ -205,7 +219,7 @@ class LandingStream(Stream):
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
         """The same rows one by one, for a target of somebody else."""
-        with tempfile.TemporaryDirectory(prefix="landing-") as folder:
+        with scratch() as folder:
             extract = self.extract(Path(folder))
             for path in extract.paths:
                 yield from dialect.records(path, extract.table.columns, self.constants)
@@ -286,6 +300,8 @@ class Interruptible(PluginBase):
             watchdog.daemon = True
             watchdog.start()
             status = self._stop(number, status)
+            for folder in [*_scratch]:
+                shutil.rmtree(folder, ignore_errors=True)
         except BaseException:
             self.logger.exception("Stopping by signal %d failed.", number)
         finally:

@@ -6,7 +6,6 @@ In `load` there is no list of tables anywhere: every declared source's manifest 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -71,7 +70,7 @@ class CsvStream(protocol.LandingStream):
         name = zone.folder_name(self.name)
         path = folder / (name + files.SUFFIXES[self.config["compression"]])
         bad = Quarantine(folder / f"{name}.jsonl", self.declaration.max_bad_rows) if self._quarantines else None
-        with tempfile.TemporaryDirectory(prefix="landing-") as decoded:
+        with protocol.scratch() as decoded:
             progress = database.Progress(self.logger, self.name, size=entity.size)
             columns, copied = entity.convert(wanted, Path(decoded), path, progress, bad)
         progress.done(copied.rows)
