@@ -5,7 +5,9 @@ import shutil
 from datetime import date, timedelta
 
 import pytest
+from dates import Dates
 from landing import plan, project
+from landing.errors import RefusedError
 from landing.ledger import Entry
 from landing.zone import Manifest, now
 
@@ -159,3 +161,39 @@ def test_times_are_medians_scaled_by_rows_where_there_are_many():
     assert times.load("s", "small", 9_999) == 0.2
     assert times.load("s", "big", 1_000_000) == pytest.approx(10)
     assert times.load("s", "old", 10) is None
+
+
+def test_a_plan_says_what_each_load_would_refuse_or_turn_to_text_and_the_loads_then_do_so(project, monkeypatch):
+    """A date is planned as if those before it had been loaded; one that is refused changes nothing for the next."""
+    monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(project.folder))
+    jobs = (project.folder / "meltano.yml").read_text().replace("- name: extract_csv", "- name: other")
+    (project.folder / "meltano.yml").write_text(jobs)
+    dates = Dates(project)
+    project.warehouse.run("CREATE TABLE public.mine (x integer)")
+    rows = {"integer": "1", "bigint": "1", "text": "ten", "date": "2024-01-01", "numeric(7,2)": "1.50"}
+    steps = [{"a": "integer"}, {"a": "date"}, {"a": "bigint", "b": "numeric(7,2)"}, {"b": "date", "a": "date"},
+             {"a": "text", "b": "numeric(7,2)"}, {"a": "date", "_names": "text"}, {"a": "integer", "b": "bigint"}]
+    for day, columns in zip(DAYS, steps, strict=False):
+        more = {"mine": ({"x": "integer"}, [])} if "_names" in columns else {}
+        dates.land(day, t=(columns, [[rows[type_] for type_ in columns.values()]]), **more)
+    found, total = planned(project, last=DAYS[len(steps) - 1])
+    for day in DAYS[:len(steps)]:
+        one = found[day]
+        refused = one["load"] == "refuse"
+        assert refused == bool(one["refusals"]), one
+        if refused:
+            with pytest.raises(RefusedError) as error:
+                dates.load(day)
+            assert f"{error.value.where}: {error.value.what}. {error.value.then}" in one["refusals"]
+        else:
+            dates.load(day)
+    assert [found[day]["load"] for day in DAYS[:7]] == ["load", "refuse", "load", "refuse", "load", "refuse", "load"]
+    assert [found[day]["to_text"] for day in DAYS[:7]] == [[], [], [], [], ["t.a (bigint)"], [], []]
+    assert len(found[DAYS[3]]["refusals"]) == 1
+    assert "column b: the warehouse has numeric(7,2), this date has date" in found[DAYS[3]]["refusals"][0]
+    assert total["refused"] == 3
+    dates.land(DAYS[7], t=({"b": "text"}, []))
+    said = project.landing("plan", "--from", DAYS[1], "--to", DAYS[7]).stdout.splitlines()
+    assert "public.mine exists in the warehouse and is not one of ours" in said[6]
+    assert said[8].endswith("becomes text for all dates: t.b (numeric)")
+    dates.close()

@@ -225,12 +225,20 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
     loaded     in the warehouse, no longer landed
     damaged    a manifest, or a file that it lists, can't be used
 
+    What a load of landed tables would refuse (types, names), and where it would turn a column to text, is said.
     Times are medians of what the manifests and the ledger say; what they don't know is unknown.
     """
     with reported(logger):
         days = project.parse_date(first, "--from"), project.parse_date(last, "--to")
         loaded = _asked(_loaded, schema)
-        plans = Planner(landing_zone(), project.declared_sources(), loaded, re_extract).plan(*days)
+        planner = Planner(landing_zone(), project.declared_sources(), loaded, re_extract)
+        try:
+            with contextlib.nullcontext() if loaded is None else _warehouse(schema) as planner.warehouse:
+                plans = planner.plan(*days)
+        except psycopg2.Error as error:  # a role that may only read
+            click.echo(f"The warehouse could not be asked what it would refuse: {describe(error)}", err=True)
+            planner.warehouse = None
+            plans = planner.plan(*days)
         _say(as_json, {"dates": [asdict(one) for one in plans], "total": report.total(plans)},
              lambda: report.planned(plans))
 

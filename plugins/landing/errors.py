@@ -101,7 +101,7 @@ class RefusedError(WarehouseError):
     def __init__(self, where: object, what: str, then: str, again: str = "") -> None:
         command = f", then land and load again: {again}" if again else "."
         super().__init__(f"{where}: {what}. Nothing was loaded. {then}{command}")
-        self.what, self.then = what, then
+        self.where, self.what, self.then = where, what, then
 
 
 class ProofError(WarehouseError):

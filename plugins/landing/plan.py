@@ -8,19 +8,22 @@
     damaged     what is landed can't be used
     unknown     all landed, and the warehouse can't be asked
 
-A backfill runs each declared source's extract for a date, and then the load.
+A backfill runs each declared source's extract for a date, and then the load. What a load of landed tables would refuse
+is known before: each date is planned as if those before it had been loaded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from statistics import median
 
 from landing import project
-from landing.errors import DamagedError, SettingError
+from landing.errors import DamagedError, RefusedError, SettingError
 from landing.ledger import Entry
+from landing.staging import Load
+from landing.warehouse import Warehouse, refuse_shared_names
 from landing.zone import LandingZone, Manifest, Table
 
 FIGURES = 60  # dates of a source, from the newest, whose times count besides those of the plan
@@ -37,6 +40,7 @@ class DatePlan:
     """A date: its state, what a backfill does for each source, whether it then loads, and what that takes.
 
     `tables` are those to load, by source and name, as far as they are known; `seconds` is None where no figure is.
+    `refusals`: why the load would stop; `to_text`: columns of history that it would turn to text, with their types.
     """
 
     day: date
@@ -46,6 +50,8 @@ class DatePlan:
     load: str
     tables: list[tuple[str, str]]
     seconds: float | None
+    refusals: list[str] = field(default_factory=list)
+    to_text: list[str] = field(default_factory=list)
 
     def of(self, action: str) -> list[str]:
         """Sources with which that is done."""
@@ -87,11 +93,46 @@ class Landed:
     problem: str | None = None
 
 
+class Trial:
+    """Loads of landed dates, tried one after the other on what the warehouse has, without loading anything."""
+
+    def __init__(self, warehouse: Warehouse, manifests: Iterable[Manifest]) -> None:
+        """`manifests`: all that will be tried."""
+        self._plan = warehouse.planner([load for manifest in manifests for load in _loads(manifest)])
+
+    def date(self, manifests: Iterable[Manifest], tables: Sequence[tuple[str, Table]]) -> tuple[list[str], list[str]]:
+        """Load `tables` of a date's manifests: what is refused, and which columns become text. Refused, nothing is."""
+        loads = [load for manifest in manifests for load in _loads(manifest)]
+        names = {(source, table.name) for source, table in tables}
+        refusals, planned = [], []
+        try:
+            refuse_shared_names(loads)
+        except RefusedError as error:
+            refusals.append(_refusal(error))
+        for load in loads:
+            if (load.source, load.table.name) in names:
+                try:
+                    planned.append(self._plan(load))
+                except RefusedError as error:
+                    refusals.append(_refusal(error))
+        return refusals, [] if refusals else [column for load in planned for column in self._plan.assume(load)]
+
+
+def _loads(manifest: Manifest) -> Iterable[Load]:
+    return (Load(manifest.source, manifest.extracted_at, manifest.run_id, manifest.taken_at, table)
+            for table in manifest.tables)
+
+
+def _refusal(error: RefusedError) -> str:
+    return f"{error.where}: {error.what}. {error.then}"
+
+
 class Planner:
     """Plans dates of a landing zone against a warehouse, or against None where it can't be asked."""
 
     def __init__(self, zone: LandingZone, sources: Sequence[str], loaded: Loaded | None, re_extract: bool) -> None:
         self.zone, self.sources, self.loaded, self.re_extract = zone, sources, loaded, re_extract
+        self.warehouse: Warehouse | None = None  # asked what it would refuse, where it is set
         self.today = project.today()
         self._seen: dict[tuple[str, date], Landed] = {}
 
@@ -109,6 +150,8 @@ class Planner:
         self._newest = {source: self._known(source) for source in self.sources}
         entries = (entry for tables in (self.loaded or {}).values() for entry in tables.values())
         self._times = Times((one.manifest for one in self._seen.values() if one.manifest), entries)
+        landed = [one.manifest for day in days for one in found[day].values() if one.manifest]
+        self._trial = Trial(self.warehouse, landed) if self.warehouse else None
         return [self._date(day, found[day]) for day in days]
 
     def _landed(self, source: str, day: date) -> Landed:
@@ -142,8 +185,15 @@ class Planner:
             load, tables = REFUSE, []
         else:
             load, tables = _load(sources, will, have)
+        refusals, to_text = [], []
+        if load == LOAD and self._trial:
+            kept = {source for source, action in sources.items() if action == KEEP}
+            refusals, to_text = self._trial.date([will[source] for source in kept],
+                                                 [one for one in tables if one[0] in kept])
+        if refusals:
+            load, tables = REFUSE, []
         return DatePlan(day, state, why, sources, load, [(source, table.name) for source, table in tables],
-                        self._seconds(sources, will, load, tables))
+                        self._seconds(sources, will, load, tables), refusals, to_text)
 
     def _action(self, day: date, landed: Landed) -> str:
         if self.re_extract or day >= self.today or landed == Landed(None):

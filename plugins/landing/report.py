@@ -157,7 +157,9 @@ def _load(one: DatePlan) -> str:
 
 def _why(one: DatePlan) -> str:
     kept = [] if one.load in (plan.NOTHING, plan.UNKNOWN) else one.of(plan.KEEP)
-    return "; ".join(filter(None, [one.why, f"{', '.join(kept)} kept as landed" if kept else ""]))
+    to_text = f"becomes text for all dates: {', '.join(one.to_text)}" if one.to_text else ""
+    return "; ".join(filter(None, [one.why, f"{', '.join(kept)} kept as landed" if kept else "", to_text,
+                                   *one.refusals]))
 
 
 def total(plans: Sequence[DatePlan]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -162,19 +162,13 @@ class Warehouse:
         plan = self.planner([*loads.values()])
         return {stream: plan(load) for stream, load in loads.items()}
 
-    def planner(self, loads: Sequence[Load]) -> Callable[[Load], Load]:
+    def planner(self, loads: Sequence[Load]) -> LoadPlanner:
         """For any one of the loads what planned() says: the load with its types, or RefusedError."""
         owners, tables = self.ledger.owners(), history.tables(self.cursor, self.history)
         where = {"schema": self.schema, "history": self.history, "names": [load.table.name for load in loads]}
         occupied = {name: schema for name, schema, ours in self.execute(OCCUPIED, where) if not ours}
         known = self.known({column.type for load in loads for column in load.table.columns})
-        have = {name: columns for name, (columns, _) in tables.items()}
-
-        def plan(load: Load) -> Load:
-            self._refuse_names(load, owners, occupied)
-            return self._typed(load, known, have.get(load.table.name, {}))
-
-        return plan
+        return LoadPlanner(self, owners, occupied, known, {name: columns for name, (columns, _) in tables.items()})
 
     def known(self, types: Collection[str]) -> dict[str, bool]:
         """Which types this server has, and can read: without libxml it has xml, and reads none."""
@@ -196,7 +190,8 @@ class Warehouse:
         finally:
             self.execute("ROLLBACK")
 
-    def _typed(self, load: Load, known: Mapping[str, bool], have: Mapping[str, str]) -> Load:
+    def typed(self, load: Load, known: Mapping[str, bool], have: Mapping[str, str]) -> Load:
+        """The load with the types and the layout that its table has in history then."""
         width = len({PARTITION_KEY, *have, *(history_name(column.name) for column in load.table.columns)})
         if width > COLUMNS:
             raise RefusedError(load, f"with the date, and with what older dates have, it has {width:,} columns, and "
@@ -210,8 +205,8 @@ class Warehouse:
         need = {history_name(column.name): column.type for column in columns}
         return replace(load, table=replace(load.table, columns=columns), layout=history.layout(have, need))
 
-    def _refuse_names(self, load: Load, owners: Mapping[str, str], occupied: Mapping[str, str]) -> None:
-        """Names that the warehouse can't have, or has for something else."""
+    def refuse_names(self, load: Load, owners: Mapping[str, str], occupied: Mapping[str, str]) -> None:
+        """Raises RefusedError for names that the warehouse can't have, or has for something else."""
         name = load.table.name
         if name == LEDGER or name.startswith(STAGING):
             raise RefusedError(load, "the warehouse keeps that name for itself", "Rename the table", load.land_again)
@@ -425,3 +420,25 @@ class Warehouse:
         ]
         return "; ".join(who) or "gone now"
 
+
+@dataclass
+class LoadPlanner:
+    """Plans loads one after the other, before any of them: names and types as the warehouse has them at first."""
+
+    warehouse: Warehouse
+    owners: dict[str, str]
+    occupied: Mapping[str, str]
+    known: Mapping[str, bool]
+    columns: dict[str, Mapping[str, str]]  # of each table of history, by its name
+
+    def __call__(self, load: Load) -> Load:
+        """The load with its types, or RefusedError."""
+        self.warehouse.refuse_names(load, self.owners, self.occupied)
+        return self.warehouse.typed(load, self.known, self.columns.get(load.table.name, {}))
+
+    def assume(self, load: Load) -> list[str]:
+        """Go on as if a planned load had been loaded; its columns that become text by it, with what they are now."""
+        have = self.columns.get(load.table.name, {})
+        self.owners[load.table.name], self.columns[load.table.name] = load.source, load.layout
+        return [f"{load.table.name}.{name} ({have[name]})" for name, type_ in load.layout.items()
+                if type_ == "text" != have.get(name, type_)]
