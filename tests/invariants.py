@@ -1,0 +1,116 @@
+"""What holds after every step: each check compares the world with the model, naming what differs."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import date
+
+from landing.database import connect
+from landing.proof import Proof
+from landing.zone import LandingZone
+from model import Model, Rows, Table, comparable, found, history_name, must_widen
+from world import World
+
+
+def landing_zone(world: World, model: Model) -> None:
+    """Every date that was landed is there, whole, with the rows that its source had, and nothing else is there."""
+    manifests = world.manifests()
+    same(manifests.keys(), model.landed.keys(), "landed dates")
+    for (source, day), manifest in manifests.items():
+        take, where = model.landed[source, day], f"{source} of {day}"
+        same(manifest["run_id"], take.run_id, f"{where}: its run")
+        same(sorted(table["name"] for table in manifest["tables"]), sorted(take.tables), f"{where}: its tables")
+        listed = set()
+        for table in manifest["tables"]:
+            listed |= {file["path"] for file in table["files"]}
+            _landed(world, table, take.tables[table["name"]], world.files(source, day), f"{where}, {table['name']}")
+        more = world.files(source, day).keys() - listed
+        assert not more or (source, day) in model.leftovers, f"{where}: files that no manifest lists: {sorted(more)}"
+    assert model.killed or not world.staged(), f"left in _staging: {world.staged()}"
+
+
+def _landed(world: World, entry: dict, table: Table, files: dict, where: str) -> None:
+    same({column["name"]: column["type"] for column in entry["columns"]}, table.columns, f"{where}: types")
+    same(tuple(entry["primary_key"]), table.key, f"{where}: key")
+    rows: Rows = []
+    for file in entry["files"]:
+        assert file["path"] in files, f"{where}: {file['path']} is gone; there is {sorted(files)}"
+        header, some = world.landed_rows(files[file["path"]], file["sha256"])
+        same(header, list(table.columns), f"{where}: columns in order")
+        rows += some
+    same(sorted(rows, key=repr), sorted(table.rows, key=repr), f"{where}: landed rows")
+
+
+def warehouse(world: World, model: Model) -> None:
+    """Every loaded date has its rows and no other, the ledger says so, and views show their source's newest date."""
+    for name, schema in model.schemas.items():
+        same(world.ledger(name), schema.ledger(), f"{name}: the ledger")
+        partitions, history, views = world.partitions(name), world.history(name), world.views(name)
+        same(partitions.keys(), schema.partitions(), f"{name}: partitions")
+        for (source, day), take in schema.loaded.items():
+            for table, expected in take.tables.items():
+                rows_of_date(history[table], expected, day, f"{name}_history.{table} of {source}, {day}")
+        for view, expected in schema.views().items():
+            assert view in views, f"{name}.{view} is gone"
+            shows(views[view], expected, history[view], f"{name}.{view}")
+        left = world.warehouse.run("SELECT tablename FROM pg_tables WHERE schemaname = %s "
+                                   "AND starts_with(tablename, '_staging_')", f"{name}_history")
+        assert model.killed or not left, f"{name}: staging tables are left: {left}"
+
+
+def rows_of_date(history: Table, expected: Table, day: str, where: str) -> None:
+    """The rows of a date in a table of history, and NULL in the columns that it has not."""
+    names = list(history.columns)
+    place = {name: names.index(name) for name in names}
+    mine = [history_name(column) for column in expected.columns]
+    assert {*mine} <= {*names}, f"{where}: columns {mine}, and history has {names}"
+    rows = [row for row in history.rows if row[place["extracted_at"]] == day]
+    _same_rows([tuple(row[place[name]] for name in mine) for row in rows], expected, history, where)
+    others = [name for name in names if name not in {*mine, "extracted_at"}]
+    full = [(name, row[place[name]]) for row in rows for name in others if row[place[name]] is not None]
+    assert not full, f"{where}: values in columns that the date has not: {full}"
+
+
+def shows(view: Table, expected: Table | None, history: Table, where: str) -> None:
+    """A view has the columns and rows of the source's newest date, in order; or none, where that lacks the table."""
+    same(view.columns, {name: history.columns[history_name(name)] for name in view.columns}, f"{where}: types")
+    if expected is None:
+        same(view.rows, [], f"{where}: rows, since the newest date has no such table")
+        return
+    same(list(view.columns), list(expected.columns), f"{where}: columns")
+    _same_rows(view.rows, expected, history, where)
+
+
+def _same_rows(rows: Rows, expected: Table, history: Table, where: str) -> None:
+    types = list(expected.columns.values())
+    stored = [history.columns[history_name(name)] for name in expected.columns]
+    narrow = [pair for pair in zip(types, stored, strict=True) if not must_widen(*pair)]
+    assert not narrow, f"{where}: columns of types {narrow}"
+    same(found(rows, types, stored), comparable(expected.rows, types, stored), f"{where}: rows")
+
+
+def proofs(world: World, model: Model) -> None:
+    """Every date that is loaded as it is landed is proved by the product itself."""
+    zone = LandingZone(world.project.output)
+    with contextlib.closing(connect(world.warehouse.dsn(), "test")) as connection:
+        for name, schema in model.schemas.items():
+            proof = Proof(zone, connection, name)
+            for (source, day), take in schema.loaded.items():
+                if model.landed.get((source, day)) == take:
+                    broken = [one for one in proof.tables(zone.require(source, date.fromisoformat(day)))
+                              if not one.holds]
+                    assert not broken, f"{name}, {source} of {day} is not proved: {broken}"
+
+
+def same(found: object, expected: object, what: str) -> None:
+    """Equal, or an AssertionError that says what differs."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        expected, found = list(expected.items()), list(found.items())
+    elif not isinstance(expected, list | tuple | str | type(None)):
+        expected, found = sorted(expected), sorted(found)
+    if found != expected:
+        hint = ""
+        if isinstance(expected, list) and isinstance(found, list):
+            hint = (f"\n  missing: {[one for one in expected if one not in found][:5]}"
+                    f"\n  too much: {[one for one in found if one not in expected][:5]}")
+        raise AssertionError(f"{what}:\n  expected {expected!r:.1500}\n  found    {found!r:.1500}{hint}")

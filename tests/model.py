@@ -1,0 +1,140 @@
+"""What sources, landing zone and warehouse have to hold, in plain Python: the state machine's model.
+
+It shares no code with the product. A table is its columns, its key and its rows as text; a `Take` is one source as it
+was when it was landed; `Model` has what is landed and loaded.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
+
+INTEGERS = ("smallint", "integer", "bigint")
+DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}  # that the largest value has
+Rows = list[tuple[str | None, ...]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`columns`: type by name, in order. A type is None until the product has inferred it (CSV files)."""
+
+    columns: dict[str, str | None]
+    key: tuple[str, ...]
+    rows: Rows
+
+    def typed(self, types: dict[str, str]) -> Table:
+        return replace(self, columns={name: type_ or types[name] for name, type_ in self.columns.items()})
+
+
+@dataclass(frozen=True)
+class Take:
+    """One source as it was when it was landed, by the run that landed it."""
+
+    tables: dict[str, Table]
+    run_id: str = ""
+
+
+@dataclass
+class Schema:
+    """What was loaded into one schema of the warehouse."""
+
+    loaded: dict[tuple[str, str], Take] = field(default_factory=dict)  # by (source, date)
+
+    def days(self, source: str) -> list[str]:
+        return sorted(day for name, day in self.loaded if name == source)
+
+    def newest(self, source: str) -> str | None:
+        """The date that the source's views show."""
+        return max(self.days(source), default=None)
+
+    def sources(self) -> list[str]:
+        return sorted({source for source, _ in self.loaded})
+
+    def ledger(self) -> set[tuple[str, str, str, int, str]]:
+        """Its lines: source, date, table, rows, run."""
+        return {(source, day, name, len(table.rows), take.run_id)
+                for (source, day), take in self.loaded.items() for name, table in take.tables.items()}
+
+    def partitions(self) -> set[tuple[str, str]]:
+        return {(name, day) for (_, day), take in self.loaded.items() for name in take.tables}
+
+    def views(self) -> dict[str, Table | None]:
+        """What each view shows; None: the source's newest date no longer has the table, so the view is empty."""
+        shown: dict[str, Table | None] = {}
+        for (source, _), take in self.loaded.items():
+            newest = self.loaded[source, self.newest(source)]
+            shown.update({name: newest.tables.get(name) for name in take.tables})
+        return shown
+
+
+@dataclass
+class Model:
+    """All that is landed and loaded."""
+
+    landed: dict[tuple[str, str], Take] = field(default_factory=dict)  # by (source, date)
+    schemas: dict[str, Schema] = field(default_factory=dict)
+    leftovers: set[tuple[str, str]] = field(default_factory=set)  # dates in which a kill may have left files
+    killed: bool = False  # so that staging folders and tables may be left
+
+    def frozen(self, source: str, day: str, today: str) -> bool:
+        """Whether an ordinary run keeps the date as it is."""
+        return day < today and (source, day) in self.landed
+
+    def schema(self, name: str) -> Schema:
+        return self.schemas.setdefault(name, Schema())
+
+
+def history_name(column: str) -> str:
+    """A source's column in history, where `extracted_at` is the date."""
+    return column + "_" if re.fullmatch("extracted_at_*", column) else column
+
+
+def must_widen(old: str, new: str) -> bool:
+    """Whether history of one type has to take a date of the other. What is False here the product may refuse."""
+    if old == new or "text" in (old, new) or {old, new} <= {*INTEGERS}:
+        return True
+    if {old, new} == {"real", "double precision"}:
+        return True
+    if all(type_.startswith("character varying") for type_ in (old, new)):
+        return True
+    numbers = [numeric(type_) for type_ in (old, new)]
+    if all(numbers):
+        return True
+    stamps = [re.fullmatch(r"timestamp(\(\d\))? (with(?:out)? time zone)", type_) for type_ in (old, new)]
+    return all(stamps) and stamps[0][2] == stamps[1][2]
+
+
+def numeric(type_: str) -> tuple[int, int] | None:
+    """Digits before and behind the point of an exact number's type; None of any other."""
+    if type_ in INTEGERS:
+        return DIGITS[type_], 0
+    match = re.fullmatch(r"numeric(?:\((\d+),(\d+)\))?", type_)
+    if not match:
+        return None
+    return (int(match[1]) - int(match[2]), int(match[2])) if match[1] else (1000, 1000)
+
+
+def comparable(rows: Rows, types: list[str], stored: list[str]) -> Rows:
+    """Rows of columns of these types as they have to be found where their columns are `stored` with other types."""
+    return sorted((tuple(map(_comparable, row, types, stored)) for row in rows), key=repr)
+
+
+def _comparable(text: str | None, type_: str, stored: str) -> str | None:
+    if text is None or stored == type_:
+        return text
+    if type_ == "real" and stored == "double precision":
+        return repr(Decimal(struct.unpack("f", struct.pack("f", float(text)))[0]).normalize())
+    if stored in INTEGERS or stored == "double precision" or numeric(stored):
+        try:
+            return repr(Decimal(float(text)).normalize() if "double" in stored else Decimal(text).normalize())
+        except InvalidOperation:
+            return text
+    return text
+
+
+def found(rows: Rows, types: list[str], stored: list[str]) -> Rows:
+    """Rows as they were found, in the form that comparable() gives the expected ones."""
+    both = ["" if type_ != kept else kept for type_, kept in zip(types, stored, strict=True)]
+    return comparable(rows, both, stored)

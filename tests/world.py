@@ -1,0 +1,254 @@
+"""Real servers, files and processes for the state machine: what it changes, runs and reads.
+
+Three sources: two databases (`postgres`, `crm`) and the CSV files (`csv`). The plugins are processes that warm.py
+starts; sources, landed files and warehouse are read here by SQL and by a parser of our own, without the product's code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import warm
+from conftest import BIN, Database, Project, databases
+from model import Table
+from psycopg2 import sql
+
+POSTGRES, CRM, CSV = SOURCES = ("postgres", "crm", "csv")
+ENTITIES = {"items": ["id"], "notes": []}  # of the CSV source, with their keys
+TAPS = {POSTGRES: "landing-tap-postgres", CRM: "landing-tap-postgres", CSV: "landing-tap-csv"}
+PINNED = "SET datestyle = 'ISO'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1"
+
+# Tables, views and materialized views, types as they have to land: an enum as text.
+RELATIONS = """
+SELECT c.relname, array_agg(a.attname::text ORDER BY a.attnum),
+       array_agg(CASE WHEN t.typtype = 'e' THEN 'text' ELSE format_type(a.atttypid, a.atttypmod) END ORDER BY a.attnum),
+       ARRAY(SELECT k.attname::text FROM pg_constraint p, unnest(p.conkey) WITH ORDINALITY AS part(attnum, place)
+             JOIN pg_attribute k ON k.attrelid = c.oid AND k.attnum = part.attnum
+             WHERE p.conrelid = c.oid AND p.contype = 'p' ORDER BY part.place)
+FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid
+WHERE c.relnamespace = to_regnamespace(%s) AND c.relkind = ANY (%s)
+GROUP BY c.oid ORDER BY 1
+"""
+
+PARTITIONS = """
+SELECT p.relname, substring(pg_get_expr(c.relpartbound, c.oid) FROM '\\d{4}-\\d\\d-\\d\\d'), c.relname
+FROM pg_class p JOIN pg_inherits i ON i.inhparent = p.oid JOIN pg_class c ON c.oid = i.inhrelid
+WHERE p.relkind = 'p' AND p.relnamespace = to_regnamespace(%s)
+"""
+
+
+@dataclass
+class Ended:
+    """A run that has ended; `text` is all that it said."""
+
+    status: int
+    text: str
+
+
+class Run:
+    """`tap | target` at work, with the tap's output in a file on its way if it is to be kept."""
+
+    def __init__(self, world: World, tap: list[str] | None, target: list[str], variables: dict[str, str],
+                 messages: Path | None = None) -> None:
+        """Without a tap, `messages` are the input of the target."""
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (end() closes it)
+        environment = world.project.environment(MELTANO_PROJECT_ROOT=str(world.project.folder), **variables)
+        common = {"cwd": world.project.folder, "env": environment, "stderr": self._log}
+        self._tap = None
+        if tap and messages:
+            with messages.open("wb") as file:
+                self._tap = warm.Plugin(tap, stdout=file, **common)
+                self._tap.wait(timeout=120)
+        elif tap:
+            self._tap = warm.Plugin(tap, stdout=subprocess.PIPE, **common)
+        with messages.open("rb") if messages else contextlib.nullcontext() as file:
+            self._target = warm.Plugin(target, stdin=file or self._tap.stdout, stdout=subprocess.DEVNULL, **common)
+        if self._tap and self._tap.stdout:
+            self._tap.stdout.close()
+
+    def end(self) -> Ended:
+        status = self._target.wait(timeout=120)
+        if self._tap:
+            status = self._tap.wait(timeout=60) or status
+        self._log.seek(0)
+        with self._log:
+            return Ended(status, self._log.read())
+
+
+class World:
+    """A project with empty sources and an empty warehouse."""
+
+    def __init__(self, server, folder: Path) -> None:
+        self._stack = contextlib.ExitStack()
+        make = self._stack.enter_context(databases(server))
+        self.folder = folder
+        self.sources = {POSTGRES: make("source"), CRM: make("crm")}
+        self.project = Project(folder, self.sources[POSTGRES], make("warehouse"))
+        self.warehouse = self.project.warehouse
+        meltano = folder / "meltano.yml"
+        job = "- name: extract_crm\n  tasks:\n  - tap-crm target-csv\n"
+        meltano.write_text(meltano.read_text().replace("- name: extract_csv\n", f"{job}- name: extract_csv\n"))
+        for database in (*self.sources.values(), self.warehouse):
+            database.run(PINNED)
+        self._commands: dict[str, list[str]] = {}
+        self._parsed: dict[str, tuple] = {}
+        self.csv = {name: (["id", "a"], [["1", "10"]]) for name in ENTITIES}
+        for name in ENTITIES:
+            self.write_csv(name)
+
+    def close(self) -> None:
+        self._stack.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # Sources
+
+    def change(self, source: str, statement: str) -> bool:
+        """Change a source; False where its server refuses that."""
+        try:
+            self.sources[source].run(statement)
+        except psycopg2.Error:
+            return False
+        return True
+
+    def tables(self, source: str) -> dict[str, Table]:
+        """A source as it is now."""
+        if source == CSV:
+            return {name: Table(dict.fromkeys(header), tuple(ENTITIES[name]), [tuple(row) for row in rows])
+                    for name, (header, rows) in self.csv.items()}
+        return relations(self.sources[source], "public", "rvm")
+
+    def write_csv(self, name: str) -> None:
+        """The file of an entity as `csv` has it."""
+        header, rows = self.csv[name]
+        self.project.csv(f"{name}.csv", "".join(",".join(map(_field, row)) + "\n" for row in [header, *rows]))
+
+    # Commands
+
+    def tap(self, source: str, **settings: object) -> list[str]:
+        if source == CSV:
+            settings["files"] = [{"entity": name, "path": f"extract/{name}.csv", "keys": keys}
+                                 for name, keys in ENTITIES.items()]
+        else:
+            settings |= {**self.sources[source].settings(), "filter_schemas": ["public"]}
+        return self._command(TAPS[source], source=source, **settings)
+
+    def target_csv(self, source: str) -> list[str]:
+        return self._command("landing-target-csv", source=source)
+
+    def tap_landed(self, **settings: object) -> list[str]:
+        return self._command("landing-tap-csv", from_landing=True, **settings)
+
+    def target_postgres(self, **settings: object) -> list[str]:
+        return self._command("landing-target-postgres", **self.warehouse.settings(), **settings)
+
+    def _command(self, program: str, **settings: object) -> list[str]:
+        key = program + json.dumps(settings, sort_keys=True)
+        if key not in self._commands:
+            self._commands[key] = [str(BIN / program), "--config", self.project.config(**settings)]
+        return self._commands[key]
+
+    # The landing zone
+
+    def manifests(self) -> dict[tuple[str, str], dict]:
+        """By (source, date)."""
+        found = {}
+        for path in self.project.output.glob("source=*/extracted_at=*/_manifest.json"):
+            source, day = (part.split("=", 1)[1] for part in path.parts[-3:-1])
+            found[source, day] = json.loads(path.read_text())
+        return found
+
+    def files(self, source: str, day: str) -> dict[str, Path]:
+        """Files of a date but its manifest, by their path in it."""
+        folder = self.project.output / f"source={source}" / f"extracted_at={day}"
+        return {str(path.relative_to(folder)): path for path in folder.glob("*/*") if path.is_file()}
+
+    def landed_rows(self, path: Path, sha256: str) -> tuple[list[str], list[tuple]]:
+        """Header and rows of a file that has this hash; AssertionError if it has another."""
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        assert hashlib.sha256(content).hexdigest() == sha256, f"{path} has not the hash that its manifest has"
+        if sha256 not in self._parsed:
+            header, *rows = parsed(content.decode())
+            self._parsed[sha256] = list(header), rows
+        return self._parsed[sha256]
+
+    def staged(self) -> list[str]:
+        """Work in progress."""
+        return [path.name for path in (self.project.output / "_staging").glob("*") if path.is_dir()]
+
+    # The warehouse
+
+    def ledger(self, schema: str) -> set[tuple]:
+        relation = sql.Identifier(f"{schema}_history", "_loads").as_string(self.warehouse.connection)
+        if self.warehouse.one("SELECT to_regclass(%s) IS NULL", relation):
+            return set()
+        return {*self.warehouse.run(f"SELECT source, extracted_at::text, table_name, rows, run_id FROM {relation}")}
+
+    def partitions(self, schema: str) -> dict[tuple[str, str], str]:
+        return {(table, day): name for table, day, name in self.warehouse.run(PARTITIONS, f"{schema}_history")}
+
+    def history(self, schema: str) -> dict[str, Table]:
+        return relations(self.warehouse, f"{schema}_history", "p")
+
+    def views(self, schema: str) -> dict[str, Table]:
+        return relations(self.warehouse, schema, "v")
+
+    def await_quiet(self) -> None:
+        """Until the backends of a process that was killed are gone."""
+        end = time.monotonic() + 30
+        busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = ANY (%s) AND backend_type = 'client backend'"
+        names = [database.name for database in (*self.sources.values(), self.warehouse)]
+        while self.warehouse.one(busy, names) > len(names):
+            assert time.monotonic() < end, "a backend outlives the process that it worked for"
+            time.sleep(0.01)
+
+
+def relations(database: Database, schema: str, kinds: str) -> dict[str, Table]:
+    """Relations with all their rows, each value as its type's output function writes it."""
+    found = {}
+    for name, columns, types, key in database.run(RELATIONS, schema, list(kinds)):
+        fields = sql.SQL(", ").join(sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END").format(
+            sql.Identifier(column)) for column in columns)
+        query = sql.SQL("SELECT {} FROM {}").format(fields, sql.Identifier(schema, name))
+        found[name] = Table(dict(zip(columns, types, strict=True)), tuple(key),
+                            database.run(query.as_string(database.connection)))
+    return found
+
+
+def _field(text: str | None) -> str:
+    if text is None:
+        return ""
+    return '"' + text.replace('"', '""') + '"' if text == "" or any(one in text for one in ',"\r\n') else text
+
+
+def parsed(text: str) -> list[tuple[str | None, ...]]:
+    """Rows of the landing zone's dialect: nothing at all is None, `""` the empty string."""
+    rows, row, at = [], [], 0
+    while at < len(text):
+        if text[at] == '"':
+            end = at + 1
+            while text[end:end + 2] == '""' or text[end] != '"':
+                end += 2 if text[end] == '"' else 1
+            field, at = text[at + 1:end].replace('""', '"'), end + 1
+        else:
+            end = min(place for mark in ",\n" if (place := text.find(mark, at)) >= 0)
+            field, at = text[at:end] or None, end
+        row.append(field)
+        assert text[at] in ",\n", f"{text[at:at + 20]!r} follows a field"
+        if text[at] == "\n":
+            rows.append(tuple(row))
+            row = []
+        at += 1
+    return rows
