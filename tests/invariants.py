@@ -58,6 +58,20 @@ def warehouse(world: World, model: Model) -> None:
         assert model.killed or not left, f"{name}: staging tables are left: {left}"
 
 
+def people(world: World, model: Model, built: dict[str, tuple[str, str, str, str]]) -> None:
+    """What people built on views shows what the views show, and what they granted is granted."""
+    for name, (schema, view, column, kind) in built.items():
+        if kind == "VIEW":
+            shown = model.schemas[schema].views().get(view)
+            values = [row[list(shown.columns).index(column)] for row in shown.rows] if shown else []
+            found = world.warehouse.run(f"SELECT rows, filled FROM people.{name}")
+            same(found, [(len(values), sum(value is not None for value in values))],
+                 f"people.{name}, on {column} of {schema}.{view}")
+        relation = '"{}"."{}"'.format(schema, view.replace('"', '""'))
+        granted = world.warehouse.one("SELECT has_table_privilege('pg_monitor', %s, 'SELECT')", relation)
+        assert granted, f"{relation} is no longer granted"
+
+
 def rows_of_date(history: Table, expected: Table, day: str, where: str) -> None:
     """The rows of a date in a table of history, and NULL in the columns that it has not."""
     names = list(history.columns)

@@ -91,7 +91,7 @@ class Machine(RuleBasedStateMachine):
         self.changed = False  # by the last step: landing zone or warehouse
         self.saved: list[tuple[str, str, bool, Path, Take]] = []  # outputs of taps
         self.saved_loads: list[tuple[str, tuple[str, ...], Path, dict[str, Take]]] = []
-        self.people: dict[tuple[str, str], tuple[str, list[str]]] = {}  # views of a person's
+        self.people: dict[str, tuple[str, str, str, str]] = {}  # views of a person's: schema, table, column, kind
         self.numbers = itertools.count()
         for source in (POSTGRES, CRM):
             self.world.change(source, f"CREATE TYPE mood AS ENUM ('sad', 'glad');"
@@ -289,9 +289,9 @@ class Machine(RuleBasedStateMachine):
         assert ended.text.strip(), "a run failed without a word"
 
     @step(source=sources, day=days, reextract=st.booleans(), connections=st.sampled_from([1, 2]),
-          batch=st.sampled_from([True, True, False]))
-    def take(self, source, day, reextract, connections, batch):
-        day, settings = self._day(day), {"use_batch": batch}
+          batch=st.sampled_from([True, True, False]), compression=st.sampled_from(["none", "gzip"]))
+    def take(self, source, day, reextract, connections, batch, compression):
+        day, settings = self._day(day), {"use_batch": batch, "compression": compression}
         settings |= {} if source == CSV else {"connections": connections}
         run = self._extract(source, day, reextract=reextract, **settings)
         self._landed(source, day, run.end(), reextract=reextract)
@@ -352,6 +352,11 @@ class Machine(RuleBasedStateMachine):
         return Run(self.world, self.world.tap_landed(use_batch=batch, **settings),
                    self.world.target_postgres(connections=connections), variables, messages)
 
+    def _whole(self, number: int, only: tuple[str, ...] = ()) -> str:
+        """A date of which these sources are landed; one of which they are not, where there is none."""
+        days = [day for day in map(self._day, DAYS) if self._wanted(day, only)]
+        return days[number % len(days)] if days else self._day(DAYS[number])
+
     def _wanted(self, day: str, only: tuple[str, ...]) -> dict[str, Take] | None:
         """What a load takes; None where a source is not landed."""
         takes = {source: self.model.landed.get((source, day)) for source in only or SOURCES}
@@ -364,8 +369,13 @@ class Machine(RuleBasedStateMachine):
                  for name, table in take.tables.items() if name in history
                  for column, type_ in table.columns.items()
                  if (have := history[name].columns.get(history_name(column))) and not must_widen(have, type_)]
-        return found + [f"a person's view {view} of {name}" for (where, view), (name, columns) in self.people.items()
-                        if where == schema]
+        return found + [why for take in takes.values() for why in self._in_the_way(schema, take)]
+
+    def _in_the_way(self, schema: str, take: Take) -> list[str]:
+        """What people built that cannot stay: on a column that goes, or as a materialized view."""
+        return [f"{name} is built on {column} of {table}" for name, (where, table, column, kind) in self.people.items()
+                if where == schema and table in take.tables and (
+                    kind != "VIEW" or column not in take.tables[table].columns)]
 
     def _loaded(self, day: str, schema: str, ended: Ended, takes: dict[str, Take] | None, may: list[str]) -> None:
         """What a load has to have done."""
@@ -378,10 +388,11 @@ class Machine(RuleBasedStateMachine):
         for source, take in takes.items():
             self.model.schema(schema).loaded[source, day] = take
 
-    @step(day=days, schema=schemas, only=st.sampled_from([(), (), (), (POSTGRES,), (CSV,), (CRM, CSV)]),
+    @step(number=places, schema=schemas, only=st.sampled_from([(), (), (), (POSTGRES,), (CSV,), (CRM, CSV)]),
           reload=st.booleans(), batch=st.sampled_from([True, True, False]), connections=st.sampled_from([1, 2]))
-    def load(self, day, schema, only, reload, batch, connections):
-        self._load_and_note(self._day(day), schema, only, reload=reload, batch=batch, connections=connections)
+    def load(self, number, schema, only, reload, batch, connections):
+        day = self._whole(number, only)
+        self._load_and_note(day, schema, only, reload=reload, batch=batch, connections=connections)
 
     def _load_and_note(self, day: str, schema: str, only: tuple[str, ...] = (), **how: object) -> None:
         takes = self._wanted(day, only)
@@ -394,9 +405,9 @@ class Machine(RuleBasedStateMachine):
         self._take_whole(self._day(day))
         self._load_and_note(self._day(day), schema)
 
-    @step(one=days, other=days, schema=schemas)
+    @step(one=places, other=places, schema=schemas)
     def load_twice_at_once(self, one, other, schema):
-        pair = [self._day(one), self._day(other)]
+        pair = [self._whole(one), self._whole(other)]
         takes = [self._wanted(day, ()) for day in pair]
         may = [why for some in takes for why in self._conflicts(schema, some or {})]
         both = [table for some in takes if some for take in some.values() for table in take.tables.items()]
@@ -406,10 +417,10 @@ class Machine(RuleBasedStateMachine):
         for day, run, some in zip(pair, runs, takes, strict=True):
             self._loaded(day, schema, run.end(), some, may)
 
-    @step(day=days, batch=st.booleans())
-    def save_load(self, day, batch):
+    @step(number=places, batch=st.booleans())
+    def save_load(self, number, batch):
         """Load a date, with the tap's output in a file in between."""
-        day, path = self._day(day), self.world.folder / f"messages-{next(self.numbers)}"
+        day, path = self._whole(number), self.world.folder / f"messages-{next(self.numbers)}"
         takes = self._wanted(day, ())
         may = self._conflicts("public", takes or {})
         self._loaded(day, "public", self._load(day, "public", messages=path, batch=batch).end(), takes, may)
@@ -431,7 +442,7 @@ class Machine(RuleBasedStateMachine):
 
     # Kills
 
-    @step(source=sources, day=days, late=st.booleans(), at=st.integers(0, 60))
+    @step(source=sources, day=days, late=st.booleans(), at=st.integers(0, 40))
     def kill_an_extract(self, source, day, late, at):
         """At a boundary of tap or target; then the next ordinary run heals."""
         day, program = self._day(day), "landing-target-csv" if late else TAPS[source]
@@ -446,9 +457,10 @@ class Machine(RuleBasedStateMachine):
         self.check()
         self._landed(source, day, self._extract(source, day, reextract=True).end(), reextract=True)
 
-    @step(day=days, schema=schemas, late=st.booleans(), at=st.integers(0, 150), reload=st.booleans())
-    def kill_a_load(self, day, schema, late, at, reload):
-        day, program = self._day(day), "landing-target-postgres" if late else "landing-tap-csv"
+    @step(number=places, schema=schemas, late=st.sampled_from([True, True, True, False]), at=st.integers(0, 120),
+          reload=st.booleans())
+    def kill_a_load(self, number, schema, late, at, reload):
+        day, program = self._whole(number), "landing-target-postgres" if late else "landing-tap-csv"
         takes = self._wanted(day, ())
         may = self._conflicts(schema, takes or {})
         self._mind_the_kill(self._load(day, schema, reload=reload, fault=self._fault(program, at)).end())
@@ -508,18 +520,59 @@ class Machine(RuleBasedStateMachine):
         elif all(landed == loaded for landed, loaded in pairs):  # of equal rows the order may differ
             assert not ended.returncode, ended.text
 
-    @step(day=days, schema=schemas, table=places)
-    def lose_rows(self, day, schema, table):
-        """By hand, in the warehouse: RELOAD brings them back."""
-        day = self._day(day)
-        partitions = [one for (_, at), one in sorted(self.world.partitions(schema).items()) if at == day]
-        takes = self._wanted(day, ())
-        may = self._conflicts(schema, takes or {})
-        if not partitions or takes is None or may:  # a refusal would leave the loss
+    @step(number=places, schema=schemas, table=places, how=st.sampled_from(["rows", "partition"]))
+    def lose(self, number, schema, table, how):
+        """By hand, in the warehouse: the proof tells, a load brings a partition back, and RELOAD rows."""
+        days = self.model.schema(schema).days(POSTGRES)
+        day = days[number % len(days)] if days else ""
+        takes = self._wanted(day, ()) if days else None
+        if not takes or self._conflicts(schema, takes) or any(
+                self.model.schema(schema).loaded.get((source, day)) != take for source, take in takes.items()):
+            return  # a refusal would leave the loss
+        partitions = [one for (name, at), one in sorted(self.world.partitions(schema).items()) if at == day and any(
+            name in take.tables and (how == "partition" or take.tables[name].rows) for take in takes.values())]
+        if partitions:
+            relation = f"{_quoted(schema + '_history')}.{_quoted(partitions[table % len(partitions)])}"
+            self.world.warehouse.run(f"DELETE FROM {relation}" if how == "rows" else f"DROP TABLE {relation}")
+            ended = self.world.project.landing("verify", day, "--schema", schema, check=False)
+            assert ended.returncode, f"{relation}: {how} lost, and verify says that all is well:\n{ended.text}"
+            self._load_and_note(day, schema, reload=how == "rows")
+
+    @step(number=places, source=sources, file=places)
+    def damage(self, number, source, file):
+        """A landed file: it is not loaded, nor is anything else of its date."""
+        day = self._whole(number)
+        manifest = self.world.manifests().get((source, day))
+        listed = [one["path"] for table in (manifest or {"tables": []})["tables"] for one in table["files"]]
+        if not listed or self._wanted(day, ()) is None:
             return
-        relation = f"{_quoted(schema + '_history')}.{_quoted(partitions[table % len(partitions)])}"
-        self.world.warehouse.run(f"DELETE FROM {relation}")
-        self._loaded(day, schema, self._load(day, schema, reload=True).end(), takes, may)
+        path = self.world.files(source, day)[listed[file % len(listed)]]
+        content = path.read_bytes()
+        path.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+        ended = self._load(day, "public", reload=True).end()
+        assert ended.status, f"a damaged file was loaded:\n{ended.text}"
+        self._refused(ended, may=True)
+        path.write_bytes(content)
+
+    @step(schema=schemas, table=places, column=places, kind=st.sampled_from(["VIEW", "VIEW", "MATERIALIZED VIEW"]))
+    def build_on_a_view(self, schema, table, column, kind):
+        """What people build, and grant, survives."""
+        views = sorted(self.world.views(schema).items())
+        if views:
+            self.changed = True
+            view, shown = views[table % len(views)]
+            name = [*shown.columns][column % len(shown.columns)]
+            relation, mine = f"{_quoted(schema)}.{_quoted(view)}", f"mine_{next(self.numbers)}"
+            self.world.warehouse.run(
+                f"CREATE SCHEMA IF NOT EXISTS people; CREATE {kind} people.{mine} AS SELECT count(*) AS rows, "
+                f"count({_quoted(name)}) AS filled FROM {relation}; GRANT SELECT ON {relation} TO pg_monitor")
+            self.people[mine] = schema, view, name, kind
+
+    @step(number=places)
+    def drop_what_was_built(self, number):
+        if self.people:
+            mine = sorted(self.people)[number % len(self.people)]
+            self.world.warehouse.run(f"DROP {self.people.pop(mine)[3]} people.{mine}")
 
     # After each step
 
@@ -535,6 +588,7 @@ class Machine(RuleBasedStateMachine):
         self.changed = False
         invariants.landing_zone(self.world, self.model)
         invariants.warehouse(self.world, self.model)
+        invariants.people(self.world, self.model, self.people)
         invariants.proofs(self.world, self.model)
 
 

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from servers import Server
 
-EXAMPLES = 5  # of a seed
+EXAMPLES = 15  # of a seed
 
 
 def soak(first: int, arguments: argparse.Namespace, server: Server) -> int:
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31), help="the first one")
     parser.add_argument("--rounds", type=int, help="seeds for each job; unset: until the time is over")
-    parser.add_argument("--steps", type=int, default=40, help="of an example; a round has five examples")
+    parser.add_argument("--steps", type=int, default=40, help="of an example; a round has 15 examples")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--failures", type=int, default=1, help="end a job after so many")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="report a failure as it came")
