@@ -138,8 +138,8 @@ class Machine(RuleBasedStateMachine):
         self._change(source, "UPDATE {t} SET {c} = NULL WHERE ctid = (SELECT max(ctid) FROM {t})", table=table,
                      column=column)
 
-    @step(source=databases, table=places, how=st.sampled_from(["DELETE FROM {t} WHERE ctid = (SELECT min(ctid) FROM {t})",
-                                                              "TRUNCATE {t}"]))
+    @step(source=databases, table=places,
+          how=st.sampled_from(["DELETE FROM {t} WHERE ctid = (SELECT min(ctid) FROM {t})", "TRUNCATE {t}"]))
     def delete(self, source, table, how):
         self._change(source, how, table=table)
 
