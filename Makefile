@@ -20,7 +20,7 @@ unexport VIRTUAL_ENV
 export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
-.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint chaos bench compose-test stop clean requirements
+.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint chaos soak bench compose-test stop clean requirements
 
 setup: .venv/ready plugins/.venv/ready ## install all that the main job needs
 
@@ -116,6 +116,9 @@ lint: plugins/.venv/tests-ready
 
 chaos: setup plugins/.venv/tests-ready ## kill every process at every write, and see each time that the next run heals; ARGS="--every 5"
 	@PYTHONPATH=demo $(PLUGINS) tests/chaos.py $(ARGS)
+
+soak: setup plugins/.venv/tests-ready ## random sequences of all that people do, checked after each step, for hours; ARGS="--minutes 5 --seed 7"
+	@PYTHONPATH=demo $(PLUGINS) tests/soak.py --jobs 2 $(ARGS)
 
 bench: setup bench/.venv/ready ## us and what people would pick instead, on the same data; ARGS=--short for every day
 	@bench/.venv/bin/python bench/run.py $(ARGS)

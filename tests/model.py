@@ -7,7 +7,6 @@ was when it was landed; `Model` has what is landed and loaded.
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 
@@ -124,11 +123,9 @@ def comparable(rows: Rows, types: list[str], stored: list[str]) -> Rows:
 def _comparable(text: str | None, type_: str, stored: str) -> str | None:
     if text is None or stored == type_:
         return text
-    if type_ == "real" and stored == "double precision":
-        return repr(Decimal(struct.unpack("f", struct.pack("f", float(text)))[0]).normalize())
-    if stored in INTEGERS or stored == "double precision" or numeric(stored):
+    if stored in {*INTEGERS, "real", "double precision"} or numeric(stored):
         try:
-            return repr(Decimal(float(text)).normalize() if "double" in stored else Decimal(text).normalize())
+            return repr(Decimal(text).normalize())
         except InvalidOperation:
             return text
     return text

@@ -11,4 +11,4 @@ SAMPLE = settings(max_examples=5, stateful_step_count=25, deadline=None, derando
 def test_whatever_is_done_in_whatever_order_files_warehouse_and_views_are_what_the_sources_were(server):
     machine.Machine.server = server
     run_state_machine_as_test(machine.Machine, settings=SAMPLE)
-    print(machine.counts)
+    print(f"{machine.counts.total()} steps: {dict(machine.outcomes)}")
