@@ -204,8 +204,8 @@ def test_a_field_of_many_megabytes_arrives(land):
 def test_a_file_that_changes_while_it_is_read_is_refused(land, tmp_path, monkeypatch):
     write = CsvEntity._write
 
-    def write_and_append(*arguments):
-        copied = write(*arguments)
+    def write_and_append(*arguments, **named):
+        copied = write(*arguments, **named)
         with (tmp_path / "in.csv").open("a") as file:
             file.write("3,4\n")
         return copied

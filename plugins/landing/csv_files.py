@@ -40,6 +40,26 @@ MEMORY, COLUMN_MEMORY = 64 << 20, 512 << 10  # bytes: limits, of which most file
 
 
 @dataclass(frozen=True)
+class Check:
+    """Something that can be wrong with a value: DuckDB's condition that it is, and the reason to give.
+
+    Where PostgreSQL `fits` the value into its type nevertheless, the reason is that this would change it.
+    """
+
+    place: int
+    name: str
+    reason: str
+    wrong: str
+    changes: str = ""
+    fits: str | None = None
+
+    def found(self, number: int, value: str) -> str:
+        """Why a value is bad, without the value. `number` is as `bad` has it."""
+        reason = self.changes if number % 2 else self.reason
+        return f"{reason} (the value's length is {len(value)})" if self.changes else reason
+
+
+@dataclass(frozen=True)
 class Declaration:
     """One entry of the setting `files`."""
 
@@ -52,6 +72,7 @@ class Declaration:
     escape: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
+    lossy: bool = False
     on_bad_rows: str = "fail"
     max_bad_rows: int = 0
 
@@ -65,6 +86,10 @@ class Declaration:
         for name, type_ in self.types.items():
             if not TYPE.fullmatch(type_):
                 raise SettingError(f"{where}: types.{name}={type_!r} is not the name of a type.")
+            if not self.lossy and csv_types.loss_unknown(type_):
+                raise SettingError(
+                    f"{where}: types.{name}={type_!r} may change values when the warehouse reads them, and only "
+                    "PostgreSQL can tell which. Declare it as text, or set `lossy: true` for this entity.")
         for name in ("delimiter", "quote", "escape"):
             value = getattr(self, name)
             if value is not None and (len(value) != 1 or value in "\r\n\0"):
@@ -188,13 +213,13 @@ class CsvEntity:
         bad = quarantine and quarantine.take
         measures = [text.measured(self.dialect, folder / f"{n}.csv", bad) for n, text in enumerate(self.texts)]
         places = [place for place, name in enumerate(self.names) if name in set(wanted)]
-        checks = self._checks(places) if quarantine else {}
+        checks = self._checks(places, with_keys=quarantine is not None)
         try:
             with self._table(measures, checks) as connection:
-                columns = self._inferred(connection, places, measures)
-                if quarantine:
+                columns, bad_rows = self._inferred(connection, places, measures)
+                if bad_rows:
                     self._put_aside(connection, checks, quarantine)
-                copied = self._write(connection, columns, places, path, progress)
+                copied = self._write(connection, columns, places, path, progress, without_bad=bad_rows > 0)
         except duckdb.Error as error:
             raise self._refused(error, measures, bool(quarantine)) from None
         for text in self.texts:
@@ -204,24 +229,27 @@ class CsvEntity:
             raise BadFileError(self.declaration.path, None, f"none of its {quarantine.rows:,} rows can be read")
         return columns, copied
 
-    def _checks(self, places: Sequence[int]) -> dict[tuple[str, str], str]:
-        """For each thing that can be wrong with a value, by column and reason, DuckDB's condition that it is."""
-        found = {}
+    def _checks(self, places: Sequence[int], *, with_keys: bool) -> list[Check]:
+        """What can be wrong with the values of these columns; of a key's that they are missing, only `with_keys`."""
+        found = []
         for place in places:
             name, column = self.names[place], f"c{place}"
-            if name in self.declaration.keys:
-                found[name, "no value for a column of the key"] = f"{column} IS NULL"
-            type_ = self._declared(name, self.header[place])
-            if type_ and (fits := csv_types.fits(type_, column)):
-                found[name, f"not a value of type {type_}"] = f"{column} IS NOT NULL AND NOT coalesce({fits}, false)"
+            key = name in self.declaration.keys
+            if key and with_keys:
+                found.append(Check(place, name, "no value for a column of the key", f"{column} IS NULL"))
+            if type_ := self._declared(name, self.header[place]):
+                check = _type_check(place, name, type_, lossy=self.declaration.lossy and not key)
+                found += [check] if check else []
         return found
 
     def _table(
-        self, measures: Sequence[Measure], checks: Mapping[tuple[str, str], str]
+        self, measures: Sequence[Measure], checks: Sequence[Check]
     ) -> duckdb.DuckDBPyConnection:
         """A connection with a view `entity` of the files' text; its columns are c0, c1, …: DuckDB's ignore case.
 
-        `bad` is the number of the first of the checks that finds something in the row, or NULL.
+        `bad` is twice the number of the first of the checks that finds something in the row, and one more where the
+        value fits into its type with a loss; or NULL. The checks know the
+        columns without spaces around their values as t0, t1, …
         """
         line = max(MINIMAL_LINE, *(measure.longest + 1 for measure in measures))
         memory = MEMORY + COLUMN_MEMORY * len(self.names) + 4 * line
@@ -229,21 +257,28 @@ class CsvEntity:
         types = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(self.names)))
         paths = ", ".join(_literal(glob.escape(str(measure.path))) for measure in measures)
         options = {"delim": self.dialect.delimiter, "quote": self.dialect.quote, "escape": self.dialect.escape}
-        cases = " ".join(f"WHEN {wrong} THEN {number}" for number, wrong in enumerate(checks.values()))
+        cases = " ".join(f"WHEN {check.wrong} THEN {2 * number}"
+                         + (f" + coalesce({check.fits}, false)::INTEGER" if check.fits else "")
+                         for number, check in enumerate(checks))
         bad = f"CASE {cases} END" if cases else "NULL"
+        trimmed = "".join(f", trim(c{place}, {_literal(csv_types.SPACE)}) AS t{place}"
+                          for place in sorted({check.place for check in checks}))
+        connection.execute("SET enable_progress_bar = false")  # it would be among the tap's messages
         connection.execute(
-            f"CREATE VIEW entity AS SELECT *, {bad} AS bad FROM read_csv([{paths}], columns={{{types}}}, "  # noqa: S608
+            f"CREATE VIEW entity AS SELECT COLUMNS('^c[0-9]+$'), {bad} AS bad FROM (SELECT *{trimmed} "  # noqa: S608
+            f"FROM read_csv([{paths}], columns={{{types}}}, "
             "auto_detect=false, header=true, nullstr='', allow_quoted_nulls=false, null_padding=false, "
             "strict_mode=true, comment='', compression='none', hive_partitioning=false, "
             f"max_line_size={line}, buffer_size={2 * line}, "
-            + ", ".join(f"{name}={_literal(value)}" for name, value in options.items()) + ")"
+            + ", ".join(f"{name}={_literal(value)}" for name, value in options.items()) + "))"
         )
         return connection
 
     def _inferred(
         self, connection: duckdb.DuckDBPyConnection, places: Sequence[int], measures: Sequence[Measure]
-    ) -> list[Column]:
-        """Types over the whole of the files, once DuckDB has been found to read what csv_text.py read."""
+    ) -> tuple[list[Column], int]:
+        """Types over the whole of the files, once DuckDB has been found to read what csv_text.py read; and the number
+        of bad rows."""
         answers: list[tuple[int, int, int]] = []
         for start in range(0, len(self.names), BATCH):
             asked = ", ".join(
@@ -261,7 +296,7 @@ class CsvEntity:
                                lambda ours, theirs: ours != [field or "" for field in theirs])
         columns = self.columns()
         return [self._typed(connection, columns[place], place, answers[place][1] < rows - bad, answers[place][2])
-                for place in places]
+                for place in places], bad
 
     def _typed(
         self, connection: duckdb.DuckDBPyConnection, column: Column, place: int, has_nulls: bool, bits: int
@@ -292,15 +327,17 @@ class CsvEntity:
         raise BadFileError(self.texts[-1].path, None, reason)
 
     def _put_aside(
-        self, connection: duckdb.DuckDBPyConnection, checks: Mapping[tuple[str, str], str], quarantine: Quarantine
+        self, connection: duckdb.DuckDBPyConnection, checks: Sequence[Check], quarantine: Quarantine | None
     ) -> None:
-        """Rows with a value that can't be landed."""
-        if not checks or not connection.execute("SELECT count(bad) FROM entity").fetchone()[0]:
-            return
-        for text, _, (number,) in self._in_step(connection, "bad"):
-            if number is not None:
-                column, reason = list(checks)[number]
-                quarantine.take(text.bad(reason, column))
+        """Quarantine rows with a value that can't be landed, or refuse the first where there is no quarantine."""
+        for text, ours, (number,) in self._in_step(connection, "bad"):
+            if number is None:
+                continue
+            check = checks[number // 2]
+            reason = check.found(number, ours[check.place])
+            if quarantine is None:
+                raise text.refused(f"column {check.name!r}: {reason}")
+            quarantine.take(text.bad(reason, check.name))
 
     def _refused(self, error: duckdb.Error, measures: Sequence[Measure], without_bad_rows: bool) -> BadFileError:
         """What csv_text.py lets pass, and DuckDB doesn't; in a copy without the bad rows lines have other numbers."""
@@ -315,11 +352,11 @@ class CsvEntity:
 
     def _write(
         self, connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], places: Sequence[int], path: Path,
-        progress: database.Progress,
+        progress: database.Progress, *, without_bad: bool,
     ) -> database.Copied:
         """The rows in their order, quoted by our rules."""
         line = dialect.sql_line([f"c{place}" for place in places])
-        connection.execute(f"SELECT {line} FROM entity WHERE bad IS NULL")  # noqa: S608
+        connection.execute(f"SELECT {line} FROM entity" + " WHERE bad IS NULL" * without_bad)  # noqa: S608
         raw = files.HashedFile(path, "xb", progress.advance)
         rows = 0
         with io.BufferedWriter(raw, files.BUFFER) as file:
@@ -328,6 +365,17 @@ class CsvEntity:
                 file.write("".join(f"{line}\n" for (line,) in chunk).encode())
                 rows += len(chunk)
         return database.Copied(rows, raw.size, raw.sha256)
+
+
+def _type_check(place: int, name: str, type_: str, *, lossy: bool) -> Check | None:
+    """That values are of a declared type and, unless `lossy`, that it holds them exactly."""
+    column = f"t{place}" if csv_types.Declared.of(type_).spaced else f"c{place}"
+    fits, held = csv_types.fits(type_, column), None if lossy else csv_types.held(type_, column)
+    if not (good := held or fits):
+        return None
+    wrong = f"c{place} IS NOT NULL AND NOT coalesce({good}, false)"
+    return Check(place, name, f"not a value of type {type_}", wrong, f"type {type_} does not hold it exactly",
+                 fits if held and held != fits else None)
 
 
 def _pass_by(row: BadRow) -> None:

@@ -49,6 +49,7 @@ class CsvStream(protocol.LandingStream):
     def mark(self) -> dict[str, Any]:
         quarantine = self.table.quarantine
         return {"source": self._tap.source, "declared_types": bool(self.declaration.types),
+                **({"lossy": True} if self.declaration.lossy else {}),
                 **({"quarantine": quarantine.to_dict()} if quarantine else {})}
 
     @property
@@ -77,7 +78,8 @@ class CsvStream(protocol.LandingStream):
         file = zone.File.at(path, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
         table = zone.Table(self.name, self.name, None, columns, key, [file], None, bool(self.declaration.types),
-                           quarantine=bad and bad.close())
+                           quarantine=bad and bad.close(),
+                           lossy=self.declaration.lossy)
         return protocol.Extract(table, [path])
 
     @property
@@ -165,6 +167,8 @@ class TapCSV(protocol.LandingTap):
                     th.Property("escape", th.StringType, description="What escapes a quote. Unset: the quote itself."),
                     th.Property("types", th.ObjectType(additional_properties=th.StringType),
                                 description="SQL types by column. Unset: inferred, never lossily."),
+                    th.Property("lossy", th.BooleanType,
+                                description="Take values that their declared type does not hold exactly."),
                     th.Property("rename", th.ObjectType(additional_properties=th.StringType),
                                 description="New names of columns, by their name in the header."),
                     th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),

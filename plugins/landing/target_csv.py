@@ -243,6 +243,7 @@ class TargetCSV(protocol.LandingTarget):
             declared_types=mark.get("declared_types", False) if mark else True,
             foreign_keys=sink.foreign_keys,
             quarantine=zone.File(**mark["quarantine"]) if mark.get("quarantine") else None,
+            lossy=bool(mark.get("lossy")),
         )
 
     def _say(self, manifest: zone.Manifest) -> None:
