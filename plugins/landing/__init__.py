@@ -42,6 +42,7 @@ The modules in the order of the data's way:
     plan            what each date is, and what a backfill would do with it
     changes         what changed from one loaded date to another
     retention       what gc removes
+    dropping        one date taken out of warehouse and landing zone
     report          what the `landing` command shows
     cli             the `landing` command
     deferred        modules that are imported only when they are wanted

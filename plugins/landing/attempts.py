@@ -23,7 +23,7 @@ from landing import files, project, zone
 from landing.errors import SettingError
 
 FOLDER = "_attempts"
-COMMITTED, KEPT, FAILED = "committed", "kept", "failed"
+COMMITTED, KEPT, FAILED, DROPPED = "committed", "kept", "failed", "dropped"
 OPEN = "killed, or at work"
 
 logger = logging.getLogger("target-csv")

@@ -17,9 +17,10 @@ from typing import Any
 import click
 import psycopg2
 
-from landing import attempts, connections, database, history, project, report, retention
+from landing import attempts, connections, database, project, report, retention
 from landing.certify import REFUSED, Certifier, describe_source
 from landing.changes import Comparison
+from landing.dropping import Drop
 from landing.errors import (
     DamagedError,
     LandingError,
@@ -75,7 +76,7 @@ class InOrder(click.Group):
 def main() -> None:
     """Look at the landing zone and the warehouse: what is there, whether it agrees, what changed, what may go.
 
-    Dates are UTC calendar dates, YYYY-MM-DD. Only `gc --yes` changes anything.
+    Dates are UTC calendar dates, YYYY-MM-DD. Only `gc --yes` and `drop --yes` change anything.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     if exposed := project.exposed_env():
@@ -157,24 +158,34 @@ def list_(as_json: bool, schema: str) -> None:
             raise DamagedError(f"Damaged: {', '.join(damaged)}. See above what is wrong and what mends it.")
 
 
-def _runs(ledger: Ledger) -> dict[tuple[str, date], set[str]]:
-    """Runs that are loaded, by source and date."""
-    found: dict[tuple[str, date], set[str]] = {}
-    for one in ledger.entries():
-        found.setdefault((one.source, one.day), set()).add(one.run_id)
+def _runs(ledger: Ledger) -> dict[tuple[str, date], dict[str, str]]:
+    """Run ids of the tables that are loaded, by source and date."""
+    found: dict[tuple[str, date], dict[str, str]] = {}
+    for one in ledger.present():
+        found.setdefault((one.source, one.day), {})[one.table] = one.run_id
     return found
 
 
-def _line(zone: LandingZone, source: str, day: str, loaded: dict[tuple[str, date], set[str]] | None) -> dict[str, Any]:
+def _line(zone: LandingZone, source: str, day: str,
+          loaded: dict[tuple[str, date], dict[str, str]] | None) -> dict[str, Any]:
     line = dict.fromkeys(report.LISTED) | {"source": source, "extracted_at": day, "damaged": None}
     try:
         manifest = zone.require(source, project.parse_date(day, "extracted_at"))
     except (SettingError, ZoneError) as error:
         return line | {"damaged": str(error)}
-    runs = None if loaded is None else loaded.get((source, manifest.extracted_at), set())
-    state = "unknown" if runs is None else "no" if not runs else "yes" if runs == {manifest.run_id} else "an older run"
+    state = _state(manifest, None if loaded is None else loaded.get((source, manifest.extracted_at), {}))
     return line | {"tables": len(manifest.tables), "rows": manifest.rows, "bytes": manifest.bytes,
                    "taken_at": report.moment(manifest.taken_at), "run_id": manifest.run_id, "loaded": state}
+
+
+def _state(manifest: Manifest, runs: dict[str, str] | None) -> str:
+    """Whether a landed date is loaded; `runs` by table, None where that is not known."""
+    if runs is None:
+        return "unknown"
+    if {*runs.values()} - {manifest.run_id}:
+        return "an older run"
+    here = [table.name in runs for table in manifest.tables]
+    return "yes" if all(here) else "partly" if any(here) else "no"
 
 
 @main.command(short_help="A date: tables, hashes, snapshot, loads, attempts.")
@@ -185,7 +196,7 @@ def show(day: str, as_json: bool, schema: str) -> None:
     """A date: its tables with rows, bytes and hashes, their snapshot, when loaded, and all attempts at landing it."""
     with reported(logger):
         when, zone = project.parse_date(day, "DATE"), landing_zone()
-        entries = _asked(lambda ledger: ledger.entries(when), schema)
+        entries = _asked(lambda ledger: ledger.present(when), schema)
         sources = dict.fromkeys([*project.declared_sources(), *(name for name, at in zone.landed() if at == when),
                                  *(name for name, at, _ in attempts.logs(zone.root) if at == when)])
         found = [_source(zone, name, when, entries or []) for name in sources]
@@ -244,12 +255,10 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
 
 
 def _loaded(ledger: Ledger) -> Loaded:
-    """What is in the warehouse: a line of the ledger whose partition somebody dropped is not."""
-    there = history.all_partitions(ledger.cursor, ledger.history)
+    """What is in the warehouse, by what the ledger says and what is there."""
     found: dict[date, dict[tuple[str, str], Entry]] = {}
-    for one in ledger.entries():
-        if (one.table, one.day) in there:
-            found.setdefault(one.day, {})[one.source, one.table] = one
+    for one in ledger.present():
+        found.setdefault(one.day, {})[one.source, one.table] = one
     return found
 
 
@@ -310,11 +319,41 @@ def gc(keep_days: int | None, older_than: float, yes: bool, as_json: bool, schem
         except (LandingError, psycopg2.Error) as error:
             why = describe(error) if isinstance(error, psycopg2.Error) else error
             problems = [f"What is left over in the warehouse stays: {why}"]
-        things = [{"kind": one.kind, "what": one.what, "bytes": one.bytes, "rows": one.rows, "why": one.why,
-                   "removed": yes and not problem, "problem": problem or None} for one, problem in found]
-        _say(as_json, things, lambda: report.swept(found, yes))
+        _say(as_json, _things(found, yes), lambda: report.swept(found, yes))
         problems += [f"{one.what} stays: {problem}" for one, problem in found if problem]
         if problems:
+            raise LandingError("\n".join(problems))
+
+
+def _things(found: Sequence[tuple[Leftover, str]], yes: bool) -> list[dict[str, Any]]:
+    return [{"kind": one.kind, "what": one.what, "bytes": one.bytes, "rows": one.rows, "why": one.why,
+             "removed": yes and not problem, "problem": problem or None} for one, problem in found]
+
+
+@main.command(short_help="Take one date out of landing zone and warehouse.")
+@click.argument("day", metavar="DATE")
+@click.option("--source", metavar="NAME", help="Only this source's date; unset: every source's.")
+@click.option("--yes", is_flag=True, help="Drop it. Without, it is only said what would go.")
+@as_json
+@with_schema
+def drop(day: str, source: str | None, yes: bool, as_json: bool, schema: str) -> None:
+    """Take a date out of the warehouse and then out of the landing zone, whichever date it is.
+
+    Views that show it go back to the newest date of their source that is left. A source without any keeps its views,
+    empty, with a comment.
+    """
+    with reported(logger):
+        when, found = project.parse_date(day, "DATE"), []
+        with _held(schema) as warehouse:
+            things = list(Drop(landing_zone(), warehouse, when, source))
+            for result in retention.removed(things) if yes else ((one, "") for one in things):
+                found.append(result)
+                if result[1]:  # the landing zone keeps what the warehouse has
+                    break
+        found += [(one, "not tried") for one in things[len(found):]]
+        nothing = f"Nothing of {when} is landed or loaded{f' of source {source}' if source else ''}."
+        _say(as_json, _things(found, yes), lambda: report.swept(found, yes) if found else nothing)
+        if problems := [f"{one.what} stays: {problem}" for one, problem in found if problem]:
             raise LandingError("\n".join(problems))
 
 

@@ -60,6 +60,13 @@ CROSS JOIN LATERAL substring(pg_get_expr(c.relpartbound, c.oid) FROM '\\d{4}-\\d
 WHERE p.relkind = 'p' AND day = coalesce(%s::date::text, day)
 """
 
+# Partitions that may have no row: the statistics may be late, so it is only the others that are not looked at.
+DOUBTFUL = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
+WHERE c.relname = ANY (%s) AND (pg_stat_get_live_tuples(c.oid) = 0 OR pg_relation_size(c.oid) = 0)
+"""
+LOOKS = 200  # partitions in one statement
+
 logger = logging.getLogger("target-postgres")
 
 
@@ -90,6 +97,18 @@ def all_partitions(cursor: Any, history: str, day: date | None = None) -> dict[t
     """Partitions of every date, or of one, by table and date."""
     cursor.execute(PARTITIONS, (history, day))
     return {(table, day): partition for table, day, partition in cursor.fetchall()}
+
+
+def empty(cursor: Any, history: str, partitions: Collection[str]) -> set[str]:
+    """Those of the partitions that have no row."""
+    cursor.execute(DOUBTFUL, (history, list(partitions)))
+    names, found = [name for name, in cursor.fetchall()], set()
+    for start in range(0, len(names), LOOKS):
+        looks = [sql.SQL("SELECT {} WHERE NOT EXISTS (SELECT FROM {})").format(
+            sql.Literal(name), sql.Identifier(history, name)) for name in names[start:start + LOOKS]]
+        cursor.execute(sql.SQL(" UNION ALL ").join(looks))
+        found |= {name for name, in cursor.fetchall()}
+    return found
 
 
 def tables(cursor: Any, history: str) -> dict[str, tuple[dict[str, str], tuple[str, list[str]] | None]]:

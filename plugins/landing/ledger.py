@@ -103,6 +103,15 @@ class Ledger:
         """All lines, or those of one date; none where nothing was ever loaded."""
         return [Entry(*row) for row in self._rows(ENTRIES, day)] if self.exists() else []
 
+    def present(self, day: date | None = None) -> list[Entry]:
+        """Entries whose rows are there: not those whose partition a person dropped, detached or emptied."""
+        entries = self.entries(day)
+        partitions = history.all_partitions(self.cursor, self.history, day)
+        there = [(entry, partitions[entry.table, entry.day]) for entry in entries
+                 if (entry.table, entry.day) in partitions]
+        empty = history.empty(self.cursor, self.history, [name for entry, name in there if entry.rows])
+        return [entry for entry, name in there if name not in empty]
+
     def owners(self) -> dict[str, str]:
         """The source that each table of history is of; none where nothing was ever loaded."""
         return dict(self._rows("SELECT DISTINCT table_name, source FROM {}")) if self.exists() else {}

@@ -77,7 +77,18 @@ def parse_date(text: str, where: str) -> date:
 def run_date(variable: str, configured: str | None = None) -> date:
     """The date of this run: the setting, else the variable, else today in UTC. Empty is refused, not today."""
     text = os.environ.get(variable) if configured is None else str(configured)
-    return today() if text is None else parse_date(text, variable)
+    return today() if text is None else reached(parse_date(text, variable), variable)
+
+
+def reached(day: date, where: str) -> date:
+    """A date to land or to load; raises SettingError for one that is yet to come.
+
+    The views would show it, and no later load could move them, until that day.
+    """
+    if day > today():
+        raise SettingError(f"{where}={day} is yet to come: today in UTC is {today()}. Nothing was landed or loaded. "
+                           f"Run again with {where}={today()} or an earlier date.")
+    return day
 
 
 def source_name(configured: str | None = None, default: str | None = None) -> str:

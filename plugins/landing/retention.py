@@ -106,7 +106,7 @@ class ZoneLeftovers:
     def _staging_folders(self) -> Iterator[Leftover]:
         for path in sorted((self.zone.root / STAGING).glob("*")):
             if RUN_ID.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and self._idle(path):
-                yield Leftover("staging folder", self._name(path), _bytes(path), None,
+                yield Leftover("staging folder", self._name(path), size_of(path), None,
                                f"unchanged for {self.older_than:g} h", partial(self._remove_folder, path))
 
     def _settled(self, source: str, day: date, manifest: Manifest | None, newest: date | None) -> list[Leftover]:
@@ -124,14 +124,14 @@ class ZoneLeftovers:
         path = self.zone.partition(source, day)
         landed = (path / MANIFEST).exists()
         if landed and self._past(day) and newest and day < newest:
-            yield Leftover("landed date", self._name(path), _bytes(path), manifest.rows if manifest else None,
+            yield Leftover("landed date", self._name(path), size_of(path), manifest.rows if manifest else None,
                            f"before {self.first}", partial(self.zone.remove, source, day))
         elif not landed and (self._past(day) or self._idle(path)):
-            yield Leftover("unfinished date", self._name(path), _bytes(path), None, f"has no {MANIFEST}",
+            yield Leftover("unfinished date", self._name(path), size_of(path), None, f"has no {MANIFEST}",
                            partial(self.zone.remove, source, day, only_unfinished=True))
         elif manifest:
             for file in self.zone.unlisted(manifest):
-                yield Leftover("superseded file", self._name(file), _bytes(file), None, f"not in {MANIFEST}",
+                yield Leftover("superseded file", self._name(file), size_of(file), None, f"not in {MANIFEST}",
                                partial(self._remove_file, source, day, file))
 
     def _logs(self, newest: dict[str, date]) -> Iterator[Leftover]:
@@ -139,7 +139,7 @@ class ZoneLeftovers:
         for source, day, path in attempts.logs(self.zone.root):
             goes = not self._landed(source, day) or (source in newest and day < newest[source])
             if self._past(day) and goes and self._idle(path):
-                yield Leftover("attempt log", self._name(path), _bytes(path), None, f"before {self.first}",
+                yield Leftover("attempt log", self._name(path), size_of(path), None, f"before {self.first}",
                                partial(self._remove_log, source, day, path))
 
     def _landed(self, source: str, day: date) -> bool:
@@ -226,6 +226,6 @@ def _changed(path: Path) -> float:
     return max((one.st_mtime for one in _stats(path)), default=0.0)
 
 
-def _bytes(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Of it, or of all files in it."""
     return sum(one.st_size for one in _stats(path) if not stat.S_ISDIR(one.st_mode))

@@ -177,6 +177,7 @@ class TargetCSV(protocol.LandingTarget):
         told = (self.proof or {}).get("extracted_at")
         if told is None or (day := project.parse_date(told, "extracted_at")) == self.date:
             return
+        project.reached(day, "extracted_at")
         if self.config.get("datestamp") or "DATESTAMP" in os.environ:
             raise SettingError(f"The tap extracted {source} for {day}, and {self.name} is told to land {self.date}. "
                                f"Nothing was committed. Run again: {project.extract_command(source, self.date)}")

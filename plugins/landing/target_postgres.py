@@ -212,6 +212,7 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
             raise NoProofError("The tap's closing message does not say which date of which sources this was. Nothing "
                                "was loaded; run again.")
         day, sources = project.parse_date(self.proof["extracted_at"], "extracted_at"), self.proof["sources"]
+        project.reached(day, "extracted_at")
         loads = {stream: _load_of(sink, files[stream], day) for stream, sink in self.sinks.items()}
         refuse_shared_names(loads.values())
         with self._warehouse(day) as warehouse:

@@ -152,10 +152,8 @@ class Warehouse:
         staging.drop_all(self.cursor, self.history)
 
     def loaded(self, day: date) -> dict[tuple[str, str], str]:
-        """Run ids by (source, table) of a date that is loaded and whose partitions are there."""
-        there = history.partitions(self.cursor, self.history, day)
-        return {(source, table): run_id for (source, _, table), run_id in self.ledger.runs(day).items()
-                if table in there}
+        """Run ids by (source, table) of a date that is loaded and whose rows are there."""
+        return {(entry.source, entry.table): entry.run_id for entry in self.ledger.present(day)}
 
     def planned(self, loads: Mapping[str, Load]) -> dict[str, Load]:
         """The loads with the types that their columns get; what can't be loaded without loss is refused."""
@@ -307,6 +305,23 @@ class Warehouse:
         self.patiently(lambda: self._remove(source, day), f"{day} is there as it was. Then run `landing gc` again.")
         self.drop_staging()
 
+    def drop(self, day: date, sources: Collection[str] | None, left: Sequence[Load]) -> None:
+        """Take a date of some sources, or of all, out of history and ledger, in one transaction.
+
+        Views that showed it show the newest date of their source that is left; `left`: its tables, as far as it is
+        known what they were landed as. A view whose source has no date left stays, empty.
+        """
+        self.patiently(lambda: self._drop(day, sources, left),
+                       f"Nothing was dropped. Then run again: landing drop {day} --yes")
+        self.drop_staging()
+
+    def of_date(self, day: date, sources: Collection[str] | None = None) -> list[tuple[str, str]]:
+        """(source, table) of a date in ledger or history; the source is '' where no line of the ledger names it."""
+        owners = self.ledger.owners()
+        found = {(source, table) for source, _, table in self.ledger.runs(day)}
+        found |= {(owners.get(table, ""), table) for table in history.partitions(self.cursor, self.history, day)}
+        return sorted(one for one in found if sources is None or one[0] in sources)
+
     def patiently(self, change: Callable[[], None], again: str) -> None:
         """Make a change in one transaction, trying as long as others use the tables; `again` is what to do if not."""
         deadline, said = time.monotonic() + self.lock_timeout, False
@@ -336,7 +351,8 @@ class Warehouse:
         self._lock_views([load.table.name for load in loads] + [name for _, name in vanished])
         partitions = self._replaceable(day, {load.table.name for load in loads} | {name for _, name in vanished})
         tables = history.tables(self.cursor, self.history)
-        names = {*tables, *(load.table.name for load in loads)}
+        wanted = {history.partition_name(load.table.name, day) for load in loads} - {*partitions.values()}
+        names = {*tables, *(load.table.name for load in loads), *self._taken(wanted)}
         for load in loads:
             table = HistoryTable(self.cursor, self.history, load.table.name, *tables.get(load.table.name, ()))
             need = {history_name(column.name): column.type for column in load.table.columns}
@@ -357,6 +373,32 @@ class Warehouse:
             HistoryTable(self.cursor, self.history, name).retire(partition)
         for name in names:
             self.ledger.remove(source, day, name)
+
+    def _taken(self, names: Collection[str]) -> set[str]:
+        """Those of the names that a relation in history has: a partition that somebody detached, for example."""
+        rows = self.execute("SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                            "WHERE n.nspname = %s AND c.relname = ANY (%s)", (self.history, list(names)))
+        return {name for name, in rows}
+
+    def _drop(self, day: date, sources: Collection[str] | None, left: Sequence[Load]) -> None:
+        before, tables = self.ledger.newest(), self.of_date(day, sources)
+        names = [name for _, name in tables]
+        self._lock_views([*names, *(load.table.name for load in left)])
+        for name, partition in self._replaceable(day, names).items():
+            HistoryTable(self.cursor, self.history, name).retire(partition)
+        for source, name in tables:
+            self.ledger.remove(source, day, name)
+        after = self.ledger.newest()
+        known, unknown = {load.table.name for load in left}, []
+        for source, newest in after.items():
+            if before[source] != newest:
+                unknown += [(name, newest) for owner, _, name in self.ledger.runs(newest)
+                            if owner == source and name not in known]
+        for name, newest in unknown:  # with the columns that its view has
+            if columns := list(history.columns_of(self.cursor, sql.Identifier(self.schema, name))):
+                self._show(name, columns, newest)
+        comments.put(self.cursor, self.schema, self.history, {}, {name: None for name, _ in unknown})
+        self._point_views(left)
 
     def _replaceable(self, day: date, names: Collection[str]) -> dict[str, str]:
         """A date's partitions of these tables; WarehouseError where something of a person's stands on one."""

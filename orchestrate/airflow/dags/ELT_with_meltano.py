@@ -39,9 +39,9 @@ def date_of(context: Any) -> str:
     moment = run.logical_date or run.run_after
     said = context["params"]["date"] or run.partition_key or moment.astimezone(timezone.utc).date().isoformat()
     try:
-        return project.parse_date(said, "date").isoformat()
+        return project.reached(project.parse_date(said, "date"), "date").isoformat()
     except SettingError as error:
-        raise AirflowFailException(str(error)) from None  # no retry makes it a date
+        raise AirflowFailException(str(error)) from None  # no retry makes it a date of today or before
 
 
 def environment(**variables: str) -> dict[str, str]:
