@@ -5,6 +5,7 @@ The modules in the order of the data's way:
     errors          the one tree of exceptions
     committing      the commit point of a run: passed once, or closed by a signal
     project         what the project and its environment say: sources, dates, the landing root
+    runfiles        files of Meltano's that runs at once share, taken as private copies
     files           landed files: hashed as they stream, compressed where their name says so
     dialect         the one CSV dialect, and how SQL types look in it and in Singer
     checked         what a manifest says, field by field

@@ -48,7 +48,7 @@ def main() -> None:
 
         tap_postgres.main()
         return
-    from landing import project
+    from landing import project, runfiles
     from landing.attempts import noted_at_discovery
     from landing.errors import reported
 
@@ -56,4 +56,4 @@ def main() -> None:
 
     logging.basicConfig(format="%(message)s")
     with reported(logging.getLogger("tap-postgres")), noted_at_discovery("tap-postgres"):
-        json.dump(discover(config), sys.stdout, indent=2)
+        json.dump(runfiles.marked(discover(config), sys.argv), sys.stdout, indent=2)

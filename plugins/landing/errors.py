@@ -2,6 +2,7 @@
 
     LandingError
     ├── SettingError              a date, a variable or a setting is not usable
+    ├── CatalogError              the catalog is not that of this run, or lacks a declared table
     ├── UnreachableError          a PostgreSQL server lets nobody in
     ├── SourceError               the source cannot be read as it is
     │   └── BadFileError          a CSV file: file, line, reason
@@ -40,6 +41,10 @@ class LandingError(Exception):
 
 class SettingError(LandingError):
     """A date, a variable or a setting is not usable."""
+
+
+class CatalogError(LandingError):
+    """The catalog is not that of this run, or lacks a declared table."""
 
 
 class UnreachableError(LandingError):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -40,7 +41,19 @@ from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, Storag
 from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import RecordMessage, SchemaMessage
 
-from landing import attempts, committing, database, dialect, files, foreign, mapped, messages, project, zone
+from landing import (
+    attempts,
+    committing,
+    database,
+    dialect,
+    files,
+    foreign,
+    mapped,
+    messages,
+    project,
+    runfiles,
+    zone,
+)
 from landing.committing import CommitPoint
 from landing.dialect import Column
 from landing.errors import (
@@ -337,12 +350,18 @@ class LandingTap(Interruptible, Tap):
 
     date: date  # that is landed, or loaded
     kept = False  # the date is frozen: nothing is sent
+    needs_catalog = True  # to know which streams are selected
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.run_id, self.started_at = zone.new_run_id(), zone.now()
         super().__init__(*args, **kwargs)
         self.point.done = self.point.unknown = "The target's own lines tell whether it committed what was sent."
         self.metrics_logger.setLevel(logging.WARNING)  # the closing line says it all
+
+    @property
+    def catalog_json_text(self) -> str:
+        """What `--discover` prints."""
+        return json.dumps(runfiles.marked(self.catalog_dict, sys.argv), indent=2)
 
     @property
     def staging(self) -> Path:
@@ -412,6 +431,8 @@ class LandingTap(Interruptible, Tap):
         What the file system refuses is a ZoneError.
         """
         try:
+            if self.needs_catalog:
+                runfiles.require_catalog(sys.argv)
             super().sync_all()
             streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
             proof = {"run_id": self.run_id, "streams": streams, **self.closing()}
@@ -730,6 +751,7 @@ class OwnWords(logging.Filter):
 def run(plugin: type[Tap | Target]) -> None:
     """A plugin's command line, with errors as sentences."""
     project.keep_private(sys.argv)
+    runfiles.take_logging()
     command = plugin.cli  # sets up logging
     for handler in logging.getLogger().handlers:
         handler.addFilter(OwnWords())
@@ -737,6 +759,7 @@ def run(plugin: type[Tap | Target]) -> None:
         logging.getLogger(plugin.name).warning("%s", exposed)
     try:
         with reported(logging.getLogger(plugin.name)), attempts.noted_at_discovery(plugin.name):
+            runfiles.take(sys.argv)
             command()
     except SystemExit as end:
         _end(end.code)

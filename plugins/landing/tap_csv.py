@@ -15,7 +15,7 @@ from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
 from landing import database, dialect, files, project, protocol, zone
-from landing.errors import DamagedError, SettingError
+from landing.errors import CatalogError, DamagedError, SettingError
 from landing.quarantine import Quarantine
 
 BAD_ROWS = ["fail", "quarantine"]
@@ -251,8 +251,24 @@ class TapCSV(protocol.LandingTap):
                     )
         return list(streams.values())
 
+    @property
+    def needs_catalog(self) -> bool:
+        """A landed date is loaded whole."""
+        return not self.config["from_landing"]
+
+    def _require_whole_catalog(self) -> None:
+        """Refuse a catalog that lacks a table: to leave one out on purpose is to deselect it."""
+        given = self.input_catalog
+        if given is not None and (missing := sorted(self.streams.keys() - given.keys())):
+            having = "the landed date has" if self.config["from_landing"] else "tap-csv declares"
+            raise CatalogError(
+                f"The catalog lacks {', '.join(missing)}, which {having}. Nothing was landed or loaded. Discover it "
+                f"anew by running again: {self.again}. To leave a table out, deselect it by `select` in meltano.yml."
+            )
+
     def sync_all(self) -> None:
         """Sync all streams, unless the date is one that stays as it is."""
+        self._require_whole_catalog()
         if self.config["from_landing"]:
             for stream in self.streams.values():  # a date is loaded whole, whatever a catalog selects
                 stream.selected = True
