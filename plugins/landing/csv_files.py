@@ -120,9 +120,10 @@ class Declaration:
 
     def _matches(self, pattern: Path) -> Iterator[Path]:
         if pattern.is_dir():
-            return (path for path in pattern.iterdir() if path.suffix.lower() == ".csv" and path.name[0] != ".")
+            listed = (path for path in pattern.iterdir() if path.suffix.lower() == ".csv" and path.name[0] != ".")
+            return iter(sorted(listed))
         if glob.has_magic(self.path) and not pattern.exists():
-            return map(Path, glob.iglob(str(pattern), recursive=True))
+            return map(Path, sorted(glob.iglob(str(pattern), recursive=True)))  # errors, too, in one order
         return iter([pattern])
 
     def _unusable(self, path: Path, what: str) -> SourceError:
