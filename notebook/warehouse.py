@@ -89,7 +89,7 @@ class Day:
     def _loaded(self) -> list[date]:
         """Dates of which all declared sources are loaded; the newest becomes ours, if none was asked for."""
         with contextlib.closing(cli.connect()) as connection, connection.cursor() as cursor:
-            found = {(entry.source, entry.day) for entry in Ledger(cursor, self.history).entries()}
+            found = {(entry.source, entry.day) for entry in Ledger(cursor, self.history).present()}
         sources = project.declared_sources()
         loaded = sorted(day for day in {day for _, day in found} if all((source, day) in found for source in sources))
         self.date = self.date or max(loaded, default=None)
@@ -124,7 +124,7 @@ class Day:
     def loads(self) -> pd.DataFrame:
         """The ledger of all dates: table_name, extracted_at, rows."""
         with self._cursor() as cursor:
-            found = [(entry.table, entry.day, entry.rows) for entry in Ledger(cursor, self.history).entries()]
+            found = [(entry.table, entry.day, entry.rows) for entry in Ledger(cursor, self.history).present()]
         return pd.DataFrame(sorted(found), columns=["table_name", "extracted_at", "rows"])
 
     @contextlib.contextmanager

@@ -5,7 +5,8 @@ from datetime import date
 
 import pytest
 from dates import Dates
-from landing import database
+from landing import database, retention
+from landing.changes import Comparison
 from landing.errors import WarehouseError
 from landing.warehouse import Warehouse
 
@@ -56,6 +57,31 @@ def test_the_newest_date_of_each_source_stays(dates):
     assert dates.rows("lines", "a") == [("1",)]
     assert dates.run("SELECT source, extracted_at::text FROM public_history._loads ORDER BY 1") == [
         ("csv", D1), ("postgres", D2)]
+
+
+def test_a_date_whose_rows_somebody_dropped_is_not_the_newest_that_gc_keeps(dates):
+    for day in (D1, D2, D3):
+        dates.land(day, "postgres", orders=(A, [["1"]]))
+        dates.load(day, "postgres")
+    dates.run(f'DROP TABLE public_history."orders@{D3}"')
+    found = retention.WarehouseLeftovers(Warehouse(dates.connection, "public", None), date(2030, 1, 1))
+    assert [one.what for one in found] == [f"public_history {D1} postgres"]
+
+
+def test_a_source_that_is_loaded_on_one_of_two_dates_has_no_rows_that_came_or_went(dates):
+    for day in (D1, D2):
+        dates.land(day, "postgres", orders=(A, [[day[-1]]]), **({"old": (A, [["1"]])} if day == D1 else {}))
+        dates.land(day, "csv", lines=(A, [["1"], ["2"]]))
+    dates.load(D1, "postgres", "csv")
+    dates.load(D2, "postgres")
+    days = date.fromisoformat(D1), date.fromisoformat(D2)
+    changes = {one.table: one for one in Comparison(dates.connection, "public", *days).tables()}
+    lines, old = changes["lines"], changes["old"]
+    assert (lines.rows_before, lines.rows_after, lines.inserted, lines.deleted) == (2, None, 0, 0)
+    assert lines.note == f"csv is not loaded on {D2}"
+    assert (old.rows_before, old.deleted, old.note) == (1, 1, f"only on {D1}")
+    back = {one.table: one for one in Comparison(dates.connection, "public", *days[::-1]).tables()}
+    assert (back["lines"].inserted, back["lines"].unchanged) == (0, 0)
 
 
 def test_a_load_of_a_part_of_the_sources_through_the_plugins_leaves_the_others(shop):

@@ -99,7 +99,7 @@ class TableChange:
     @property
     def unchanged(self) -> int:
         """Rows that both dates have."""
-        return (self.rows_after or 0) - self.inserted - self.updated
+        return 0 if None in (self.rows_before, self.rows_after) else self.rows_after - self.inserted - self.updated
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ class Comparison:
 
     def _tables(self) -> list[_Table]:
         old, new = self._loaded(self.before), self._loaded(self.after)
+        self._sources = {self.before: {source for source, _ in old}, self.after: {source for source, _ in new}}
         return [_Table(source, name, old.get((source, name)), new.get((source, name)))
                 for source, name in sorted({*old} | {*new})]
 
@@ -141,9 +142,10 @@ class Comparison:
             raise WarehouseError(f"{day} is not loaded into {self.schema}. Load it first: "
                                  f"{project.load_command(day, self.schema)}")
         there = history.partitions(self.cursor, self.history, day)
-        if gone := [table for _, table in entries if table not in there]:
+        present = {(one.source, one.table) for one in Ledger(self.cursor, self.history).present(day)}
+        if gone := [table for source, table in entries if (source, table) not in present]:
             raise WarehouseError(f"{day} is loaded by the ledger of {self.history}, and {', '.join(gone)} has no "
-                                 f"partition of that date. Load it again: {project.load_command(day, self.schema)}")
+                                 f"rows of that date. Load it again: {project.load_command(day, self.schema)}")
         return {(source, table): there[table] for source, table in entries}
 
     def _lock(self, partitions: list[str]) -> None:
@@ -159,6 +161,10 @@ class Comparison:
         self.cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(self.history, name)))
         count, = self.cursor.fetchone()
         before, after = (None, count) if table.new else (count, None)
+        other = self.before if table.new else self.after
+        if table.source not in self._sources[other]:  # no row came or went by that
+            return TableChange(table.source, table.name, self._key(name) or None, before, after, 0, 0, 0,
+                               f"{table.source} is not loaded on {other}")
         return TableChange(table.source, table.name, self._key(name) or None, before, after, after or 0, 0,
                            before or 0, f"only on {day}")
 

@@ -191,13 +191,15 @@ class WarehouseLeftovers:
                            partial(self._drop, name))
         if self.first is None:
             return
-        newest = warehouse.ledger.newest()
+        newest: dict[str, date] = {}  # whose rows are there: a person may have dropped its partitions
+        for entry in warehouse.ledger.present():
+            newest[entry.source] = max(entry.day, newest.get(entry.source, entry.day))
         tables: dict[tuple[date, str], list[Entry]] = {}
         for entry in warehouse.ledger.entries():
             tables.setdefault((entry.day, entry.source), []).append(entry)
         partitions = history.all_partitions(warehouse.cursor, warehouse.history)
         for (day, source), entries in sorted(tables.items(), key=lambda one: one[0]):
-            if day < min(self.first, newest[source]):
+            if day < min(self.first, newest.get(source, day)):
                 size = sum(sizes.get(partitions.get((entry.table, day)), 0) for entry in entries)
                 yield Leftover("loaded date", f"{warehouse.history} {day} {source}", size,
                                sum(entry.rows for entry in entries), f"before {self.first}",
