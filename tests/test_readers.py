@@ -1,0 +1,60 @@
+"""The readers in docs/landing-zone.md give the values that were landed, with NULL, '' and awkward names."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+DAY = "2024-01-20"
+LONG = "x" * 3_000_000
+ROWS = [(1, None, "", "NA", "null", "007"), (2, "", None, "a,b", 'q"q\nnext', " "),
+        (3, LONG, "é|;\t", "'x'", "\\N", "\\.")]
+NAMES = ["id", "source", "extracted_at", "table", "A", "a"]
+
+
+@pytest.fixture
+def landed(project, monkeypatch):
+    """A landed table whose values and names readers get wrong, and one of a single column."""
+    project.source.run(
+        'CREATE TABLE orders (id integer, source text, extracted_at text, "table" text, "A" text, a text)')
+    with project.source.connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO orders VALUES (%s, %s, %s, %s, %s, %s)", ROWS)
+    project.source.run("CREATE TABLE alone (one text); INSERT INTO alone VALUES ('1'), (NULL), (''), (NULL)")
+    project.land(DAY, "postgres")
+    monkeypatch.chdir(project.folder)
+    return project
+
+
+def run(table="orders"):
+    """What the documented code leaves behind, block after block."""
+    text = (ROOT / "docs/landing-zone.md").read_text()
+    section = text.split("## Readers", 1)[1].split("\n## ", 1)[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 5
+    names, found = {}, []
+    for block in blocks:
+        exec(compile(block.replace('"orders"', repr(table)), "docs/landing-zone.md", "exec"), names)  # noqa: S102
+        found.append(names.get("frame"))
+    return names, found[2], found[3]
+
+
+def none_for_nan(value):
+    return None if isinstance(value, float) else value
+
+
+def test_every_documented_reader_gives_the_landed_values(landed):
+    expected = [tuple(value if value is None else str(value) for value in row) for row in ROWS]
+    names, pandas, polars = run()
+    assert sorted(names["rows"].fetchall()) == expected
+    assert list(pandas.columns) == NAMES
+    assert sorted(tuple(map(none_for_nan, row)) for row in pandas.itertuples(index=False)) == expected
+    assert polars.columns == NAMES
+    assert sorted(polars.rows()) == expected
+    assert sorted(row[0] for row in names["typed"].fetchall()) == [1, 2, 3]
+
+
+def test_every_documented_reader_reads_a_table_of_one_column(landed):
+    names, pandas, polars = run("alone")
+    assert [value for value, in names["rows"].fetchall()] == ["1", None, "", None]
+    assert [none_for_nan(value) for value in pandas["one"]] == ["1", None, "", None]
+    assert polars["one"].to_list() == ["1", None, "", None]
