@@ -157,17 +157,6 @@ def test_a_key_without_a_value_is_refused_by_its_line(land, keys):
         land('a,b\n1,"x\ny"\n,2\n', keys=keys)
 
 
-def test_a_key_that_stands_twice_is_refused_by_the_load_and_nothing_is_loaded(project):
-    project.csv("e.csv", "id,b\n7,x\n7,y\n")
-    extract(project, {"entity": "e", "path": "extract/e.csv", "keys": ["id"]})
-    result = project.pipe(project.tap_landed(sources=["csv"]), project.target_postgres(), False, EXTRACTED_AT=DAY)
-    assert result.returncode != 0
-    assert "id" in result.text
-    assert "7" in result.text
-    assert "Traceback" not in result.text
-    assert project.warehouse.one("SELECT to_regclass('public.e')") is None
-
-
 def test_lines_are_counted_across_the_borders_of_what_is_read_at_once(land):
     rows = "".join(f"{n},{'é' * (n % 7)}\r\n" for n in range(20_000))
     with pytest.raises(BadFileError, match="line 20002: byte 0xe9"):

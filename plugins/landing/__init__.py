@@ -25,6 +25,7 @@ The modules in the order of the data's way:
     tap_postgres    PostgreSQL -> Singer
     csv_text        a CSV file as text: decoded, its dialect found, every line checked
     csv_types       SQL types of a CSV file's columns: inferred without loss, or declared
+    csv_keys        rows of a CSV file that have an earlier row's key
     quarantine      bad rows of a table, put aside into a file beside it
     csv_files       CSV files of any dialect -> ours
     tap_csv         CSV files, or one landed date -> Singer

@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import io
 import itertools
+import logging
 import re
 import reprlib
 from collections import Counter
@@ -21,7 +22,8 @@ from typing import Any, NoReturn
 
 import duckdb
 
-from landing import csv_types, database, dialect, files, project
+from landing import csv_keys, csv_types, database, dialect, files, project
+from landing.csv_keys import DoubledKeys
 from landing.csv_text import BadRow, CsvText, Measure, dialect_of
 from landing.dialect import NAME_BYTES, TYPE, Column
 from landing.errors import BadFileError, SettingError, SourceError
@@ -32,6 +34,8 @@ CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 SHORT = reprlib.Repr()  # of what is in a file, and can be of any length
 SHORT.maxlist, SHORT.maxstring = 10, 100
+
+logger = logging.getLogger("tap-csv")
 
 CHUNK = 2_000  # rows
 BATCH = 200  # columns; DuckDB takes memory for every expression of a query
@@ -73,6 +77,7 @@ class Declaration:
     types: Mapping[str, str] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
     lossy: bool = False
+    on_duplicate_key: str = "fail"
     on_bad_rows: str = "fail"
     max_bad_rows: int = 0
 
@@ -160,6 +165,7 @@ class CsvEntity:
                 raise BadFileError(text.path, 1, f"header {SHORT.repr(header)} differs from {SHORT.repr(self.header)} "
                                                  f"in {self.texts[0].path}")
         self.names = self._names()
+        self.left_out = 0  # rows with an earlier row's key, by on_duplicate_key: keep_first
 
     @property
     def size(self) -> int:
@@ -204,23 +210,24 @@ class CsvEntity:
 
     def convert(
         self, wanted: Sequence[str], folder: Path, path: Path, progress: database.Progress,
-        quarantine: Quarantine | None = None,
+        quarantine: Quarantine | None = None, doubles: Quarantine | None = None,
     ) -> tuple[list[Column], database.Copied]:
         """Write the wanted columns to `path` in our dialect: columns with their types, and what was written.
 
         `folder` takes copies: of what has to be decoded first, or to be read without its bad rows. Those are refused
-        where there is no `quarantine` for them.
+        where there is no `quarantine` for them. `doubles` is the quarantine for rows that have an earlier row's key.
         """
         bad = quarantine and quarantine.take
         measures = [text.measured(self.dialect, folder / f"{n}.csv", bad) for n, text in enumerate(self.texts)]
         places = [place for place, name in enumerate(self.names) if name in set(wanted)]
         checks = self._checks(places, with_keys=quarantine is not None)
         try:
-            with self._table(measures, checks) as connection:
+            with self._table(measures, checks, folder) as connection:
                 columns, bad_rows = self._inferred(connection, places, measures)
                 if bad_rows:
                     self._put_aside(connection, checks, quarantine)
-                copied = self._write(connection, columns, places, path, progress, without_bad=bad_rows > 0)
+                doubled = self._doubled(connection, columns, places, doubles)
+                copied = self._write(connection, columns, places, path, progress, bad_rows > 0, doubled)
         except duckdb.Error as error:
             raise self._refused(error, measures, bool(quarantine)) from None
         for text in self.texts:
@@ -244,7 +251,7 @@ class CsvEntity:
         return found
 
     def _table(
-        self, measures: Sequence[Measure], checks: Sequence[Check]
+        self, measures: Sequence[Measure], checks: Sequence[Check], folder: Path
     ) -> duckdb.DuckDBPyConnection:
         """A connection with a view `entity` of the files' text; its columns are c0, c1, …: DuckDB's ignore case.
 
@@ -254,7 +261,8 @@ class CsvEntity:
         """
         line = max(MINIMAL_LINE, *(measure.longest + 1 for measure in measures))
         memory = MEMORY + COLUMN_MEMORY * len(self.names) + 4 * line
-        connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": 1})
+        connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": 1,
+                                            "temp_directory": str(folder / "duckdb")})
         types = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(self.names)))
         paths = ", ".join(_literal(glob.escape(str(measure.path))) for measure in measures)
         options = {"delim": self.dialect.delimiter, "quote": self.dialect.quote, "escape": self.dialect.escape}
@@ -340,6 +348,43 @@ class CsvEntity:
                 raise text.refused(f"column {check.name!r}: {reason}")
             quarantine.take(text.bad(reason, check.name))
 
+    def _doubled(
+        self, connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], places: Sequence[int],
+        quarantine: Quarantine | None,
+    ) -> DoubledKeys | None:
+        """The rows with an earlier row's key, which are left out, as on_duplicate_key has it; or refuse the first."""
+        keys = [csv_keys.value(column.type, f"c{place}") for column, place in zip(columns, places, strict=True)
+                if column.name in self.declaration.keys]
+        if not keys:
+            return None
+        doubled = DoubledKeys(connection, keys)
+        if not doubled.rows:
+            return None
+        self.left_out = 0 if quarantine else doubled.rows
+        self._say_doubled(connection, doubled.pairs(quarantine.limit + 1 if quarantine else 1), quarantine)
+        return doubled
+
+    def _say_doubled(
+        self, connection: duckdb.DuckDBPyConnection, pairs: Sequence[tuple[int, int]], quarantine: Quarantine | None
+    ) -> None:
+        """Read once more, to name the lines: `pairs` are a row and the first with its key, by number."""
+        first_of, firsts = dict(pairs), dict.fromkeys(first for _, first in pairs)
+        for number, (text, _, _) in enumerate(self._in_step(connection, "1"), 1):
+            if number in firsts:
+                firsts[number] = f"line {text.first}" + (f" of {text.path}" if len(self.texts) > 1 else "")
+            if number not in first_of:
+                continue
+            columns = ", ".join(self.declaration.keys)
+            reason = f"its key ({columns}) is that of {firsts[first_of[number]]}"
+            if quarantine:
+                quarantine.take(text.bad(reason))
+            elif self.declaration.on_duplicate_key == "keep_first":
+                logger.warning("%s: %s rows with an earlier row's key are left out. The first is line %d of %s: %s.",
+                               self.declaration.entity, f"{self.left_out:,}", text.first, text.path, reason)
+                return
+            else:
+                raise text.refused(f"{reason}. If that may be, set on_duplicate_key to keep_first or quarantine")
+
     def _refused(self, error: duckdb.Error, measures: Sequence[Measure], without_bad_rows: bool) -> BadFileError:
         """What csv_text.py lets pass, and DuckDB doesn't; in a copy without the bad rows lines have other numbers."""
         said = str(error)
@@ -353,16 +398,27 @@ class CsvEntity:
 
     def _write(
         self, connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], places: Sequence[int], path: Path,
-        progress: database.Progress, *, without_bad: bool,
+        progress: database.Progress, without_bad: bool, doubled: DoubledKeys | None,
     ) -> database.Copied:
         """The rows in their order, quoted by our rules."""
         line = dialect.sql_line([f"c{place}" for place in places])
-        connection.execute(f"SELECT {line} FROM entity" + " WHERE bad IS NULL" * without_bad)  # noqa: S608
+        number = ", row_number() OVER () AS place" if doubled else ""
+        connection.execute(f"SELECT line{', place' * bool(doubled)} FROM (SELECT {line} AS line, bad{number} "  # noqa: S608
+                           "FROM entity)" + " WHERE bad IS NULL" * without_bad)
         raw = files.HashedFile(path, "xb", progress.advance)
         rows = 0
         with io.BufferedWriter(raw, files.BUFFER) as file:
             file.write(dialect.header(columns))
+            left_out = doubled.places() if doubled else iter(())
+            next_one = next(left_out, 0)
             while chunk := connection.fetchmany(CHUNK):
+                if doubled:
+                    numbered, chunk = chunk, []
+                    for text, place in numbered:
+                        if place == next_one:
+                            next_one = next(left_out, 0)
+                        else:
+                            chunk.append((text,))
                 file.write("".join(f"{line}\n" for (line,) in chunk).encode())
                 rows += len(chunk)
         return database.Copied(rows, raw.size, raw.sha256)

@@ -184,11 +184,14 @@ def _exact_fraction(digits: int) -> str:
     return f"[0-9]{{1,{digits}}}0{{0,20}}" if digits else "0{1,20}"
 
 
-def _calendar(column: str) -> str:
-    """Whether the calendar has a text's day."""
+def day_of(column: str) -> str:
+    """The day that a text begins with, or NULL."""
     digits = f"replace(regexp_extract({column}, '^[0-9/-]+'), '/', '-')"
-    day = rf"TRY_CAST(regexp_replace({digits}, '^(\d{{4}})(\d\d)(\d\d)$', '\1-\2-\3') AS DATE)"
-    return f"{day} >= DATE '0001-01-01'"
+    return rf"TRY_CAST(regexp_replace({digits}, '^(\d{{4}})(\d\d)(\d\d)$', '\1-\2-\3') AS DATE)"
+
+
+def _calendar(column: str) -> str:
+    return f"{day_of(column)} >= DATE '0001-01-01'"
 
 
 def _held_date(name: str, digits: int, column: str) -> str:

@@ -19,6 +19,7 @@ from landing.errors import CatalogError, DamagedError, SettingError
 from landing.quarantine import Quarantine
 
 BAD_ROWS = ["fail", "quarantine"]
+DUPLICATES = ["fail", "keep_first", "quarantine"]
 
 
 class CsvStream(protocol.LandingStream):
@@ -37,19 +38,21 @@ class CsvStream(protocol.LandingStream):
         self.primary_keys = declaration.keys
         if self._quarantines and not self.get_batch_config(self.config):
             raise SettingError(
-                f"tap-csv, entity {self.name}: on_bad_rows is quarantine, which lies beside the landed table, and rows "
-                "that go as RECORDs (use_batch: false, stream_maps) are not landed by us. Set on_bad_rows: fail."
+                f"tap-csv, entity {self.name}: on_bad_rows or on_duplicate_key is quarantine, which lies beside the "
+                "landed table, and rows that go as RECORDs (use_batch: false, stream_maps) are not landed by us. Set "
+                "on_bad_rows: fail, and on_duplicate_key: fail or keep_first."
             )
 
     @property
     def _quarantines(self) -> bool:
-        return self.declaration.on_bad_rows == "quarantine"
+        return "quarantine" in (self.declaration.on_bad_rows, self.declaration.on_duplicate_key)
 
     @property
     def mark(self) -> dict[str, Any]:
         quarantine = self.table.quarantine
         return {"source": self._tap.source, "declared_types": bool(self.declaration.types),
                 **({"lossy": True} if self.declaration.lossy else {}),
+                **({"duplicates": self.table.duplicates} if self.table.duplicates else {}),
                 **({"quarantine": quarantine.to_dict()} if quarantine else {})}
 
     @property
@@ -73,13 +76,16 @@ class CsvStream(protocol.LandingStream):
         bad = Quarantine(folder / f"{name}.jsonl", self.declaration.max_bad_rows) if self._quarantines else None
         with protocol.scratch() as decoded:
             progress = database.Progress(self.logger, self.name, size=entity.size)
-            columns, copied = entity.convert(wanted, Path(decoded), path, progress, bad)
+            columns, copied = entity.convert(
+                wanted, Path(decoded), path, progress,
+                bad if self.declaration.on_bad_rows == "quarantine" else None,
+                bad if self.declaration.on_duplicate_key == "quarantine" else None)
         progress.done(copied.rows)
         file = zone.File.at(path, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
         table = zone.Table(self.name, self.name, None, columns, key, [file], None, bool(self.declaration.types),
                            quarantine=bad and bad.close(),
-                           lossy=self.declaration.lossy)
+                           lossy=self.declaration.lossy, duplicates=entity.left_out)
         return protocol.Extract(table, [path])
 
     @property
@@ -171,6 +177,8 @@ class TapCSV(protocol.LandingTap):
                                 description="Take values that their declared type does not hold exactly."),
                     th.Property("rename", th.ObjectType(additional_properties=th.StringType),
                                 description="New names of columns, by their name in the header."),
+                    th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES,
+                                description="For this entity."),
                     th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),
                     th.Property("max_bad_rows", th.IntegerType(minimum=0), description="For this entity."),
                     additional_properties=False,
@@ -179,6 +187,9 @@ class TapCSV(protocol.LandingTap):
             default=[],
             description="The CSV files of this source.",
         ),
+        th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES, default="fail",
+                    description="What to do with a row that has the key of an earlier row: `fail`, leave it out and "
+                    "count it (`keep_first`), or put it with the bad rows (`quarantine`)."),
         th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, default="fail",
                     description="What to do with a row that cannot be landed: `fail`, or put it into a file beside the "
                     "table (`quarantine`)."),
@@ -238,7 +249,7 @@ class TapCSV(protocol.LandingTap):
         if not self.config["from_landing"]:
             from landing.csv_files import declarations
 
-            defaults = {name: self.config[name] for name in ("on_bad_rows", "max_bad_rows")}
+            defaults = {name: self.config[name] for name in ("on_duplicate_key", "on_bad_rows", "max_bad_rows")}
             return [CsvStream(self, declaration) for declaration in declarations(self.config["files"], **defaults)]
         streams: dict[str, LandedStream] = {}
         for manifest in self.manifests:

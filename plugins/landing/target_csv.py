@@ -245,6 +245,7 @@ class TargetCSV(protocol.LandingTarget):
             foreign_keys=sink.foreign_keys,
             quarantine=zone.File(**mark["quarantine"]) if mark.get("quarantine") else None,
             lossy=bool(mark.get("lossy")),
+            duplicates=mark.get("duplicates", 0),
         )
 
     def _say(self, manifest: zone.Manifest) -> None:

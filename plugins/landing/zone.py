@@ -122,6 +122,7 @@ class Table:
     declared_types: bool = False
     foreign_keys: list[ForeignKey] = field(default_factory=list)
     quarantine: File | None = None  # its bad rows, none of which is among `rows`
+    duplicates: int = 0  # rows that were left out, since an earlier row has their key
     lossy: bool = False  # a person allowed declared types that do not hold every value exactly
 
     @property
@@ -180,7 +181,7 @@ class Manifest:
              "foreign_keys": [asdict(k) for k in t.foreign_keys],
              "columns": [asdict(c) for c in t.columns], "files": [f.to_dict() for f in t.files],
              **({"quarantine": t.quarantine.to_dict()} if t.quarantine else {}),
-             **({"lossy": True} if t.lossy else {})}
+             **({"duplicates": t.duplicates} if t.duplicates else {}), **({"lossy": True} if t.lossy else {})}
             for t in self.ordered().tables
         ]
         head = {
@@ -236,7 +237,7 @@ def _table(raw: Mapping[str, Any]) -> Table:
         checked.flag(raw["declared_types"]),
         [_foreign_key(ForeignKey(**one)) for one in checked.items(raw.get("foreign_keys", []))],
         _file(File(**raw["quarantine"])) if raw.get("quarantine") else None,
-        checked.flag(raw.get("lossy", False)),
+        checked.count(raw.get("duplicates", 0)), checked.flag(raw.get("lossy", False)),
     )
     names = [column.name for column in table.columns]
     checked.once(names, f"column of {table.stream!r}")
