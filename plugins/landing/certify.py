@@ -110,7 +110,7 @@ def _verdict(table: SourceTable, column: Column, loaded: Column, known: dict[str
         verdict, reason = AS_TEXT, f"the warehouse's server cannot read {column.type}"
     elif loaded.type != column.type:
         verdict = AS_TEXT if loaded.type == "text" else LOSSLESS
-        reason = f"the warehouse has {loaded.type} already, which holds it"
+        reason = f"with what older dates have, the warehouse's column is {loaded.type}, which holds it"
     elif column.source_type:
         reason = f"a domain, as its base type {column.type}"
     return Verdict(table.schema, table.name, column.name, verdict, column.source_type or column.type, loaded.type,

@@ -238,8 +238,8 @@ def _widening(name: str, old: str, type_: str) -> sql.Composed:
     """Change a column's type: by the text of its values, as widening.py has it, where a cast gives something else.
 
     PostgreSQL parses USING again for each partition, and the first parse changes `IS NULL`, `IS TRUE` and named
-    arguments in place: in a partition with its columns in another order they read the wrong column. They must not be
-    used here. num_nulls() is safe, and of a composite value it does not look at the fields.
+    arguments in place: in a partition with its columns in another order they fail, or read the wrong column. They must
+    not be used here. num_nulls() is safe, and of a composite value it does not look at the fields.
     """
     column, type_ = sql.Identifier(name), sql.SQL(type_)
     using = column if cast_keeps_text(old, type_.string) else sql.SQL(
