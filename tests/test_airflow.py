@@ -6,6 +6,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -159,6 +160,53 @@ def test_no_secret_of_airflow_is_a_default_or_readable_by_others(tmp_path):
         assert set(found["secrets"]) == {"admin", "core/fernet_key", "api/secret_key", "api_auth/jwt_secret"}
         assert found["stays"], "the next start finds them all in files"
     assert not {*first["secrets"].values()} & {*second["secrets"].values()}
+
+
+ENDED = """
+import os, runpy, signal, sys
+module = runpy.run_path(sys.argv[1])
+sleeper = ["sh", "-c", "echo $$; exec sleep 300"]
+
+def timeout(*_):
+    raise TimeoutError
+
+if sys.argv[2] == "a timeout":
+    signal.signal(signal.SIGALRM, timeout)
+    signal.alarm(3)
+if sys.argv[2] == "its command":
+    module["run"].__globals__["run"] = lambda *words, **variables: print("COMMAND", words[2], variables, flush=True)
+    module["meltano"]("What", "again", "job", "2024-01-01", DATESTAMP="2024-01-01")
+else:
+    module["run"]("What", "again", sleeper)
+"""
+
+
+def dag_process(ending):
+    environment = {**os.environ, "MELTANO_PROJECT_ROOT": str(ROOT), "AIRFLOW__CORE__UNIT_TEST_MODE": "True"}
+    return subprocess.Popen([ROOT / PYTHON, "-c", ENDED, ROOT / DAGS / "ELT_with_meltano.py", ending], env=environment,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.parametrize("ending", ["SIGKILL", "a timeout"])
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+def test_a_command_does_not_outlive_its_task(ending):
+    with dag_process(ending) as task:
+        pid = next(int(line) for line in task.stdout if line.strip().isdigit())
+        if ending == "SIGKILL":
+            task.kill()
+        task.wait(60)
+        assert task.returncode != 0
+        deadline = time.monotonic() + 30
+        while Path(f"/proc/{pid}/stat").exists() and "sleep" in Path(f"/proc/{pid}/stat").read_text():
+            assert time.monotonic() < deadline, "the command is at work still"
+            time.sleep(0.05)
+
+
+def test_a_retry_is_not_held_up_by_a_run_that_was_killed():
+    with dag_process("its command") as task:
+        command = next(line for line in task.stdout if line.startswith("COMMAND"))
+    assert "'run', '--force', '--state-id-suffix', '2024-01-01', 'job'" in command
+    assert "MELTANO_SYS_DIR_ROOT" in command
 
 
 class Airflow:

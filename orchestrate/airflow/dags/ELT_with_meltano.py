@@ -6,8 +6,11 @@ with that command where it failed, and clearing the task runs it again.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -27,6 +30,11 @@ from landing.zone import Manifest  # noqa: E402
 SCHEMA = os.environ.get("SCHEMA") or "public"
 LANDED = {source: Asset(f"landed_{source}", uri=f"landing://{source}") for source in project.declared_sources()}
 LOADED = Asset(f"loaded_{SCHEMA}", uri=f"warehouse://{SCHEMA}")
+
+# Linux: the signal that a process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+GRACE = 30  # seconds for a command to end after SIGTERM
 
 # What a command inherits must not decide what it does: these say which date, source and project a run is for.
 DECIDED_HERE = ("MELTANO_", "AIRFLOW_", "SOURCE", "DATESTAMP", "EXTRACTED_AT", "SCHEMA", "REEXTRACT", "RELOAD",
@@ -57,22 +65,48 @@ def run(what: str, again: str, command: list[str], **variables: str) -> None:
     error, last = "", "it said nothing"
     print(f"$ {again}", flush=True)
     with subprocess.Popen(command, cwd=ROOT, env=environment(**variables), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace") as process:
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            _, is_error, said = line.partition("[error")
-            if is_error and " cmd_type" not in said:
-                error = said.partition("] ")[2].strip() or line.strip()
-            last = line.strip() or last
+                          stderr=subprocess.STDOUT, text=True, errors="replace", preexec_fn=_end_with_task) as process:
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                _, is_error, said = line.partition("[error")
+                if is_error and " cmd_type" not in said:
+                    error = said.partition("] ")[2].strip() or line.strip()
+                last = line.strip() or last
+        except BaseException:  # a timeout, or Ctrl-C: no command outlives its task
+            _end(process)
+            raise
     if process.returncode:
         raise AirflowException(f"{what} failed (exit status {process.returncode}): {error or last}\n"
                                f"To run it again, clear this task, or type: {again}")
 
 
+def _end_with_task() -> None:
+    """In the child: a task that is killed without notice ends its command, and Meltano then ends its plugins.
+
+    Airflow's own SIGTERM goes to the task's process group and so reaches all of them.
+    """
+    if LIBC:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
 def meltano(what: str, again: str, job: str, day: str, **variables: str) -> None:
-    """`meltano run` in a system folder of its own: runs at the same time would overwrite each other's files there."""
+    """`meltano run` in a system folder of its own: runs at the same time would overwrite each other's files there.
+
+    With --force, since a run that was killed would hold up its retry for five minutes. Commit lock and warehouse lock
+    keep two runs of one date apart.
+    """
     with tempfile.TemporaryDirectory(prefix="meltano-") as folder:
-        command = [str(ROOT / ".venv/bin/meltano"), "--log-format", "uncolored", "run", "--state-id-suffix", day, job]
+        command = [str(ROOT / ".venv/bin/meltano"), "--log-format", "uncolored", "run", "--force",
+                   "--state-id-suffix", day, job]
         run(what, again, command, MELTANO_SYS_DIR_ROOT=folder, **variables)
 
 
