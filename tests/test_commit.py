@@ -1,5 +1,6 @@
 """What is committed can be read; what cannot be is refused before anything changes. gc waits for a commit at work."""
 
+import hashlib
 import io
 import threading
 from datetime import timedelta
@@ -7,7 +8,8 @@ from datetime import timedelta
 import pytest
 from landing import project as rules
 from landing import zone as zones
-from landing.retention import ZoneLeftovers
+from landing.errors import ZoneError
+from landing.retention import ZoneLeftovers, removed
 from landing.target_csv import TargetCSV
 from landing.zone import LandingZone
 from targets import Heard, hear_csv, record, schema, serverless, state
@@ -54,6 +56,76 @@ def test_a_manifest_that_could_not_be_read_back_is_refused_before_the_commit(roo
     assert zones.re.search(words, heard.refusal or "it was committed"), heard.refusal
     assert "othing was committed" in heard.refusal
     assert files(root) == before
+
+
+def test_what_cannot_be_taken_back_does_not_hide_why_the_commit_failed(root, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    def refuse(path, **_):
+        raise OSError(30, "Read-only file system", str(path))
+
+    assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    before = files(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(LandingZone, "_publish", fail)
+        patch.setattr(zones.os, "unlink", refuse)
+        heard = hear_csv([THINGS, record("things", id=2)], source="own")
+    assert "No space left on device" in heard.refusal
+    assert "Nothing was committed" in heard.refusal
+    left = files(root).items() - before.items()
+    assert len(left) == 1
+    assert before.items() <= files(root).items()
+    for one, wrong in removed(ZoneLeftovers(LandingZone(root))):
+        assert (one.kind, wrong) == ("superseded file", "")
+    assert files(root) == before
+
+
+def test_a_file_that_is_there_under_a_commits_name_is_neither_replaced_nor_removed(root, monkeypatch):
+    """As where two tables' names differ only in case, on a file system for which they are one."""
+    def planned(*arguments, real=LandingZone._planned):
+        tables, moves = real(*arguments)
+        moves[0][1].parent.mkdir(parents=True)
+        moves[0][1].write_text("another's")
+        return tables, moves
+
+    monkeypatch.setattr(LandingZone, "_planned", planned)
+    assert "do two tables of" in hear_csv([THINGS, record("things", id=1)], source="own").refusal
+    assert [*files(root).values()] == [b"another's"]
+
+
+def test_a_lock_whose_file_was_removed_while_somebody_waited_for_it_is_taken_anew(root):
+    zone, day, held, waited = LandingZone(root), rules.today(), threading.Event(), []
+
+    def wait():
+        held.set()
+        with zone.locked("own", day) as path:
+            waited.append(path.exists())
+
+    other = threading.Thread(target=wait)
+    with zone.locked("own", day) as path:
+        other.start()
+        held.wait(30)
+        other.join(0.3)
+        assert other.is_alive()
+        path.unlink()
+    other.join(30)
+    assert waited == [True]
+
+
+def test_a_staging_folder_is_taken_by_one_target_at_a_time(root):
+    zone = LandingZone(root)
+    zone.staging(RUN).mkdir(parents=True)
+    first = zone.claim(RUN)
+    with pytest.raises(ZoneError, match="being taken by another target"):
+        zone.claim(RUN)
+    zones.os.close(first)
+    zones.os.close(zone.claim(RUN))
+
+
+def test_a_table_has_its_files_hash_or_that_of_its_files_hashes():
+    assert zones.combined(["a" * 64]) == "a" * 64
+    assert zones.combined(["a", "b"]) == hashlib.sha256(b"a\nb").hexdigest()
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -161,6 +161,8 @@ def test_a_date_that_is_removed_is_there_or_not(made):
     run = made.send()
     made.send(OTHER)
     holds(made, lambda: made.zone.remove("own", date.fromisoformat(DAY)), run, new=ABSENT)
+    assert not made.partition().exists()
+    assert made.partition(OTHER).exists()
 
 
 def test_a_commit_that_fails_leaves_the_old_date_at_each_step(made, monkeypatch):
