@@ -182,7 +182,7 @@ def test_any_change_of_type_widens_or_is_refused_naming_column_and_both_types(pr
                           "PARTITION BY LIST (extracted_at)")
     with closing(database.connect(project.warehouse.dsn(), "test")) as connection:
         warehouse = Warehouse(connection, "public", logging.getLogger("test"))
-        table = Table("t", "t", None, [Column(type_, type_) for type_ in TYPES], [])
+        table = Table("t", "t", "public", [Column(type_, type_) for type_ in TYPES], [])
         load = Load("postgres", date(2024, 1, 20), "run", datetime.now(timezone.utc), table)
         plan = warehouse.planner([load])
         outcomes = {True: 0, False: 0}

@@ -211,11 +211,13 @@ class CsvEntity:
     def convert(
         self, wanted: Sequence[str], folder: Path, path: Path, progress: database.Progress,
         quarantine: Quarantine | None = None, doubles: Quarantine | None = None,
+        before: Mapping[str, str] | None = None,
     ) -> tuple[list[Column], database.Copied]:
         """Write the wanted columns to `path` in our dialect: columns with their types, and what was written.
 
         `folder` takes copies: of what has to be decoded first, or to be read without its bad rows. Those are refused
         where there is no `quarantine` for them. `doubles` is the quarantine for rows that have an earlier row's key.
+        `before`: inferred types by column at an earlier date; a type that differs is logged.
         """
         bad = quarantine and quarantine.take
         measures = [text.measured(self.dialect, folder / f"{n}.csv", bad) for n, text in enumerate(self.texts)]
@@ -226,6 +228,7 @@ class CsvEntity:
                 columns, bad_rows = self._inferred(connection, places, measures)
                 if bad_rows:
                     self._put_aside(connection, checks, quarantine)
+                self._say_changes(connection, dict(zip(places, columns, strict=True)), before or {})
                 doubled = self._doubled(connection, columns, places, doubles)
                 copied = self._write(connection, columns, places, path, progress, bad_rows > 0, doubled)
         except duckdb.Error as error:
@@ -315,7 +318,7 @@ class CsvEntity:
             self._refuse_first(connection, f"no value for the key column {column.name!r}",
                                lambda _, theirs: theirs[place] is None)
         if not self._declared(column.name, self.header[place]):
-            column = replace(column, type=csv_types.inferred(bits))
+            column = replace(column, type=csv_types.inferred(bits), evidence=bits != 0)
         return replace(column, nullable=not key)
 
     def _in_step(
@@ -347,6 +350,27 @@ class CsvEntity:
             if quarantine is None:
                 raise text.refused(f"column {check.name!r}: {reason}")
             quarantine.take(text.bad(reason, check.name))
+
+    def _say_changes(
+        self, connection: duckdb.DuckDBPyConnection, columns: Mapping[int, Column], before: Mapping[str, str]
+    ) -> None:
+        """Log each inferred type that is another than before, with the first line that makes it so."""
+        for place, column in columns.items():
+            old = before.get(column.name, column.type)
+            if old == column.type or not column.evidence or self._declared(column.name, self.header[place]):
+                continue
+            number = connection.execute(
+                f"SELECT min(place) FROM (SELECT row_number() OVER () AS place, bad, {csv_types.kind(f'c{place}')} "  # noqa: S608
+                f"AS kind FROM entity) WHERE bad IS NULL AND kind & ~{csv_types.allowed(old)} <> 0").fetchone()[0]
+            where = ""
+            if number and old != "text":
+                text, *_ = next(itertools.islice(self._in_step(connection, "1"), number - 1, None))
+                where = f", since line {text.first} of {text.path}"
+            logger.warning(
+                "%s.%s: its values are %s, and were %s at the date before%s. A load gives all dates a type that "
+                "holds both, and if that is text, for good. To have such a row refused or quarantined, declare "
+                "types: {%s: %s}.",
+                self.declaration.entity, column.name, column.type, old, where, column.name, old)
 
     def _doubled(
         self, connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], places: Sequence[int],

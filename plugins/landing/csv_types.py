@@ -72,6 +72,11 @@ def kind(column: str) -> str:
     return f"CASE WHEN {column} < '-' OR {column} >= ':' THEN {text} {cases} WHEN {column} IS NOT NULL THEN {text} END"
 
 
+def allowed(type_: str) -> int:
+    """The bits of values that let inferred() keep to a type, or find a narrower one."""
+    return sum(bit for name, bit in BITS.items() if type_ in ("text", inferred(BITS[name] | BITS[type_])))
+
+
 def inferred(bits: int) -> str:
     """The type that keeps the text of all values: of numbers the widest, else the only one."""
     if bits and not bits & ~NUMBERS:

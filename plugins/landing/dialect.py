@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ class Column:
     nullable: bool = True
     source_type: str | None = None
     comment: str | None = None
+    evidence: bool = True  # False: no value to infer the type from, so it is text for want of one
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in a manifest."""
+        return {name: value for name, value in asdict(self).items() if name != "evidence" or not value}
 
 
 def quoted(value: str | None, *, alone: bool = False) -> str:
@@ -121,6 +126,8 @@ def json_schema(column: Column) -> dict[str, Any]:
         schema["description"] = column.comment
     if column.source_type:
         schema["x-source-type"] = column.source_type
+    if not column.evidence:
+        schema["x-evidence"] = False
     return schema | {"x-sql-datatype": column.type}
 
 
@@ -135,7 +142,8 @@ def column_of(name: str, schema: Mapping[str, Any], *, ours: bool = True) -> Col
     if ours and said and not TYPE.fullmatch(said):
         raise ValueError(f"property {name!r} has the type {said!r}, which is not one")
     type_ = said if said and (ours or said in INTEGERS) else _foreign_type({*types} - {"null"}, schema.get("format"))
-    return Column(name, type_, "null" in types, schema.get("x-source-type"), schema.get("description"))
+    evidence = not ours or schema.get("x-evidence") is not False
+    return Column(name, type_, "null" in types, schema.get("x-source-type"), schema.get("description"), evidence)
 
 
 def _as_list(value: str | list[str] | None) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
-from landing import database, dialect, files, project, protocol, zone
+from landing import csv_types, database, dialect, files, project, protocol, zone
 from landing.errors import CatalogError, DamagedError, SettingError
 from landing.quarantine import Quarantine
 
@@ -79,7 +79,7 @@ class CsvStream(protocol.LandingStream):
             columns, copied = entity.convert(
                 wanted, Path(decoded), path, progress,
                 bad if self.declaration.on_bad_rows == "quarantine" else None,
-                bad if self.declaration.on_duplicate_key == "quarantine" else None)
+                bad if self.declaration.on_duplicate_key == "quarantine" else None, self._types_before())
         progress.done(copied.rows)
         file = zone.File.at(path, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
@@ -87,6 +87,20 @@ class CsvStream(protocol.LandingStream):
                            quarantine=bad and bad.close(),
                            lossy=self.declaration.lossy, duplicates=entity.left_out)
         return protocol.Extract(table, [path])
+
+    def _types_before(self) -> dict[str, str]:
+        """Types that the newest date before this one has for the table's columns, where values told them."""
+        if not self.get_batch_config(self.config):
+            return {}
+        source, landing_zone = self._tap.source, self._tap.landing_zone
+        earlier = [day for name, day in landing_zone.landed() if name == source and day < self._tap.date]
+        try:
+            manifest = landing_zone.manifest(source, max(earlier)) if earlier else None
+        except DamagedError:
+            return {}  # a load of that date says so
+        tables = [table for table in manifest.tables if table.stream == self.name] if manifest else []
+        return {column.name: column.type for table in tables for column in table.columns
+                if column.evidence and column.type in csv_types.BITS}
 
     @property
     def table(self) -> zone.Table:

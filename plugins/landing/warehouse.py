@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -188,20 +188,44 @@ class Warehouse:
         finally:
             self.execute("ROLLBACK")
 
-    def typed(self, load: Load, known: Mapping[str, bool], have: Mapping[str, str]) -> Load:
-        """The load with the types and the layout that its table has in history then."""
+    def typed(
+        self, load: Load, known: Mapping[str, bool], have: Mapping[str, str], blank: Callable[[str], bool]
+    ) -> Load:
+        """The load with the types and the layout that its table has in history then.
+
+        `blank` tells whether a column of history is NULL in every row. No value is no reason for a type: a column
+        without evidence takes history's, and text that was so for want of evidence takes that of the first values.
+        """
         width = len({PARTITION_KEY, *have, *(history_name(column.name) for column in load.table.columns)})
         if width > COLUMNS:
             raise RefusedError(load, f"with the date, and with what older dates have, it has {width:,} columns, and "
                                f"PostgreSQL takes {COLUMNS:,}", "Leave some out (select)", load.land_again)
         columns = [self._known(load, column, known) for column in load.table.columns]
+        columns = [column if column.evidence else replace(column, type=have.get(history_name(column.name), column.type))
+                   for column in columns]
         differ = [column for column in columns if have.get(history_name(column.name), column.type) != column.type]
         exact = history.exact_types(self.cursor, [column.type for column in differ]) if differ else []
-        wide = {column.name: self._widened(load, column.name, have[history_name(column.name)], type_)
+        wide = {column.name: type_ if self._first_values(load, have, blank, column.name)
+                else self._widened(load, column.name, have[history_name(column.name)], type_)
                 for column, type_ in zip(differ, exact, strict=True)}
         columns = [replace(column, type=wide.get(column.name, column.type)) for column in columns]
         need = {history_name(column.name): column.type for column in columns}
         return replace(load, table=replace(load.table, columns=columns), layout=history.layout(have, need))
+
+    def _first_values(
+        self, load: Load, have: Mapping[str, str], blank: Callable[[str], bool], column: str
+    ) -> bool:
+        """Whether a column of a CSV file is text in history only because it never had a value."""
+        name = history_name(column)
+        return load.table.schema is None and have[name] == "text" and blank(name)
+
+    def blank(self, table: str, column: str) -> bool:
+        """Whether a column of history is NULL in every row; so is one that is not there."""
+        relation = sql.Identifier(self.history, table)
+        if column not in history.columns_of(self.cursor, relation):
+            return True
+        return not self.execute(sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} IS NOT NULL)").format(
+            relation, sql.Identifier(column)))[0][0]
 
     def refuse_names(self, load: Load, owners: Mapping[str, str], occupied: Mapping[str, str]) -> None:
         """Raises RefusedError for names that the warehouse can't have, or has for something else."""
@@ -472,15 +496,20 @@ class LoadPlanner:
     occupied: Mapping[str, str]
     known: Mapping[str, bool]
     columns: dict[str, Mapping[str, str]]  # of each table of history, by its name
+    filled: set[tuple[str, str]] = field(default_factory=set)  # columns that planned loads bring values for
 
     def __call__(self, load: Load) -> Load:
         """The load with its types, or RefusedError."""
         self.warehouse.refuse_names(load, self.owners, self.occupied)
-        return self.warehouse.typed(load, self.known, self.columns.get(load.table.name, {}))
+        name = load.table.name
+        return self.warehouse.typed(load, self.known, self.columns.get(name, {}), lambda column: (
+            (name, column) not in self.filled and self.warehouse.blank(name, column)))
 
     def assume(self, load: Load) -> list[str]:
         """Go on as if a planned load had been loaded; its columns that become text by it, with what they are now."""
         have = self.columns.get(load.table.name, {})
         self.owners[load.table.name], self.columns[load.table.name] = load.source, load.layout
+        self.filled |= {(load.table.name, history_name(column.name)) for column in load.table.columns
+                        if column.evidence}
         return [f"{load.table.name}.{name} ({have[name]})" for name, type_ in load.layout.items()
                 if type_ == "text" != have.get(name, type_)]

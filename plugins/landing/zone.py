@@ -179,7 +179,7 @@ class Manifest:
             {"stream": t.stream, "schema": t.schema, "name": t.name, "rows": t.rows, "bytes": t.bytes,
              "primary_key": t.primary_key, "comment": t.comment, "declared_types": t.declared_types,
              "foreign_keys": [asdict(k) for k in t.foreign_keys],
-             "columns": [asdict(c) for c in t.columns], "files": [f.to_dict() for f in t.files],
+             "columns": [c.to_dict() for c in t.columns], "files": [f.to_dict() for f in t.files],
              **({"quarantine": t.quarantine.to_dict()} if t.quarantine else {}),
              **({"duplicates": t.duplicates} if t.duplicates else {}), **({"lossy": True} if t.lossy else {})}
             for t in self.ordered().tables
@@ -253,6 +253,7 @@ def _column(column: Column) -> Column:
         raise ValueError(f"column {column.name!r} has type {column.type!r}, which is not one")
     checked.text(column.name)
     checked.flag(column.nullable)
+    checked.flag(column.evidence)
     checked.text_or_none(column.source_type)
     checked.text_or_none(column.comment)
     return column
