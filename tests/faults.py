@@ -83,6 +83,10 @@ class Proxy:
         """Nothing passes any more and nobody is told: the kernel drops what comes, keepalive probes too."""
         self._do("fall_silent")
 
+    def stop_reading(self) -> None:
+        """Nothing passes any more, and the kernel goes on answering."""
+        self._do("stop_reading")
+
     def _do(self, command: str) -> None:
         self._control.send(command)
         self._control.recv()
@@ -121,6 +125,9 @@ class _Way:
         for one in [one for pair in self._pairs for one in pair]:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def stop_reading(self) -> None:
+        self._silent.set()
 
     def fall_silent(self) -> None:
         self._silent.set()

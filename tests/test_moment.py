@@ -135,3 +135,28 @@ def test_a_partition_with_rows_that_is_attached_during_the_extract_is_refused_an
     assert failed.returncode == 1
     assert "other.p3 (read by public.parted) was attached during the extract" in failed.text
     assert inside.project.landed() == landed
+
+
+def test_rows_of_foreign_tables_are_said_to_be_of_another_moment(inside, caplog):
+    source = inside.project.source
+    source.run("""
+        CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+        CREATE FOREIGN TABLE outside (id integer) SERVER files OPTIONS (program 'echo 7', format 'csv');
+        CREATE TABLE parted (id integer) PARTITION BY LIST (id);
+        CREATE TABLE parent (id integer); CREATE TABLE own (id integer);
+        CREATE FOREIGN TABLE part7 PARTITION OF parted FOR VALUES IN (7) SERVER files OPTIONS (program 'echo 7');
+        CREATE FOREIGN TABLE child () INHERITS (parent) SERVER files OPTIONS (program 'echo 7');
+        CREATE VIEW over AS SELECT * FROM parted""")
+    caplog.set_level("INFO")
+    said = inside.extract(DAY).text
+    found = {table["name"]: table.get("not_of_snapshot") for table in
+             inside.project.manifest("postgres", DAY)["tables"]}
+    assert found == {"outside": ["public.outside"], "parted": ["public.part7"], "parent": ["public.child"],
+                     "child": ["public.child"], "over": ["public.part7"], "own": None, "orders": None, "notes": None}
+    assert "public.over reads foreign tables (public.part7)" in said
+    certified = inside.landing("certify").stdout
+    for name in ("outside", "parted", "parent", "child", "over"):
+        assert f"public.{name} " in certified
+    assert certified.count("other moment") == 5
+    inside.extract(DAY, "csv")
+    inside.load(DAY)

@@ -81,7 +81,7 @@ def test_settings_keep_the_names_of_their_meltanolabs_variants():
         about = subprocess.run([BIN / stock, "--about", "--format", "json"], capture_output=True, text=True, check=True)
         known = yaml.safe_load(about.stdout)["settings"]["properties"]
         added = {"source", "landing_root", "use_batch", "lock_timeout", "reload", "connections", "compression",
-                 "disk_headroom"}
+                 "disk_headroom", "stall_timeout", "load_lock_timeout"}
         for setting in plugin["settings"]:
             head, _, tail = setting["name"].partition(".")
             assert head in known or head in added, setting

@@ -12,6 +12,7 @@ The modules in the order of the data's way:
     zone            the landing zone: its layout, its manifest, its atomic commit
     replacement     what may take the place of a landed date
     attempts        what was tried: a log for each date, also of those that never came to be
+    session         one session with a PostgreSQL server: its waits are watched
     database        PostgreSQL connections and COPY, hashed as it streams
     workers         several connections at work side by side
     messages        Singer messages as a target reads them, refused where they can't be taken as they were meant

@@ -3,6 +3,7 @@
     lossless    lands and loads with its exact type; a domain with its base type
     as text     kept as PostgreSQL's own text of it
     refused     the extract, or the load, would stop here
+    other moment    of a table: it reads foreign tables, whose rows are not of the snapshot
 
 Nothing is known here of types and names: it is the tap's and the warehouse's own code that is asked, on their own
 servers, with transactions that read nothing and are undone.
@@ -20,16 +21,20 @@ import psycopg2
 from landing import project, snapshot, zone
 from landing.dialect import Column
 from landing.errors import LandingError, RefusedError, SourceError, describe
+from landing.reads import reads
 from landing.source_tables import SourceTable, describe_tables
 from landing.staging import Load
 from landing.warehouse import Warehouse, refuse_shared_names
 
-LOSSLESS, AS_TEXT, REFUSED = "lossless", "as text", "refused"
+LOSSLESS, AS_TEXT, REFUSED, OTHER_MOMENT = "lossless", "as text", "refused", "other moment"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of a column, or (`column` None) of a table that is refused whole. `loads_as`: the type in the warehouse."""
+    """Of a column, or (`column` None) of a table: refused, or of another moment.
+
+    `loads_as`: the type in the warehouse.
+    """
 
     schema: str
     table: str
@@ -86,6 +91,8 @@ class Certifier:
         known: dict[str, bool],
     ) -> Iterator[Verdict]:
         first: dict[str, Load] = {}
+        with self.connection.cursor() as cursor:
+            found = reads(cursor, [(table.schema, table.name) for table in tables])
         for table in tables:
             load = loads[table.stream]
             try:
@@ -99,6 +106,9 @@ class Certifier:
             except psycopg2.Error as error:
                 yield Verdict(table.schema, table.name, None, REFUSED, reason=describe(error))
             else:
+                if names := snapshot.foreign(found, (table.schema, table.name)):
+                    yield Verdict(table.schema, table.name, None, OTHER_MOMENT, reason=(
+                        f"it reads foreign tables, whose rows are not of the snapshot: {', '.join(names)}"))
                 yield from (_verdict(table, *pair, known) for pair in zip(table.columns, columns, strict=True))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from landing import history, project
+from landing import database, history, project
 from landing.errors import WarehouseError
 from landing.history import PARTITION_KEY
 from landing.ledger import Entry, Ledger
@@ -120,7 +120,7 @@ class Comparison:
     def tables(self, rows: int = 0) -> Iterator[TableChange]:
         """Each table that one of the dates has, with up to `rows` of its changed rows."""
         tables = self._tables()
-        self.cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        database.begin(self.cursor, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             self._lock([name for table in tables for name in (table.old, table.new) if name])
             for table in tables:

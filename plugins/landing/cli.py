@@ -372,7 +372,8 @@ def _held(schema: str) -> Iterator[Warehouse | None]:
             yield None
             return
         if not warehouse.hold(PATIENCE):
-            raise WarehouseError(f"a load has been at work in schema {schema} for {PATIENCE:g} s and more. Run again "
+            raise WarehouseError(f"a load has been at work in schema {schema} for {PATIENCE:g} s and more "
+                                 f"({warehouse.holder()}). Run again "
                                  "when it has ended")
         yield warehouse
 

@@ -6,6 +6,7 @@ The session is pinned so that the same row gives the same bytes on every server,
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -18,15 +19,16 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, parse_dsn
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.extensions import parse_dsn
 
 from landing import project
 from landing.committing import CommitPoint
 from landing.dialect import COPY_OPTIONS, Column
-from landing.errors import SettingError, UnreachableError, describe
+from landing.errors import LandingError, SettingError, UnreachableError, describe
 from landing.files import BUFFER, HashedFile
+from landing.session import STALL_TIMEOUT, Session, end, open_session
 
 PROGRESS_EVERY = 5.0  # seconds
 
@@ -54,9 +56,10 @@ PINS = {
 }
 # Limits for queries of people, which pg_dump lifts too: a table takes the time that it takes, and who holds the
 # snapshot, or the lock of a load, waits for the connections that copy. Not every server has all of them.
-LIMITS = [
-    "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
-]
+LIMITS = {  # and the server version that they came with
+    "statement_timeout": 0, "transaction_timeout": 170000, "idle_in_transaction_session_timeout": 90600,
+    "idle_session_timeout": 140000,
+}
 # We see as soon that nobody answers, and not after the system's two hours. No tcp_user_timeout: Linux would end a
 # connection whose server lives and is busy. What was sent and not acknowledged ends after a quarter of an hour.
 KEEPALIVES = {"connect_timeout": 30, "keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
@@ -83,34 +86,57 @@ DISTRUST = {
 CHECK = "Check SOURCE_POSTGRES_… and TARGET_POSTGRES_… in .env."
 
 
-def connect(dsn: str | Mapping[str, Any], name: str) -> Connection:
+def connect(dsn: str | Mapping[str, Any], name: str, stall_timeout: float = STALL_TIMEOUT) -> Session:
     """An autocommit connection with the session pinned; `name` is what pg_stat_activity shows."""
     arguments = parse_dsn(dsn) if isinstance(dsn, str) else dsn
     try:
-        connection = psycopg2.connect(**{**KEEPALIVES, **arguments, "application_name": name})
+        connection = open_session({**KEEPALIVES, **arguments, "application_name": name}, stall_timeout)
     except psycopg2.OperationalError as error:
         said = describe(error)
         advice = next((one for words, one in DISTRUST.items() if words in said), CHECK)
         raise UnreachableError(f"{name}: {said}. {advice} Then run again.") from None
-    connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute(PIN, (list(PINS), list(PINS.values()), LIMITS))
+        cursor.execute(PIN, (list(PINS), list(PINS.values()), list(LIMITS)))
     return connection
+
+
+def begin(cursor: Cursor, mode: str = "") -> None:
+    """Begin a transaction with the pins of its own: it is right whatever else uses the session, a pooler's too."""
+    cursor.execute(f"BEGIN {mode}; {_pins(cursor.connection.server_version)}")
+
+
+@functools.cache
+def _pins(version: int) -> str:
+    """As utility statements: a query would take a repeatable-read transaction's snapshot."""
+    pins = {name: value for name, value in PINS.items() if not name.startswith("tcp_")}
+    pins |= {name: "0" for name, since in LIMITS.items() if version >= since}
+    return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in pins.items())
 
 
 @contextlib.contextmanager
 def transaction(connection: Connection, point: CommitPoint | None = None) -> Iterator[Cursor]:
     """A cursor of a transaction: all or nothing. Its COMMIT is the commit point that is given."""
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN")
+        begin(cursor)
         try:
             yield cursor
             with (point or CommitPoint()).passing(lost=lambda: bool(connection.closed)):
                 cursor.execute("COMMIT")
         except BaseException:
-            with contextlib.suppress(psycopg2.Error):  # of a lost connection: the first error is the one to tell
+            with contextlib.suppress(psycopg2.Error, LandingError):  # the first error of a lost connection counts
                 cursor.execute("ROLLBACK")
             raise
+
+
+@contextlib.contextmanager
+def _pinned(connection: Connection) -> Iterator[Cursor]:
+    """A cursor of the transaction that is open, or of one for this purpose."""
+    if connection.info.transaction_status != TRANSACTION_STATUS_IDLE:
+        with connection.cursor() as cursor:
+            yield cursor
+    else:
+        with transaction(connection) as cursor:
+            yield cursor
 
 
 def certificate_authority(mode: str, variable: str, values: Mapping[str, str], given: str | None = None) -> str:
@@ -216,17 +242,29 @@ def copy_out(
     passed: Callable[[Any], Any] | None = None,
 ) -> Copied:
     """`COPY (query) TO` a new file (or nowhere, for the hash alone). `passed` sees each chunk, in progress's place."""
-    raw = HashedFile(path, "wb" if path == os.devnull else "xb", passed or (progress and progress.advance))
+    seen = _passed(connection, passed or (progress and progress.advance))
+    raw = HashedFile(path, "wb" if path == os.devnull else "xb", seen)
     statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS))
-    with connection.cursor() as cursor, io.BufferedWriter(raw, BUFFER) as file:
+    with _pinned(connection) as cursor, io.BufferedWriter(raw, BUFFER) as file:
         try:
             cursor.copy_expert(statement, file)
         except OSError:
-            with contextlib.suppress(psycopg2.Error):
-                connection.cancel()  # or the server would send all that is left
+            end([connection])  # or the server would send all that is left
             raise
         file.flush()
         return Copied(cursor.rowcount, raw.size, raw.sha256)
+
+
+def _passed(connection: Connection, passed: Callable[[Any], Any] | None) -> Callable[[bytes | memoryview], None]:
+    """What is told of each chunk that a COPY moved."""
+    touch = connection.touch if isinstance(connection, Session) else lambda: None
+
+    def seen(chunk: bytes | memoryview) -> None:
+        touch()
+        if passed:
+            passed(chunk)
+
+    return seen
 
 
 def copy_in(
@@ -238,7 +276,7 @@ def copy_in(
     Frozen rows are there for every snapshot: a reader whose snapshot is older than the load would otherwise find the
     view's new date, and no row in it.
     """
-    raw = HashedFile(path, "rb", progress and progress.advance)
+    raw = HashedFile(path, "rb", _passed(connection, progress and progress.advance))
     options = sql.SQL(COPY_OPTIONS.replace(")", ", FREEZE)") if freeze else COPY_OPTIONS)
     statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(table, identifiers(columns), options)
     with connection.cursor() as cursor, io.BufferedReader(raw, BUFFER) as file:

@@ -4,6 +4,8 @@
     ├── SettingError              a date, a variable or a setting is not usable
     ├── CatalogError              the catalog is not that of this run, or lacks a declared table
     ├── UnreachableError          a PostgreSQL server lets nobody in
+    │   └── PoolerError           a pooler is in between, and keeps no session
+    ├── StalledError              a PostgreSQL server stopped answering
     ├── SourceError               the source cannot be read as it is
     │   └── BadFileError          a CSV file: file, line, reason
     ├── MessageError              what a tap sends can't be taken as it was meant: line, reason
@@ -49,6 +51,14 @@ class CatalogError(LandingError):
 
 class UnreachableError(LandingError):
     """A PostgreSQL server lets nobody in."""
+
+
+class PoolerError(UnreachableError):
+    """A pooler is in between, and keeps no session."""
+
+
+class StalledError(LandingError):
+    """A PostgreSQL server stopped answering."""
 
 
 class SourceError(LandingError):

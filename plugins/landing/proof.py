@@ -154,7 +154,7 @@ class Proof:
         names = [history_name(column.name) for column in table.columns]
         temporary = sql.Identifier("pg_temp", "landing_proof")
         with self.connection.cursor() as cursor:
-            cursor.execute("BEGIN")
+            database.begin(cursor)
             cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_proof AS SELECT {} FROM {} LIMIT 0").format(
                 database.identifiers(names), relation))
             try:

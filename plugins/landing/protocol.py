@@ -68,6 +68,7 @@ from landing.errors import (
 )
 from landing.files import named
 from landing.messages import BadLineError
+from landing.session import STALL_TIMEOUT as STALL_SECONDS
 
 PATIENCE = 5.0  # seconds that a signal waits for a commit, or a message, that is on its way
 MARK = "x-landing"
@@ -130,6 +131,13 @@ CONNECTIONS = th.Property(
     th.IntegerType(minimum=1, maximum=64),
     default=2,
     description="How many connections copy rows at the same time; one more holds the snapshot, or the lock of a load.",
+)
+STALL_TIMEOUT = th.Property(
+    "stall_timeout",
+    th.IntegerType(minimum=1),
+    default=STALL_SECONDS,
+    description="Seconds without a byte from a PostgreSQL server whose session is not at work either, after which a "
+    "run fails.",
 )
 MIXED = "{} comes as files and as records at once"
 
@@ -274,7 +282,8 @@ class LandingStream(Stream):
 
     def _metadata_of(self, table: zone.Table) -> dict[str, Any]:
         return {"schema": table.schema, "table": table.name, "comment": table.comment,
-                "foreign_keys": [asdict(key) for key in table.foreign_keys], **self.mark}
+                "foreign_keys": [asdict(key) for key in table.foreign_keys],
+                **({"not_of_snapshot": table.not_of_snapshot} if table.not_of_snapshot else {}), **self.mark}
 
     def _generate_record_messages(self, record: dict[str, Any]) -> Iterator[RecordMessage]:
         for message in super()._generate_record_messages(record):

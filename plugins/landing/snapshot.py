@@ -28,7 +28,7 @@ from psycopg2.extensions import connection as Connection
 
 from landing import database
 from landing.dialect import Column
-from landing.errors import SourceError, describe
+from landing.errors import LandingError, SourceError, describe
 from landing.reads import Read, reads
 from landing.source_tables import SourceTable, describe_tables
 
@@ -89,13 +89,15 @@ logger = logging.getLogger("tap-postgres")
 class Snapshot:
     """A repeatable-read transaction that all tables are read in, and its copies in other connections."""
 
-    def __init__(self, dsn: str, schemas: Sequence[str], wanted: Sequence[tuple[str, str]], connections: int) -> None:
+    def __init__(self, dsn: str, schemas: Sequence[str], wanted: Sequence[tuple[str, str]], connections: int,
+                 stall_timeout: float = database.STALL_TIMEOUT) -> None:
         """`wanted`: (schema, table) pairs, locked against TRUNCATE and ALTER before the snapshot is taken.
 
         A snapshot older than a TRUNCATE or rewrite sees the table as empty, without an error.
         """
         self.dsn, self.connections, self.wanted = dsn, connections, list(wanted)
-        self.connection = database.connect(dsn, "tap-postgres")
+        self.stall_timeout = stall_timeout
+        self.connection = self._connect()
         self._alone = threading.Lock()
         for attempt in range(TRIES):
             if not (changed := self._take(schemas)):
@@ -113,7 +115,7 @@ class Snapshot:
         there = describe_tables(self.connection, schemas)
         tables, views = _kinds(there, self.wanted, "rp"), _kinds(there, self.wanted, "vm")
         with self.connection.cursor() as cursor:
-            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            database.begin(cursor, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
             _lock(cursor, tables)
             _lock_views(cursor, _kinds(there, self.wanted, "v"))
             cursor.execute(
@@ -160,7 +162,7 @@ class Snapshot:
             cursor.execute("SELECT 1")
             if not any(one.parent for one in self._reads):
                 return
-            with contextlib.closing(database.connect(self.dsn, "tap-postgres")) as now, now.cursor() as other:
+            with contextlib.closing(self._connect()) as now, now.cursor() as other:
                 found = reads(other, self.wanted)
             known = {one.oid for one in self._reads}
             for one in found:
@@ -169,6 +171,10 @@ class Snapshot:
                         f"{one} was attached during the extract, and had rows before: they do not belong to the moment "
                         "of the snapshot. Nothing was committed; run again."
                     )
+
+    def foreign(self, key: tuple[str, str]) -> list[str]:
+        """Foreign tables that a table or view reads, or is: their rows are of no snapshot."""
+        return foreign(self._reads, key)
 
     def _had_rows(self, cursor: Any, one: Read) -> bool:
         if one.kind != "r":
@@ -193,7 +199,10 @@ class Snapshot:
 
     def worker(self) -> Connection:
         """A connection for another thread; of one connection it is our own."""
-        return database.connect(self.dsn, "tap-postgres") if self._id else self.connection
+        return self._connect() if self._id else self.connection
+
+    def _connect(self) -> Connection:
+        return database.connect(self.dsn, "tap-postgres", self.stall_timeout)
 
     def read(
         self, worker: Connection, query: sql.Composable, path: Path, progress: database.Progress
@@ -217,17 +226,22 @@ class Snapshot:
     def _adopted(self, worker: Connection) -> Iterator[None]:
         """A transaction of this snapshot for one COPY: what is read is not kept locked a second time."""
         with worker.cursor() as cursor:
-            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT %s; "
-                           "SET LOCAL lock_timeout = %s", (self._id, PATIENCE))
+            database.begin(cursor, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute("SET TRANSACTION SNAPSHOT %s; SET LOCAL lock_timeout = %s", (self._id, PATIENCE))
             try:
                 yield
             finally:
-                with contextlib.suppress(psycopg2.Error):  # of a lost connection: the first error is the one to tell
+                with contextlib.suppress(psycopg2.Error, LandingError):  # the first error of a lost connection counts
                     cursor.execute("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the tables."""
         self.connection.close()
+
+
+def foreign(found: Sequence[Read], key: tuple[str, str]) -> list[str]:
+    """Names of the foreign tables among what a table or view reads."""
+    return [".".join(one.key) for one in found if one.root == key and one.kind == "f"]
 
 
 def select(columns: Sequence[Column], key: tuple[str, str]) -> sql.Composed:
@@ -240,7 +254,7 @@ def rehearse(connection: Connection, table: SourceTable) -> None:
     """All that an extract does with a table, but for its rows; SourceError, or PostgreSQL's own, if it can't be."""
     key = table.schema, table.name
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN READ ONLY")
+        database.begin(cursor, "READ ONLY")
         try:
             _lock(cursor, [key] if table.lockable else [])
             cursor.execute(select(table.columns, key) + sql.SQL(" LIMIT 0"))

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from landing.dialect import Column, json_schema
-from landing.errors import SourceError
+from landing.errors import SourceError, describe
 from landing.zone import ForeignKey
 
 # Types whose text means something only in their own database: names of its tables, functions, roles.
@@ -87,6 +88,17 @@ WHERE k.contype = 'f' AND (%(schemas)s = '{}' OR n.nspname = ANY (%(schemas)s))
 ORDER BY n.nspname, c.relname, k.conname
 """
 
+# As bytes: names and comments of tables and columns.
+NAMES = """
+SELECT convert_to(n.nspname, 'SQL_ASCII'), convert_to(c.relname, 'SQL_ASCII'),
+       convert_to(coalesce(obj_description(c.oid, 'pg_class'), ''), 'SQL_ASCII'),
+       convert_to(coalesce((SELECT string_agg(concat(a.attname, ' ', col_description(c.oid, a.attnum)), ' ')
+                            FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0), ''), 'SQL_ASCII')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema'
+  AND (%s = '{}' OR n.nspname = ANY (%s))
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -142,13 +154,14 @@ def catalog(connection: Connection, schemas: Sequence[str]) -> dict[str, Any]:
 
 def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, str], SourceTable]:
     """Tables and views by (schema, name); `schemas` empty: all but PostgreSQL's own."""
-    with connection.cursor() as cursor:
-        cursor.execute(QUERY, {"schemas": list(schemas), "local": LOCAL_TYPES, "unreadable": UNREADABLE_TYPES})
-        rows = cursor.fetchall()
-        cursor.execute(FOREIGN_KEYS, {"schemas": list(schemas)})
-        foreign_keys: dict[tuple[str, str], list[ForeignKey]] = {}
-        for owner_schema, owner, *key in cursor.fetchall():
-            foreign_keys.setdefault((owner_schema, owner), []).append(ForeignKey(*key))
+    try:
+        rows, foreign_keys = _describe(connection, schemas)
+    except errors.CharacterNotInRepertoire as error:
+        raise SourceError(
+            f"The database has the encoding SQL_ASCII, and a name or comment of {_not_utf8(connection, schemas)} is "
+            f"not UTF-8 ({describe(error)}). Nothing was committed. Correct it there, or leave the schema out "
+            "(filter_schemas); then run again."
+        ) from error
     tables = {}
     for head, group in itertools.groupby(rows, key=lambda row: row[:6]):
         schema, name, kind, estimate, comment, key = head
@@ -159,6 +172,33 @@ def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tupl
         )
     _refuse_ambiguous(tables.values())
     return tables
+
+
+def _describe(
+    connection: Connection, schemas: Sequence[str]
+) -> tuple[list[tuple], dict[tuple[str, str], list[ForeignKey]]]:
+    with connection.cursor() as cursor:
+        cursor.execute(QUERY, {"schemas": list(schemas), "local": LOCAL_TYPES, "unreadable": UNREADABLE_TYPES})
+        rows = cursor.fetchall()
+        cursor.execute(FOREIGN_KEYS, {"schemas": list(schemas)})
+        foreign_keys: dict[tuple[str, str], list[ForeignKey]] = {}
+        for owner_schema, owner, *key in cursor.fetchall():
+            foreign_keys.setdefault((owner_schema, owner), []).append(ForeignKey(*key))
+    return rows, foreign_keys
+
+
+def _not_utf8(connection: Connection, schemas: Sequence[str]) -> str:
+    """The first table with a name or comment that is not UTF-8, other bytes as \\xe9."""
+    with connection.cursor() as cursor:
+        cursor.execute("ROLLBACK")  # of the transaction that failed, if there is one
+        cursor.execute(NAMES, (list(schemas), list(schemas)))
+        for schema, name, *texts in cursor.fetchall():
+            try:
+                for text in (schema, name, *texts):
+                    bytes(text).decode()
+            except UnicodeDecodeError:
+                return ".".join(bytes(part).decode(errors="backslashreplace") for part in (schema, name))
+    return "a table"
 
 
 def _column(

@@ -19,7 +19,7 @@ from tap_postgres.client import PostgresStream
 from tap_postgres.tap import TapPostgres as StockTapPostgres
 
 from landing import database, files, project, protocol, zone
-from landing.errors import SettingError, SourceError, UnreachableError, describe
+from landing.errors import SettingError, SourceError, StalledError, UnreachableError, describe
 from landing.snapshot import Snapshot, select
 from landing.source_tables import SourceTable, catalog
 from landing.workers import Workers
@@ -56,7 +56,7 @@ class CopyStream(protocol.LandingStream, PostgresStream):
         key = [name for name in self.primary_keys or source.primary_key if name in names]
         foreign_keys = [one for one in source.foreign_keys if names.issuperset(one.columns)]
         return zone.Table(self.name, source.name, source.schema, columns, key, comment=source.comment,
-                          foreign_keys=foreign_keys)
+                          foreign_keys=foreign_keys, not_of_snapshot=self._tap.snapshot.foreign(self.source_key))
 
     @property
     def mark(self) -> dict[str, Any]:
@@ -129,6 +129,10 @@ class CopyStream(protocol.LandingStream, PostgresStream):
             if column.source_type:
                 self.logger.info("%s.%s: %s lands as %s", ".".join(self.source_key), column.name, column.source_type,
                                  column.type)
+        if self.table.not_of_snapshot:
+            self.logger.warning("%s reads foreign tables (%s): those rows are not of the snapshot's moment, and the "
+                                "manifest records it.", ".".join(self.source_key),
+                                ", ".join(self.table.not_of_snapshot))
         self._tap.start(self, folder)
         landed = [self._tap.workers.result(copy) for _, copy in self._copies]
         table = replace(self.table, files=landed)
@@ -146,6 +150,7 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
             **StockTapPostgres.config_jsonschema["properties"],
             **th.PropertiesList(
                 protocol.SOURCE, protocol.LANDING_ROOT, protocol.USE_BATCH, protocol.CONNECTIONS, protocol.COMPRESSION,
+                protocol.STALL_TIMEOUT,
                 protocol.DISK_HEADROOM,
             ).to_dict()["properties"],
         },
@@ -182,14 +187,14 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
         """Taken once, when the first stream needs it."""
         wanted = [stream.source_key for stream in self.streams.values() if stream.selected]
         try:
-            return Snapshot(self.dsn, self.schemas, wanted, self.config["connections"])
+            return Snapshot(self.dsn, self.schemas, wanted, self.config["connections"], self.config["stall_timeout"])
         except SourceError as error:
             raise SourceError(f"{str(error).rstrip('.')}: {self.again}") from error
 
     @cached_property
     def workers(self) -> Workers:
         """The connections that copy."""
-        return Workers(self.config["connections"], self.snapshot.worker)
+        return Workers(self.config["connections"], self.snapshot.worker, [self.snapshot.connection])
 
     def start(self, stream: CopyStream, folder: Path) -> None:
         """Begin with a table; where they go as files, with all tables at once, the largest first."""
@@ -209,7 +214,7 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
         if self.input_catalog:
             return self.input_catalog.to_dict()
         if not self._catalog_dict:
-            connection = database.connect(self.dsn, "tap-postgres")
+            connection = database.connect(self.dsn, "tap-postgres", self.config["stall_timeout"])
             self._catalog_dict = catalog(connection, self.schemas)
             connection.close()
         return self._catalog_dict
@@ -230,8 +235,8 @@ class TapPostgres(protocol.LandingTap, StockTapPostgres):
             self.keep_if_frozen()
         try:
             super().sync_all()
-        except UnreachableError as error:
-            raise UnreachableError(f"{error} Nothing of {self.date} was committed: {self.again}") from error
+        except (UnreachableError, StalledError) as error:
+            raise type(error)(f"{error} Nothing of {self.date} was committed; then run: {self.again}") from error
         except psycopg2.Error as error:
             raise SourceError(f"The source ended the extract of {self.date}: {describe(error)}. Nothing of this date "
                               f"was committed; run again: {self.again}") from error

@@ -246,6 +246,7 @@ class TargetCSV(protocol.LandingTarget):
             quarantine=zone.File(**mark["quarantine"]) if mark.get("quarantine") else None,
             lossy=bool(mark.get("lossy")),
             duplicates=mark.get("duplicates", 0),
+            not_of_snapshot=list(mark.get("not_of_snapshot", [])),
         )
 
     def _say(self, manifest: zone.Manifest) -> None:

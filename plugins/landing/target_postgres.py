@@ -30,6 +30,7 @@ from landing.errors import (
     LandingError,
     NoProofError,
     SettingError,
+    StalledError,
     UnreachableError,
     WarehouseError,
     describe,
@@ -113,7 +114,14 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
                     default=60,
                     description="Seconds that the swap of a date waits for those who use the tables.",
                 ),
+                th.Property(
+                    "load_lock_timeout",
+                    th.IntegerType(minimum=0),
+                    default=3600,
+                    description="Seconds that a load waits for another load of the same schema to end.",
+                ),
                 protocol.CONNECTIONS,
+                protocol.STALL_TIMEOUT,
                 th.Property(
                     "reload",
                     th.BooleanType,
@@ -231,7 +239,7 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
                              f" It is yet to come: landing drop {newest}" if newest > project.today() else "")
 
     def _connect(self) -> Any:
-        return database.connect(self.connection_arguments, self.name)
+        return database.connect(self.connection_arguments, self.name, self.config["stall_timeout"])
 
     def _worker(self) -> Any:
         """A connection to fill staging tables.
@@ -254,6 +262,7 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
             with contextlib.closing(self._connect()) as connection:
                 warehouse = Warehouse(connection, schema, self.logger, self.config["lock_timeout"])
                 warehouse.point = self.point
+                warehouse.load_lock_timeout = self.config["load_lock_timeout"]
                 self.point.done = f"{day} is loaded into {schema}."
                 self.point.unknown = (
                     f"The server did not confirm the COMMIT of {day} into {schema}: run `landing verify {day}`, or the "
@@ -262,10 +271,15 @@ class TargetPostgres(protocol.LandingTarget, StockTargetPostgres):
                 try:
                     yield warehouse
                 finally:
-                    with contextlib.suppress(psycopg2.Error):  # what is left over, the next load removes
+                    with contextlib.suppress(psycopg2.Error, LandingError):  # what is left over, the next load removes
                         warehouse.drop_staging()
+                        warehouse.release()
         except UnreachableError as error:
             raise UnreachableError(f"{error} Nothing was loaded: {project.load_command(day, schema)}") from error
+        except StalledError as error:
+            said = (self.point.unknown if self.point.state == committing.UNKNOWN else
+                    f"Nothing was loaded: {project.load_command(day, schema)}")
+            raise StalledError(f"{error} {said}") from error
         except psycopg2.Error as error:
             if self.point.state == committing.UNKNOWN:
                 raise WarehouseError(f"The connection was lost ({describe(error)}). {self.point.unknown}") from error

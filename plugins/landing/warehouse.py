@@ -32,6 +32,7 @@ from landing.workers import Workers
 
 LOCKS_A_TABLE = 10
 COLUMNS = 1600  # that a table of PostgreSQL's can have
+LOAD_LOCK_TIMEOUT = 3600  # seconds that a load waits for another
 WAIT = 0.7  # seconds; below deadlock_timeout's default, so that a reader is never the one who is cancelled
 
 # Takes the lock that replacing a view takes, and changes nothing; LOCK would go on to all partitions behind it.
@@ -69,6 +70,18 @@ SELECT current_user::text, nspname FROM pg_namespace
 WHERE nspname = ANY (%s) AND NOT has_schema_privilege(oid, 'CREATE') ORDER BY nspname
 """
 
+# The load that holds a schema's lock.
+HOLDER = """
+SELECT string_agg(format('pid %%s, user %%s, %%s, connected since %%s', l.pid, coalesce(a.usename, 'unknown'),
+                         coalesce(nullif(a.application_name, ''), 'no application name'),
+                         coalesce(date_trunc('second', a.backend_start)::text, 'unknown')), '; ')
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid::bigint = (hashtext('landing')::bigint & 4294967295)
+  AND l.objid::bigint = (hashtext(%s)::bigint & 4294967295)
+"""
+
 # Of other users' sessions, a role without special rights sees only who they are.
 BLOCKERS = """
 SELECT DISTINCT a.pid, a.usename, a.application_name, a.state, date_trunc('second', now() - a.xact_start)::text
@@ -100,6 +113,7 @@ class Warehouse:
         """`lock_timeout`: seconds that the swap waits for those who use the tables."""
         self.connection, self.schema, self.logger, self.lock_timeout = connection, schema, logger, lock_timeout
         self.point: CommitPoint | None = None  # of the run that uses it
+        self.load_lock_timeout: float = LOAD_LOCK_TIMEOUT
         self.history = f"{schema}_history"
         if not schema or len(self.history.encode()) > NAME_BYTES:
             raise WarehouseError(f"SCHEMA={schema!r}: expected a name of 1 to 55 bytes. Nothing was loaded. Run again "
@@ -121,7 +135,12 @@ class Warehouse:
 
     def acquire(self) -> None:
         """Wait until no other load is at work in this schema, saying so; then make sure of schemas and ledger."""
-        self.hold()
+        if not self.hold(self.load_lock_timeout):
+            raise WarehouseError(
+                f"Another load holds the lock of schema {self.schema} since more than {self.load_lock_timeout:g} s "
+                f"(load_lock_timeout): {self.holder()}. Nothing was loaded. Wait until it has ended. If no load is at "
+                "work there, end that session (SELECT pg_terminate_backend(pid)), then run again."
+            )
         self._prepare()
         self.drop_staging()
 
@@ -135,17 +154,28 @@ class Warehouse:
                                  f"GRANT CREATE ON SCHEMA {names} TO {user}, or load with another SCHEMA.")
         self.ledger.create()
 
-    def hold(self, patience: float | None = None) -> bool:
-        """Have the schema to ourselves as long as we are connected; False if after `patience` s another still is."""
+    def hold(self, patience: float = LOAD_LOCK_TIMEOUT) -> bool:
+        """Take the schema's session advisory lock; False after `patience` s."""
         begun, said = time.monotonic(), 0.0
         while not self.execute("SELECT pg_try_advisory_lock(hashtext('landing'), hashtext(%s))", (self.schema,))[0][0]:
-            if patience is not None and time.monotonic() - begun > patience:
+            if time.monotonic() - begun > patience:
                 return False
             if time.monotonic() - said > database.PROGRESS_EVERY:
                 said = time.monotonic()
-                self.logger.info("Another load is at work in schema %s: waiting for it to end.", self.schema)
+                self.logger.info("Another load is at work in schema %s (%s): waiting up to %g s for it to end.",
+                                 self.schema, self.holder(), max(patience - (said - begun), 0))
             time.sleep(0.2)
+        if isinstance(self.connection, database.Session):
+            self.connection.require_same()
         return True
+
+    def holder(self) -> str:
+        """The session that holds the schema's lock, for people."""
+        return self.execute(HOLDER, (self.schema,))[0][0] or "gone now"
+
+    def release(self) -> None:
+        """Give back the lock: a pooler keeps the session that has it."""
+        self.execute("SELECT pg_advisory_unlock(hashtext('landing'), hashtext(%s))", (self.schema,))
 
     def drop_staging(self) -> None:
         """Remove staging tables; those of a load that was killed too, since only one is at work at a time."""
@@ -181,7 +211,7 @@ class Warehouse:
     @contextlib.contextmanager
     def rehearsal(self) -> Iterator[Callable[[Load], None]]:
         """A transaction that is undone at its end, with what makes the tables of planned loads but for their rows."""
-        self.execute("BEGIN")
+        database.begin(self.cursor)
         try:
             self._prepare()
             yield lambda load: staging.rehearse(self.cursor, self.history, load)

@@ -5,15 +5,16 @@ The first work that fails ends all the others: a date is whole or not there, so 
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-import psycopg2
 from psycopg2.extensions import connection as Connection
+
+from landing.session import end
+
+AGAIN = 1.0  # seconds until works that are still there are ended once more
 
 T = TypeVar("T")
 
@@ -21,9 +22,10 @@ T = TypeVar("T")
 class Workers:
     """Up to `count` threads, each with a connection of its own, which is made when it is first needed."""
 
-    def __init__(self, count: int, connect: Callable[[], Connection]) -> None:
+    def __init__(self, count: int, connect: Callable[[], Connection], shared: Sequence[Connection] = ()) -> None:
+        """`shared`: connections of others that works use too. They are ended when works are, and not closed."""
         self._executor = ThreadPoolExecutor(count)
-        self._connect = connect
+        self._connect, self._shared, self._closing = connect, shared, False
         self._own = threading.local()
         self._connections: list[Connection] = []
         self._works: list[Future[Any]] = []
@@ -55,6 +57,8 @@ class Workers:
             if not hasattr(self._own, "connection"):
                 self._own.connection = self._connect()
                 self._connections.append(self._own.connection)
+                if self._closing:
+                    raise CancelledError
             return work(self._own.connection)
         except BaseException as error:
             with self._lock:
@@ -64,11 +68,11 @@ class Workers:
 
     def close(self) -> None:
         """End what is still at work, and the connections."""
+        self._closing = True
         self._executor.shutdown(wait=False, cancel_futures=True)
-        while not all(work.done() for work in self._works):
-            for connection in [*self._connections]:
-                with contextlib.suppress(psycopg2.Error):  # it ended by itself meanwhile
-                    connection.cancel()
-            time.sleep(0.05)
+        left = {work for work in self._works if not work.done()}
+        while left:
+            end(one for one in [*self._connections, *self._shared] if getattr(one, "awaiting", False))
+            left = wait(left, AGAIN).not_done
         for connection in self._connections:
             connection.close()

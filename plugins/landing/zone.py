@@ -124,6 +124,7 @@ class Table:
     quarantine: File | None = None  # its bad rows, none of which is among `rows`
     duplicates: int = 0  # rows that were left out, since an earlier row has their key
     lossy: bool = False  # a person allowed declared types that do not hold every value exactly
+    not_of_snapshot: list[str] = field(default_factory=list)  # foreign tables that its rows come from
 
     @property
     def all_files(self) -> list[File]:
@@ -181,7 +182,8 @@ class Manifest:
              "foreign_keys": [asdict(k) for k in t.foreign_keys],
              "columns": [c.to_dict() for c in t.columns], "files": [f.to_dict() for f in t.files],
              **({"quarantine": t.quarantine.to_dict()} if t.quarantine else {}),
-             **({"duplicates": t.duplicates} if t.duplicates else {}), **({"lossy": True} if t.lossy else {})}
+             **({"duplicates": t.duplicates} if t.duplicates else {}), **({"lossy": True} if t.lossy else {}),
+             **({"not_of_snapshot": t.not_of_snapshot} if t.not_of_snapshot else {})}
             for t in self.ordered().tables
         ]
         head = {
@@ -238,6 +240,7 @@ def _table(raw: Mapping[str, Any]) -> Table:
         [_foreign_key(ForeignKey(**one)) for one in checked.items(raw.get("foreign_keys", []))],
         _file(File(**raw["quarantine"])) if raw.get("quarantine") else None,
         checked.count(raw.get("duplicates", 0)), checked.flag(raw.get("lossy", False)),
+        checked.texts(raw.get("not_of_snapshot", [])),
     )
     names = [column.name for column in table.columns]
     checked.once(names, f"column of {table.stream!r}")
