@@ -2,7 +2,10 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import servers
@@ -144,6 +147,42 @@ def test_dbeaver_and_pgadmin_verify_the_servers_too(shop, tls):
     assert only["configuration"]["properties"] == expected
     only, = json.loads((shop.folder / ".pgadmin/servers.json").read_text())["Servers"].values()
     assert expected.items() <= only["ConnectionParameters"].items()
+
+
+def test_a_wrong_authority_is_named_as_such_beside_a_second_openssl(project, tls):
+    """psycopg comes with an OpenSSL of its own, and libpq's then finds no reason."""
+    authority, ports = tls
+    dsn = {**project.warehouse.dsn(), "host": "localhost", "port": ports["unknown authority"],
+           "sslmode": "verify-full", "sslrootcert": str(authority.file)}
+    text = ("import json, sys, psycopg\nfrom landing import database\n"
+            "database.connect(json.load(sys.stdin), 'target-postgres')")
+    failed = subprocess.run([sys.executable, "-c", text], input=json.dumps(dsn), capture_output=True, text=True,
+                            check=False)
+    assert "no SSL error reported" not in failed.stderr
+    assert all(words in failed.stderr for words in DISTRUSTED), failed.stderr
+    assert CANARY not in failed.stderr
+
+
+def test_the_authorities_of_this_system_are_trusted_where_that_is_asked_for(project, tls, opened, monkeypatch):
+    authority, ports = tls
+    monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(project.folder))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    for plugin, variable in ((TapPostgres, "SOURCE_POSTGRES_SSLROOTCERT"),
+                             (TargetPostgres, "TARGET_POSTGRES_SSLROOTCERT")):
+        monkeypatch.setenv(variable, "system")
+        opened(plugin, verifying(project.source, ports["good"])).close()
+        with pytest.raises(UnreachableError, match="certificate verify failed"):
+            opened(plugin, verifying(project.source, ports["unknown authority"]))
+        with pytest.raises(SettingError, match=f"{variable}=system needs ssl_mode verify-full"):
+            opened(plugin, {**verifying(project.source, ports["good"]), "ssl_mode": "verify-ca"})
+        monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "BUNDLES", ("/nowhere/either",))
+            patch.setattr(database.ssl, "get_default_verify_paths", lambda: SimpleNamespace(cafile=None))
+            with pytest.raises(SettingError, match="no file of certificate authorities"):
+                opened(plugin, verifying(project.source, ports["good"]))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    assert not (project.folder / ".secrets").exists()
 
 
 @pytest.mark.skipif(not DEBIAN, reason="no PostgreSQL with OpenSSL here: apt-get install postgresql")

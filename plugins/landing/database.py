@@ -10,6 +10,9 @@ import functools
 import io
 import logging
 import os
+import socket
+import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,6 +86,12 @@ DISTRUST = {
     "…_POSTGRES_SSLMODE into .env that does without.",
     "root certificate file": "Name a file in PEM format as …_POSTGRES_SSLROOTCERT in .env.",
 }
+NO_REASON = "no SSL error reported"
+TLS_REQUEST = struct.pack("!II", 8, 80877103)  # PostgreSQL's SSLRequest
+BUNDLES = (  # Debian and Alpine; Fedora and RHEL; SUSE; macOS and BSD
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 CHECK = "Check SOURCE_POSTGRES_… and TARGET_POSTGRES_… in .env."
 
 
@@ -93,11 +102,32 @@ def connect(dsn: str | Mapping[str, Any], name: str, stall_timeout: float = STAL
         connection = open_session({**KEEPALIVES, **arguments, "application_name": name}, stall_timeout)
     except psycopg2.OperationalError as error:
         said = describe(error)
+        if NO_REASON in said:
+            said = said.replace(NO_REASON, _tls_failure(arguments) or NO_REASON)
         advice = next((one for words, one in DISTRUST.items() if words in said), CHECK)
         raise UnreachableError(f"{name}: {said}. {advice} Then run again.") from None
     with connection.cursor() as cursor:
         cursor.execute(PIN, (list(PINS), list(PINS.values()), list(LIMITS)))
     return connection
+
+
+def _tls_failure(arguments: Mapping[str, Any]) -> str | None:
+    """Ask OpenSSL through Python for the reason: libpq finds none where psycopg has brought an OpenSSL of its own."""
+    host = str(arguments.get("host", "localhost"))
+    with contextlib.suppress(OSError, ValueError), \
+            socket.create_connection((host, int(arguments.get("port", 5432))), timeout=10) as plain:
+        plain.sendall(TLS_REQUEST)
+        if plain.recv(1) != b"S":
+            return None
+        try:
+            context = ssl.create_default_context(cafile=arguments.get("sslrootcert"))
+            context.check_hostname = arguments.get("sslmode") == "verify-full"
+            context.wrap_socket(plain, server_hostname=host).close()
+        except ssl.SSLCertVerificationError as error:
+            return f"certificate verify failed: {error.verify_message}"
+        except ssl.SSLError as error:
+            return f"{error.reason or error}"
+    return None
 
 
 def begin(cursor: Cursor, mode: str = "") -> None:
@@ -148,6 +178,8 @@ def certificate_authority(mode: str, variable: str, values: Mapping[str, str], g
     named = given or values.get(variable) or values.get("PGSSLROOTCERT") or "~/.postgresql/root.crt"
     if "-----BEGIN" in named:
         return named
+    if named == "system":
+        return _system_authorities(mode, variable)
     path = project.root() / Path(named).expanduser()
     if mode.startswith("verify-") and not path.is_file():
         raise SettingError(
@@ -155,6 +187,21 @@ def certificate_authority(mode: str, variable: str, values: Mapping[str, str], g
             ".env, or as ssl_certificate_authority in meltano.yml, and run again."
         )
     return str(path)
+
+
+def _system_authorities(mode: str, variable: str) -> str:
+    """The file of this system's authorities: libpq's own `system` asks the OpenSSL that a wheel was built with."""
+    if mode.startswith("verify-") and mode != "verify-full":
+        raise SettingError(f"{variable}=system needs ssl_mode verify-full, as libpq has it: anybody can have a "
+                           f"certificate of a public authority. ssl_mode is {mode}. Set SSLMODE=verify-full in .env, "
+                           "and run again.")
+    files = [os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, *BUNDLES]
+    found = next((file for file in files if file and Path(file).is_file()), None)
+    if found is None and mode.startswith("verify-"):
+        raise SettingError(f"{variable}=system, and this system has no file of certificate authorities ("
+                           f"{', '.join(BUNDLES)}). Install it (Debian: apt-get install ca-certificates), name it as "
+                           "SSL_CERT_FILE, or name the authority's own file, and run again.")
+    return found or ""
 
 
 def with_certificate_authority(config: Mapping[str, Any], variable: str) -> dict[str, Any]:
