@@ -30,19 +30,21 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "demo")]
 PLUGINS = HERE.parent / "plugins" / "landing"
 TIMEOUT = 150  # seconds; a change that makes a loop endless is noticed by that
 
-ZONE_TESTS = ["test_power_loss.py", "test_commit.py", "test_replay.py",
-              "test_outcome.py -k not(process|target_csv|folders)"]
+# Tests that need no server and start no plugin: a change costs some seconds.
+ALONE = ["test_power_loss.py", "test_commit.py"]
+SERVERLESS = {*ALONE, "test_verify.py -k (sum_of_rows|many_lines)", "test_outcome.py -k point"}
+ZONE_TESTS = [*ALONE, "test_replay.py", "test_outcome.py -k not(process|target_csv|folders)"]
 WAREHOUSE_TESTS = ["test_older_dates.py", "test_verify.py"]
 # Module, its functions and classes (none: all), and the tests that have to notice, the quickest first.
 GROUPS = {
     "zone": ("zone", ["commit", "_planned", "_move_in", "_publish", "_readable", "_take_back", "_clear", "remove",
                       "locked", "unlisted", "_sweep", "claim", "discard", "staged", "path", "_folders", "_opened",
                       "_same", "combined"], ZONE_TESTS),
-    "committing": ("committing", [], ["test_outcome.py", *ZONE_TESTS]),
+    "committing": ("committing", [], ["test_outcome.py -k point", *ALONE, "test_outcome.py"]),
     "target_csv": ("target_csv", ["listen", "accept", "_claim", "commit", "abandon", "_commit_or_keep", "_files",
                                   "_quarantine", "_keep"], [*ZONE_TESTS, "test_one_decision.py"]),
     "files": ("files", ["RowSum", "HashedFile", "sha256", "sync", "make_folder"],
-              ["test_power_loss.py", "test_commit.py", *WAREHOUSE_TESTS]),
+              ["test_verify.py -k (sum_of_rows|many_lines)", *ALONE, *WAREHOUSE_TESTS]),
     "proof": ("proof", [], WAREHOUSE_TESTS),
     "history": ("history", [], WAREHOUSE_TESTS),
     "widening": ("widening", [], WAREHOUSE_TESTS),
@@ -234,7 +236,10 @@ def _run(module, change, tests, server, first, output):
                                  "host": server.host, "running": lambda _: True, "data": "/no/such/folder"})
     servers.Server = shared
     folder = tempfile.mkdtemp(prefix="mutate-")
-    _forking(warm)
+    if {*tests} <= SERVERLESS:
+        warm.Server = type("NoServer", (), {"close": _nothing})
+    else:
+        _forking(warm)
     import pytest
 
     status = 0
@@ -293,6 +298,7 @@ def main() -> None:
     parser.add_argument("group", nargs="?", choices=GROUPS)
     parser.add_argument("--only", type=int)
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="only with tests that need no server")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     if options.list or not options.group:
@@ -301,6 +307,8 @@ def main() -> None:
         return
     os.nice(10)
     module, names, tests = GROUPS[options.group]
+    if options.quick:
+        tests = [test for test in tests if test in SERVERLESS]
     everything = list(enumerate(changes(PLUGINS / f"{module}.py", names)))
     chosen = everything[options.only:options.only + 1] if options.only is not None else everything[::options.every]
     import servers
@@ -308,7 +316,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="mutate-server-"))
     folder.chmod(0o755)
     server = servers.Server(folder, {"fsync": "off", "max_connections": "150"})
-    server.start()
+    if not {*tests} <= SERVERLESS:
+        server.start()
     for heavy in ("pytest", "_pytest.assertion.rewrite", "psycopg2", "psycopg", "sqlalchemy", "singer_sdk",
                   "target_postgres.target", "tap_postgres.tap", "duckdb", "click.testing", "hypothesis"):
         with contextlib.suppress(ImportError):
