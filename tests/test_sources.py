@@ -42,6 +42,20 @@ def test_loading_one_source_leaves_the_views_of_the_others_as_they_are(dates):
         assert all(one.holds for one in dates.proofs(day, "postgres", "csv"))
 
 
+def test_a_view_that_an_older_version_emptied_shows_its_newest_date_after_any_load(dates):
+    """It did so to all sources that a load did not take."""
+    for day in (D1, D2):
+        dates.land(day, "postgres", orders=(A, [["1"]]))
+        dates.load(day, "postgres")
+    dates.land(D1, "csv", lines=(A, [["1"]]))
+    dates.load(D1, "csv")
+    for source in ("postgres", "csv"):  # neither has anything new
+        dates.run("CREATE OR REPLACE VIEW lines AS SELECT a FROM public_history.lines WHERE extracted_at = %s;"
+                  "COMMENT ON VIEW lines IS %s", D2, f"Not in the source since {D2}: see public_history.\nMine")
+        dates.load(D1, source)
+        assert dates.shown("lines", "a") == ([("1",)], "Mine")
+
+
 def test_the_newest_date_of_each_source_stays(dates):
     for day in (D1, D2):
         dates.land(day, "postgres", orders=(A, [["1"]]))

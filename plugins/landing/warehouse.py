@@ -63,6 +63,12 @@ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
   AND (a.backend_xmin IS NOT NULL OR a.backend_type IS NULL)
 """
 
+EMPTY_VIEWS = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
+JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0
+WHERE c.relkind = 'v' AND d.description LIKE %s
+"""
+
 KNOWN = "SELECT type, to_regtype(type) IS NOT NULL FROM unnest(%s::text[]) AS type"
 
 BARRED = """
@@ -341,7 +347,7 @@ class Warehouse:
         """
         vanished = [(source, table) for source, _, table in self.ledger.runs(day)
                     if source in sources and (source, table) not in present]
-        if not loads and not vanished:
+        if not loads and not vanished and not self._hidden():
             return
         again = f"Nothing was loaded, and readers see what they saw. Then run: {project.load_command(day, self.schema)}"
         self.patiently(lambda: self._swap(day, loads, vanished), again)
@@ -402,7 +408,7 @@ class Warehouse:
                 ) from error
 
     def _swap(self, day: date, loads: Sequence[Load], vanished: Sequence[tuple[str, str]]) -> None:
-        self._lock_views([load.table.name for load in loads] + [name for _, name in vanished])
+        self._lock_views([load.table.name for load in loads] + [name for _, name in vanished] + [*self._hidden()])
         partitions = self._replaceable(day, {load.table.name for load in loads} | {name for _, name in vanished})
         tables = history.tables(self.cursor, self.history)
         wanted = {history.partition_name(load.table.name, day) for load in loads} - {*partitions.values()}
@@ -490,12 +496,29 @@ class Warehouse:
                 self._show(name, columns, gone[1])
             if columns:
                 notices[name] = f"{comments.GONE}{gone[0]}: see {self.history}." if gone else f"{comments.UNLOADED}."
+        shown = {load.table.name for load in loads if load.day == newest[load.source]}
+        for name, day in self._hidden().items():
+            if name in shown:
+                continue
+            self._show(name, list(history.columns_of(self.cursor, sql.Identifier(self.schema, name))), day)
+            notices[name] = None
         for load in loads:
             if load.day == newest[load.source]:
                 self._show(load.table.name, [column.name for column in load.table.columns], load.day)
                 notices[load.table.name] = None
         said = {load.table.name: load.table for load in loads if load.day == last[load.table.name]}
         comments.put(self.cursor, self.schema, self.history, said, notices)
+
+    def _hidden(self) -> dict[str, date]:
+        """Tables that the newest date of their source has, and whose view says that it has not: with that date.
+
+        Loads of some of the sources once left the views of the others so.
+        """
+        empty = {name for name, in self.execute(EMPTY_VIEWS, (self.schema, f"{comments.GONE}%"))}
+        if not empty:
+            return {}
+        gone = self.ledger.gone()
+        return {name: day for name, day in self.ledger.last().items() if name in empty and name not in gone}
 
     def _show(self, name: str, columns: Sequence[str], day: date) -> None:
         """Point a view."""
