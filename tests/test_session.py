@@ -1,6 +1,7 @@
 """A session stays one session, gives all rows and exact values in UTF-8, and ends when its server stalls."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -96,6 +97,20 @@ def test_session_pooling_lands_and_loads_all(inside, tmp_path):
             inside.load(day, load_lock_timeout=5)
         assert no_locks_left(project.warehouse), "the pool keeps the session that has the lock"
     assert project.warehouse.one("SELECT count(*) FROM orders") == 100
+
+
+@pytest.mark.parametrize(("ours", "others", "kept"), [
+    ([7, 7, 7], [8, 8, 8], True),  # a session pool
+    ([7, 7, 7], [7, 7, 7], False),  # what we leave, another gets
+    ([7, 9, 7], [8, 8, 8], False),  # it changes from one statement to the next
+])
+def test_a_pooler_is_known_by_what_its_backends_do(shop, monkeypatch, ours, others, kept):
+    with contextlib.closing(database.connect(shop.source.dsn(), "test")) as connection:
+        pids = {True: itertools.cycle(ours), False: itertools.cycle(others)}
+        monkeypatch.setattr(session, "backend_pid", lambda one: next(pids[one is connection]))
+        connection.server_pid = 7  # which libpq was not told
+        with contextlib.nullcontext() if kept else pytest.raises(PoolerError, match="use session pooling"):
+            connection.require_session()
 
 
 def test_pins_belong_to_the_transaction_that_reads(shop):
@@ -208,6 +223,48 @@ def test_a_server_that_sends_nothing_is_given_up(shop, monkeypatch):
     assert seconds < 60
     assert "stalled: no byte moved for 2 s (stall_timeout), and a second connection" in said
     assert CANARY not in said
+
+
+@contextlib.contextmanager
+def silenced(owner, monkeypatch, name):
+    """The server behind a way that stops as soon as a function is called."""
+    original, proxy, direct = getattr(database, name), Proxy(owner.port), owner.port
+    owner.port = proxy.port
+
+    def stop_then(*arguments, **named):
+        proxy.stop_reading()
+        return original(*arguments, **named)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "ASK", 1.0)
+            patch.setattr(database, name, stop_then)
+            yield
+    finally:
+        owner.port = direct
+        proxy.close()
+
+
+def test_an_extract_and_a_load_end_with_a_sentence_when_their_server_stalls(inside, monkeypatch):
+    project = inside.project
+    for source in ("postgres", "csv"):
+        inside.extract(DAY, source)
+    landed = project.landed()
+    with silenced(project.source, monkeypatch, "copy_out"):
+        failed = inside.extract(DAY, check=False, stall_timeout=1)
+    assert failed.returncode == 1
+    assert "stalled: no byte moved for 1 s" in failed.text
+    assert "Nothing of 2024-01-20 was committed; then run: MELTANO_ENVIRONMENT=extract" in failed.text
+    assert project.landed() == landed
+    with silenced(project.warehouse, monkeypatch, "copy_in"):
+        failed = inside.load(DAY, check=False, stall_timeout=1)
+    assert failed.returncode == 1
+    assert "stalled: no byte moved for 1 s" in failed.text
+    assert "Nothing was loaded: MELTANO_ENVIRONMENT=load" in failed.text
+    project.warehouse.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
+                          "datname = current_database() AND application_name = 'target-postgres'")
+    inside.load(DAY)
+    assert inside.proved(DAY)
 
 
 def test_work_without_a_byte_is_not_a_stall(shop):
