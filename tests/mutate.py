@@ -31,7 +31,7 @@ PLUGINS = HERE.parent / "plugins" / "landing"
 TIMEOUT = 150  # seconds; a change that makes a loop endless is noticed by that
 
 # Tests that need no server and start no plugin: a change costs some seconds.
-ALONE = ["test_power_loss.py", "test_commit.py"]
+ALONE = ["test_commit.py", "test_files.py", "test_power_loss.py"]
 SERVERLESS = {*ALONE, "test_verify.py -k (sum_of_rows|many_lines)", "test_outcome.py -k point"}
 ZONE_TESTS = [*ALONE, "test_replay.py", "test_outcome.py -k not(process|target_csv|folders)"]
 WAREHOUSE_TESTS = ["test_older_dates.py", "test_verify.py"]

@@ -94,6 +94,20 @@ def test_a_file_that_is_there_under_a_commits_name_is_neither_replaced_nor_remov
     assert [*files(root).values()] == [b"another's"]
 
 
+def test_what_is_behind_a_link_or_no_folder_stays_as_it_is(root, tmp_path):
+    assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    partition, outside = root / "source=own" / f"extracted_at={DAY}", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "of a person.csv").write_text("x")
+    (partition / "table=link").symlink_to(outside)
+    (partition / "table=note").write_text("of a person")
+    zone, manifest = LandingZone(root), LandingZone(root).require("own", rules.parse_date(DAY, "day"))
+    assert zone.unlisted(manifest) == []
+    assert hear_csv([THINGS, record("things", id=2)], source="own").refusal is None
+    assert {path.name for path in partition.iterdir()} == {"table=things", "table=link", "table=note", "_manifest.json"}
+    assert (outside / "of a person.csv").exists()
+
+
 def test_a_lock_whose_file_was_removed_while_somebody_waited_for_it_is_taken_anew(root):
     zone, day, held, waited = LandingZone(root), rules.today(), threading.Event(), []
 
