@@ -296,7 +296,7 @@ def _forking(warm: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("group", nargs="?", choices=GROUPS)
-    parser.add_argument("--only", type=int)
+    parser.add_argument("--only", type=int, nargs="+", default=[])
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="only with tests that need no server")
     parser.add_argument("--list", action="store_true")
@@ -310,7 +310,7 @@ def main() -> None:
     if options.quick:
         tests = [test for test in tests if test in SERVERLESS]
     everything = list(enumerate(changes(PLUGINS / f"{module}.py", names)))
-    chosen = everything[options.only:options.only + 1] if options.only is not None else everything[::options.every]
+    chosen = [everything[number] for number in options.only] or everything[::options.every]
     import servers
 
     folder = Path(tempfile.mkdtemp(prefix="mutate-server-"))
@@ -335,7 +335,7 @@ def main() -> None:
                 survived.append((number, change))
             told = {0: "SURVIVED", 1: "noticed", -1: "never ended"}.get(status, f"status {status}")
             print(f"{number:4} line {change.line:4} {told:12} {change.what}", flush=True)
-            if options.only is not None:
+            if len(options.only) == 1:
                 print(output.read_text())
     finally:
         server.remove()
