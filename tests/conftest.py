@@ -269,8 +269,13 @@ file.exists() and os.kill(int(file.read_text().split()[0]), signal.SIGQUIT)
 
 
 @contextlib.contextmanager
-def running(folder: Path, kind: type[Server] = Server, **settings: str) -> Iterator[Server]:
-    """A PostgreSQL server of its own for tests; it ends with them, also when their process is killed."""
+def running(kind: type[Server] = Server, **settings: str) -> Iterator[Server]:
+    """A PostgreSQL server of its own for tests; it ends with them, also when their process is killed.
+
+    Not in pytest's folder: as root the server runs as nobody, and any start of pytest closes that to other users.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="landing-tests-"))
+    folder.chmod(0o755)
     server = kind(folder, {"fsync": "off", **settings})
     server.start()
     guard = subprocess.Popen([sys.executable, "-c", GUARD, server.data], stdin=subprocess.PIPE, start_new_session=True)
@@ -279,14 +284,13 @@ def running(folder: Path, kind: type[Server] = Server, **settings: str) -> Itera
     finally:
         server.remove()
         guard.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """One embedded PostgreSQL for all tests."""
-    folder = tmp_path_factory.mktemp("postgres")
-    let_others_through(folder)  # as root the server runs as nobody
-    with running(folder, max_connections="150") as server:
+    with running(max_connections="150") as server:
         yield server
 
 

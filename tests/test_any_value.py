@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from conftest import Project, let_others_through, running
+from conftest import Project, running
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from landing import history
@@ -76,7 +76,7 @@ class Debian(Server):
 
 
 @pytest.fixture(scope="module")
-def servers(server, tmp_path_factory):
+def servers(server):
     """By version; 15 is started when it is wanted."""
     found = {18: server}
 
@@ -84,9 +84,7 @@ def servers(server, tmp_path_factory):
         if version not in found:
             if not DEBIAN.exists():
                 pytest.skip(f"no PostgreSQL {version} in {DEBIAN}: apt-get install postgresql-15")
-            folder = tmp_path_factory.mktemp("debian")
-            let_others_through(folder)
-            found[version] = stack.enter_context(running(folder, Debian))
+            found[version] = stack.enter_context(running(Debian))
         return found[version]
 
     with ExitStack() as stack:

@@ -287,9 +287,9 @@ def _dsn(database_):
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
+def own():
     """A server that may be restarted."""
-    with running(tmp_path_factory.mktemp("own"), max_connections="40") as server:
+    with running(max_connections="40") as server:
         yield server
 
 

@@ -194,9 +194,9 @@ def test_a_load_that_is_killed_among_pieces_is_healed_by_the_next(large):
     assert large.warehouse.one(left) == 0
 
 
-def test_too_few_locks_are_named_with_what_to_raise_and_leave_nothing(project, tmp_path_factory):
+def test_too_few_locks_are_named_with_what_to_raise_and_leave_nothing(project):
     few_locks = {"max_locks_per_transaction": "10", "max_connections": "20"}
-    with running(tmp_path_factory.mktemp("few_locks"), **few_locks) as small, databases(small) as make:
+    with running(**few_locks) as small, databases(small) as make:
         few = make("few", small)
         partitions = "".join(f"CREATE TABLE t{{0}}_{part} PARTITION OF t{{0}} FOR VALUES IN ({part});"
                              for part in range(10))
