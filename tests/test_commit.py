@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from landing import project as rules
 from landing import zone as zones
-from landing.errors import ZoneError
+from landing.errors import DamagedError, ZoneError
 from landing.retention import ZoneLeftovers, removed
 from landing.target_csv import TargetCSV
 from landing.zone import LandingZone
@@ -106,6 +106,23 @@ def test_what_is_behind_a_link_or_no_folder_stays_as_it_is(root, tmp_path):
     assert hear_csv([THINGS, record("things", id=2)], source="own").refusal is None
     assert {path.name for path in partition.iterdir()} == {"table=things", "table=link", "table=note", "_manifest.json"}
     assert (outside / "of a person.csv").exists()
+
+
+def test_a_listed_file_that_is_not_there_or_of_another_size_or_elsewhere_is_not_read(root):
+    assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    zone = LandingZone(root)
+    manifest = zone.require("own", rules.parse_date(DAY, "day"))
+    file, = manifest.tables[0].files
+    path = zone.path(manifest, file)
+    assert path.read_bytes() == b"id\n1\n"
+    (path.parent.parent.parent / "elsewhere").write_bytes(path.read_bytes())
+    for other, words in ((zones.replace(file, bytes=6), "expected 6 bytes, found 5"),
+                         (zones.replace(file, path="table=things/none"), "expected 5 bytes, found nothing"),
+                         (zones.replace(file, path="table=things"), "expected 5 bytes, found nothing"),
+                         (zones.replace(file, path="../elsewhere"), "outside of its folder"),
+                         (zones.replace(file, path="table=things/" + "x" * 300), "File name too long")):
+        with pytest.raises(DamagedError, match=words):
+            zone.path(manifest, other)
 
 
 def test_a_lock_whose_file_was_removed_while_somebody_waited_for_it_is_taken_anew(root):

@@ -32,10 +32,10 @@ def test_rows_are_hashed_counted_and_shown_as_they_pass(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", files.SUFFIXES.values())
 def test_a_file_that_cannot_be_read_is_named(tmp_path, suffix):
+    with pytest.raises(DamagedError, match="none"):
+        files.sha256(tmp_path / "none" / f"a{suffix}")
+    assert not [*tmp_path.iterdir()]
     path = tmp_path / f"a{suffix}"
-    with pytest.raises(DamagedError, match=str(path)):
-        files.sha256(path)
-    assert not path.exists()
     if suffix != ".csv":
         path.write_bytes(gzip.compress(TEXT)[:-20])
         with pytest.raises(DamagedError, match=str(path)):

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psycopg2
@@ -233,6 +234,14 @@ def test_the_point_is_passed_or_closed_and_never_both():
     with point.working(), point.passing():
         assert point.close(143, 0.01) == (committing.PASSING, False)
     assert point.state == committing.PASSED
+    point, seen = committing.CommitPoint(), []
+    closing = threading.Thread(target=lambda: seen.append(point.close(143, 30)))
+    with point.passing():
+        closing.start()
+        closing.join(0.2)
+        assert closing.is_alive(), "it waits for the outcome"
+    closing.join(30)
+    assert seen == [(committing.PASSED, True)]
 
 
 @pytest.mark.parametrize("sent_first", [True, False], ids=["answer lost", "never sent"])
