@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from model import Model, Schema, Take, history_name, must_widen
 from world import CRM, CSV, ENTITIES, POSTGRES, SOURCES, TAPS, Ended, Run, World
 
-DAYS = ["2024-01-20", "2024-01-21", "2024-01-22", "today"]
+DAYS = ["2024-01-20", "2024-01-21", "2024-01-22", "2024-02-29", "today"]
 SCHEMAS = ["public", "mart"]
 NAMES = ["a", "b", "c", "extracted_at", "Größe"]
 
@@ -58,7 +58,7 @@ sources = st.sampled_from(SOURCES)
 days = st.sampled_from(DAYS)
 schemas = st.sampled_from(["public", "public", "mart"])
 entities = st.sampled_from([*ENTITIES])
-places = st.integers(0, 3)
+places = st.integers(0, 4)
 counts = collections.Counter()  # steps of all examples in this process, by rule
 outcomes = collections.Counter()
 
@@ -388,7 +388,7 @@ class Machine(RuleBasedStateMachine):
             return
         outcomes["loaded"] += 1
         for source, take in takes.items():
-            self.model.schema(schema).loaded[source, day] = take
+            self.model.schema(schema).load(source, day, take)
 
     @step(number=places, schema=schemas, only=st.sampled_from([(), (), (), (POSTGRES,), (CSV,), (CRM, CSV)]),
           reload=st.booleans(), batch=st.sampled_from([True, True, False]), connections=st.sampled_from([1, 2]))
@@ -406,6 +406,27 @@ class Machine(RuleBasedStateMachine):
         """A day of work."""
         self._take_whole(self._day(day), only or SOURCES)
         self._load_and_note(self._day(day), schema, only)
+
+    @step(schema=schemas)
+    def next_date(self, schema):
+        """The date after the newest that is landed: what happens every day."""
+        landed = max((day for _, day in self.model.landed), default="")
+        later = [day for day in map(self._day, DAYS) if day > landed]
+        day = later[0] if later else self.today
+        self._take_whole(day)
+        self._load_and_note(day, schema)
+
+    @step(schema=schemas)
+    def newest_date_again(self, schema):
+        day = max((day for _, day in self.model.landed), default=DAYS[0])
+        self._take_whole(day)
+        self._load_and_note(day, schema)
+
+    @step(schema=schemas, backwards=st.booleans())
+    def load_all(self, schema, backwards):
+        """Every date that is landed."""
+        for day in sorted((day for day in map(self._day, DAYS) if self._wanted(day, ())), reverse=backwards):
+            self._load_and_note(day, schema)
 
     @step(one=places, other=places, schema=schemas)
     def load_twice_at_once(self, one, other, schema):
@@ -556,9 +577,13 @@ class Machine(RuleBasedStateMachine):
         self._refused(ended, may=True)
         path.write_bytes(content)
 
-    @step(schema=schemas, table=places, column=places, kind=st.sampled_from(["VIEW", "VIEW", "MATERIALIZED VIEW"]))
+    @step(schema=schemas, table=places, column=places, kind=st.sampled_from(["VIEW", "VIEW", "MATERIALIZED VIEW", "drop"]))
     def build_on_a_view(self, schema, table, column, kind):
-        """What people build, and grant, survives."""
+        """What people build, and grant, survives; until they drop it."""
+        if kind == "drop":
+            for mine in [*self.people]:
+                self.world.warehouse.run(f"DROP {self.people.pop(mine)[3]} people.{mine}")
+            return
         views = sorted(self.world.views(schema).items())
         if views:
             self.changed = True
@@ -569,12 +594,6 @@ class Machine(RuleBasedStateMachine):
                 f"CREATE SCHEMA IF NOT EXISTS people; CREATE {kind} people.{mine} AS SELECT count(*) AS rows, "
                 f"count({_quoted(name)}) AS filled FROM {relation}; GRANT SELECT ON {relation} TO pg_monitor")
             self.people[mine] = schema, view, name, kind
-
-    @step(number=places)
-    def drop_what_was_built(self, number):
-        if self.people:
-            mine = sorted(self.people)[number % len(self.people)]
-            self.world.warehouse.run(f"DROP {self.people.pop(mine)[3]} people.{mine}")
 
     # After each step
 

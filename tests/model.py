@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 
 INTEGERS = ("smallint", "integer", "bigint")
 DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}  # that the largest value has
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 Rows = list[tuple[str | None, ...]]
 
 
@@ -40,6 +41,21 @@ class Schema:
     """What was loaded into one schema of the warehouse."""
 
     loaded: dict[tuple[str, str], Take] = field(default_factory=dict)  # by (source, date)
+
+    evidence: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # of a CSV column, by table and column
+
+    def load(self, source: str, day: str, take: Take) -> None:
+        if source == "csv" and self.loaded.get((source, day)) != take:
+            for name, table in take.tables.items():
+                for place, column in enumerate(table.columns):
+                    values = {row[place] for row in table.rows} - {None}
+                    kind = "nothing" if not values else "number" if all(map(NUMBER.fullmatch, values)) else "other"
+                    self.evidence.setdefault((name, history_name(column)), []).append(kind)
+        self.loaded[source, day] = take
+
+    def numbers(self) -> list[tuple[str, str]]:
+        """Columns of CSV files that began as numbers and never had anything else: no evidence changes no type."""
+        return [at for at, kinds in self.evidence.items() if kinds[0] == "number" and "other" not in kinds]
 
     def days(self, source: str) -> list[str]:
         return sorted(day for name, day in self.loaded if name == source)
