@@ -77,6 +77,22 @@ def step(**arguments: st.SearchStrategy) -> Callable:
     return decorate
 
 
+def change(**arguments: st.SearchStrategy) -> Callable:
+    """A rule that changes a source and `then`, often, takes and loads it: else most changes would never be seen."""
+
+    def decorate(function: Callable) -> Callable:
+        @step(**arguments, then=st.sampled_from(["nothing", "next date", "same date"]))
+        @functools.wraps(function)
+        def followed(machine: Machine, then: str, **given: object) -> None:
+            function(machine, **given)
+            if then != "nothing":
+                machine.take_and_load_one(given.get("source", CSV), again=then == "same date")
+
+        return followed
+
+    return decorate
+
+
 class Machine(RuleBasedStateMachine):
     """One example: a project of its own. `server` is set by the one who runs it."""
 
@@ -123,7 +139,7 @@ class Machine(RuleBasedStateMachine):
         if picked := self._pick(source, table, column):
             self.world.change(source, statement.format(t=picked[0], c=picked[1], **names))
 
-    @step(source=databases, table=places, number=st.integers(0, 40), value=places)
+    @change(source=databases, table=places, number=st.integers(0, 40), value=places)
     def insert(self, source, table, number, value):
         picked = self._pick(source, table)
         if picked:
@@ -133,34 +149,34 @@ class Machine(RuleBasedStateMachine):
             literals = ", ".join("NULL" if one is None else "'" + one.replace("'", "''") + "'" for one in values)
             self.world.change(source, f"INSERT INTO {picked[0]} VALUES ({literals})")
 
-    @step(source=databases, table=places, column=places)
+    @change(source=databases, table=places, column=places)
     def update(self, source, table, column):
         self._change(source, "UPDATE {t} SET {c} = NULL WHERE ctid = (SELECT max(ctid) FROM {t})", table=table,
                      column=column)
 
-    @step(source=databases, table=places,
+    @change(source=databases, table=places,
           how=st.sampled_from(["DELETE FROM {t} WHERE ctid = (SELECT min(ctid) FROM {t})", "TRUNCATE {t}"]))
     def delete(self, source, table, how):
         self._change(source, how, table=table)
 
-    @step(source=databases, table=places, name=st.sampled_from(NAMES), type_=st.sampled_from([*VALUES]), value=places)
+    @change(source=databases, table=places, name=st.sampled_from(NAMES), type_=st.sampled_from([*VALUES]), value=places)
     def add_column(self, source, table, name, type_, value):
         default = (VALUES[type_] + [None])[value % (len(VALUES[type_]) + 1)]
         default = "NULL" if default is None else "'" + default.replace("'", "''").replace("{", "{{").replace(
             "}", "}}") + "'"
         self._change(source, f'ALTER TABLE {{t}} ADD COLUMN "{name}" {type_} DEFAULT {default}', table=table)
 
-    @step(source=databases, table=places, column=places)
+    @change(source=databases, table=places, column=places)
     def drop_column(self, source, table, column):
         picked = self._pick(source, table, column)
         if picked and len(self.world.tables(source)[picked[0].strip('"')].columns) > 1:
             self._change(source, "ALTER TABLE {t} DROP COLUMN {c} CASCADE", table=table, column=column)
 
-    @step(source=databases, table=places, column=places, name=st.sampled_from(NAMES))
+    @change(source=databases, table=places, column=places, name=st.sampled_from(NAMES))
     def rename_column(self, source, table, column, name):
         self._change(source, f'ALTER TABLE {{t}} RENAME COLUMN {{c}} TO "{name}"', table=table, column=column)
 
-    @step(source=databases, table=places, turn=st.integers(1, 3))
+    @change(source=databases, table=places, turn=st.integers(1, 3))
     def reorder_columns(self, source, table, turn):
         """By a table that takes the place of the old one."""
         if picked := self._pick(source, table):
@@ -172,12 +188,12 @@ class Machine(RuleBasedStateMachine):
                 source, f"CREATE TABLE other AS SELECT {', '.join(columns[turn:] + columns[:turn])} FROM {picked[0]}; "
                 f"DROP TABLE {picked[0]} CASCADE; ALTER TABLE other RENAME TO {picked[0]}{key if before.key else ''}")
 
-    @step(source=databases, table=places, column=places, type_=st.sampled_from([*VALUES]))
+    @change(source=databases, table=places, column=places, type_=st.sampled_from([*VALUES]))
     def alter_type(self, source, table, column, type_):
         self._change(source, f"ALTER TABLE {{t}} ALTER COLUMN {{c}} DROP DEFAULT, ALTER COLUMN {{c}} TYPE {type_} "
                      f"USING {{c}}::text::{type_}", table=table, column=column)
 
-    @step(source=databases, table=places, column=places)
+    @change(source=databases, table=places, column=places)
     def change_key(self, source, table, column):
         if picked := self._pick(source, table, column):
             constraint = self.world.sources[source].run(
@@ -186,30 +202,30 @@ class Machine(RuleBasedStateMachine):
             if not self.world.change(source, f"ALTER TABLE {picked[0]} {drop}ADD PRIMARY KEY ({picked[1]})") and drop:
                 self.world.change(source, f"ALTER TABLE {picked[0]} {drop.rstrip(', ')}")
 
-    @step(source=databases, number=places, type_=st.sampled_from([*VALUES]))
+    @change(source=databases, number=places, type_=st.sampled_from([*VALUES]))
     def create_table(self, source, number, type_):
         self.world.change(source, f"CREATE TABLE {source}_{number} (id integer PRIMARY KEY, a {type_})")
 
-    @step(source=databases, table=places)
+    @change(source=databases, table=places)
     def drop_table(self, source, table):
         if len(table_names(self.world, source)) > 1:  # a source without a table is refused
             self._change(source, "DROP TABLE {t} CASCADE", table=table)
 
-    @step(source=databases, table=places, number=places)
+    @change(source=databases, table=places, number=places)
     def rename_table(self, source, table, number):
         self._change(source, f"ALTER TABLE {{t}} RENAME TO {source}_{number}", table=table)
 
-    @step(source=databases, table=places, kind=st.sampled_from(["VIEW", "MATERIALIZED VIEW"]))
+    @change(source=databases, table=places, kind=st.sampled_from(["VIEW", "MATERIALIZED VIEW"]))
     def create_view(self, source, table, kind):
         self._change(source, f"CREATE {kind} {source}_view AS SELECT * FROM {{t}} WHERE true", table=table)
 
-    @step(source=databases, kind=st.sampled_from(["DROP VIEW", "DROP MATERIALIZED VIEW", "REFRESH MATERIALIZED VIEW"]))
+    @change(source=databases, kind=st.sampled_from(["DROP VIEW", "DROP MATERIALIZED VIEW", "REFRESH MATERIALIZED VIEW"]))
     def change_view(self, source, kind):
         self.world.change(source, f"{kind} {source}_view")
 
     # Sources: the CSV files
 
-    @step(entity=entities, a=st.sampled_from(CSV_VALUES), b=st.sampled_from(CSV_VALUES))
+    @change(entity=entities, a=st.sampled_from(CSV_VALUES), b=st.sampled_from(CSV_VALUES))
     def csv_row(self, entity, a, b):
         header, rows = self.world.csv[entity]
         number = str(1 + max((int(row[header.index("id")]) for row in rows), default=0)) if "id" in header else a
@@ -217,14 +233,14 @@ class Machine(RuleBasedStateMachine):
         rows.append([values[name] for name in header])
         self.world.write_csv(entity)
 
-    @step(entity=entities, turn=st.integers(1, 3))
+    @change(entity=entities, turn=st.integers(1, 3))
     def csv_reorder(self, entity, turn):
         header, rows = self.world.csv[entity]
         turn %= len(header)
         self.world.csv[entity] = header[turn:] + header[:turn], [row[turn:] + row[:turn] for row in rows]
         self.world.write_csv(entity)
 
-    @step(entity=entities, name=st.sampled_from(NAMES), value=st.sampled_from(CSV_VALUES))
+    @change(entity=entities, name=st.sampled_from(NAMES), value=st.sampled_from(CSV_VALUES))
     def csv_column(self, entity, name, value):
         """Comes, or goes if it is there."""
         header, rows = self.world.csv[entity]
@@ -238,7 +254,7 @@ class Machine(RuleBasedStateMachine):
                 row.append(value)
         self.world.write_csv(entity)
 
-    @step(entity=entities, column=places, value=st.sampled_from([*CSV_VALUES, "no rows"]))
+    @change(entity=entities, column=places, value=st.sampled_from([*CSV_VALUES, "no rows"]))
     def csv_fill(self, entity, column, value):
         """Every value of a column: it becomes empty, a number, a text; or all rows go."""
         header, rows = self.world.csv[entity]
@@ -407,12 +423,22 @@ class Machine(RuleBasedStateMachine):
         self._take_whole(self._day(day), only or SOURCES)
         self._load_and_note(self._day(day), schema, only)
 
+    def _next(self, *some: str) -> str:
+        """The date after the newest that is landed."""
+        landed = max((day for source, day in self.model.landed if source in some), default="")
+        return next((day for day in map(self._day, DAYS) if day > landed), self.today)
+
+    def take_and_load_one(self, source: str, *, again: bool) -> None:
+        """A source for its next date, or for its newest once more."""
+        newest = max((day for name, day in self.model.landed if name == source), default="")
+        day = newest if again and newest else self._next(source)
+        self._take_whole(day, (source,))
+        self._load_and_note(day, SCHEMAS[0], (source,))
+
     @step(schema=schemas)
     def next_date(self, schema):
-        """The date after the newest that is landed: what happens every day."""
-        landed = max((day for _, day in self.model.landed), default="")
-        later = [day for day in map(self._day, DAYS) if day > landed]
-        day = later[0] if later else self.today
+        """What happens every day."""
+        day = self._next(*SOURCES)
         self._take_whole(day)
         self._load_and_note(day, schema)
 
@@ -577,7 +603,8 @@ class Machine(RuleBasedStateMachine):
         self._refused(ended, may=True)
         path.write_bytes(content)
 
-    @step(schema=schemas, table=places, column=places, kind=st.sampled_from(["VIEW", "VIEW", "MATERIALIZED VIEW", "drop"]))
+    @step(schema=schemas, table=places, column=places,
+          kind=st.sampled_from(["VIEW", "VIEW", "MATERIALIZED VIEW", "drop"]))
     def build_on_a_view(self, schema, table, column, kind):
         """What people build, and grant, survives; until they drop it."""
         if kind == "drop":
