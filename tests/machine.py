@@ -219,9 +219,9 @@ class Machine(RuleBasedStateMachine):
     def create_view(self, source, table, kind):
         self._change(source, f"CREATE {kind} {source}_view AS SELECT * FROM {{t}} WHERE true", table=table)
 
-    @change(source=databases, kind=st.sampled_from(["DROP VIEW", "DROP MATERIALIZED VIEW", "REFRESH MATERIALIZED VIEW"]))
-    def change_view(self, source, kind):
-        self.world.change(source, f"{kind} {source}_view")
+    @change(source=databases, what=st.sampled_from(["DROP", "DROP MATERIALIZED", "REFRESH MATERIALIZED"]))
+    def change_view(self, source, what):
+        self.world.change(source, f"{what} VIEW {source}_view")
 
     # Sources: the CSV files
 
