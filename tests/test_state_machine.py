@@ -4,7 +4,7 @@ import machine
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-SAMPLE = settings(max_examples=8, stateful_step_count=25, deadline=None, derandomize=True, database=None,
+SAMPLE = settings(max_examples=4, stateful_step_count=15, deadline=None, derandomize=True, database=None,
                   suppress_health_check=[*HealthCheck])
 
 
