@@ -102,7 +102,7 @@ def test_a_person_sees_what_is_not_lossless_and_why_also_without_the_warehouse(g
     shown = good.landing("certify").stdout
     assert "price" not in shown
     for why in ("an enum", "a composite type", "a type of extension citext", "a domain in an array",
-                "a range type of its own", "names something of its own database", "the warehouse has text already",
+                "a range type of its own", "names something of its own database", "the warehouse's column is text",
                 "PostgreSQL writes and never reads", "the warehouse's server cannot read xml"):
         assert why in shown
     assert shown.splitlines()[-1] == ("3 tables, 0 of them refused; 26 columns of the others: 15 lossless, 11 as text "

@@ -96,6 +96,12 @@ def test_session_pooling_lands_and_loads_all(inside, tmp_path):
             inside.extract(day, "csv")
             inside.load(day, load_lock_timeout=5)
         assert no_locks_left(project.warehouse), "the pool keeps the session that has the lock"
+        others = [psycopg2.connect(**project.warehouse.dsn()) for _ in range(5)]
+        for one in others:
+            with one.cursor() as cursor:
+                cursor.execute("SELECT current_setting('row_security'), current_setting('synchronous_commit')")
+                assert cursor.fetchone() == ("on", "on"), "the next user of the pool has our settings"
+            one.close()
     assert project.warehouse.one("SELECT count(*) FROM orders") == 100
 
 

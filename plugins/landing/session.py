@@ -156,6 +156,14 @@ class Session(psycopg2.extensions.connection):
         with contextlib.suppress(OSError, psycopg2.Error), socket.socket(fileno=os.dup(self.fileno())) as copy:
             copy.shutdown(socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        """A pool may give the session to others as it is: leave no settings and no lock behind."""
+        pooled = self.server_pid not in (0, self.info.backend_pid) if not self.closed else False
+        if pooled and not self.awaiting and not self._stalled:
+            with contextlib.suppress(psycopg2.Error, StalledError), self.cursor() as cursor:
+                cursor.execute("ROLLBACK; RESET ALL; SELECT pg_advisory_unlock_all()")
+        super().close()
+
     def cancel(self) -> None:
         """libpq's own waits for the server without a limit, while no other thread runs; this one ends the session."""
         end([self])
