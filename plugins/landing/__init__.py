@@ -48,11 +48,7 @@ The modules in the order of the data's way:
     dropping        one date taken out of warehouse and landing zone
     report          what the `landing` command shows
     cli             the `landing` command
-    deferred        modules that are imported only when they are wanted
+    deferred        a module that is imported only when it is wanted
 """
 
-from landing.deferred import defer
-
 __version__ = "0.1.0"
-
-defer("paramiko")

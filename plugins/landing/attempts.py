@@ -67,8 +67,8 @@ def logs(root: Path) -> Iterator[tuple[str, date, Path]]:
     for path in sorted((root / FOLDER).glob("*@*.jsonl")):
         source, _, day = path.stem.rpartition("@")
         try:
-            yield source, date.fromisoformat(day), path
-        except ValueError:
+            yield source, project.parse_date(day, "date"), path
+        except SettingError:
             continue
 
 

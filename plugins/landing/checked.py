@@ -9,7 +9,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
+from datetime import datetime, timedelta, timezone
 from typing import Any, NoReturn
+
+MOMENT = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
+    r"(?: ?(Z)|([+-])([0-9]{2})(?::?([0-9]{2}))?)?)?"
+)
+MAX_OFFSET = 16  # hours: PostgreSQL's
 
 
 def document(text: str) -> Any:
@@ -85,3 +92,29 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, (str, int, float, type(None))):
             raise TypeError(f"{value!r:.200} is neither a text nor a number")
     return dict(values)
+
+
+def moment(value: Any) -> datetime:
+    """A date, or date and time, in ISO 8601. datetime.fromisoformat takes other texts in each version of Python."""
+    found = MOMENT.fullmatch(text(value))
+    if not found:
+        raise ValueError(f"{value!r:.200} is not a date and time in ISO 8601")
+    parts = [int(part or 0) for part in found.groups()[:6]]
+    return datetime(*parts, int((found[7] or "")[:6].ljust(6, "0")), _offset(*found.groups()[7:]))
+
+
+def utc(value: Any) -> datetime:
+    """Likewise, with its offset from UTC."""
+    if (found := moment(value)).tzinfo is None:
+        raise ValueError(f"{value!r:.200} has no offset from UTC")
+    return found
+
+
+def _offset(z: str | None, sign: str | None, hours: str | None, minutes: str | None) -> timezone | None:
+    if z:
+        return timezone.utc
+    if not sign:
+        return None
+    if int(hours) >= MAX_OFFSET or int(minutes or 0) > 59:
+        raise ValueError(f"{sign}{hours}:{minutes} is not an offset from UTC")
+    return timezone((-1 if sign == "-" else 1) * timedelta(hours=int(hours), minutes=int(minutes or 0)))

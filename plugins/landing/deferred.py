@@ -6,22 +6,34 @@ what few projects use.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 
 class Deferred(ModuleType):
-    """Stands for a module until its first public attribute is asked for."""
+    """Imports the module when its first public attribute is asked for."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # those who go through sys.modules ask for nothing but these
+        if name.startswith("__"):  # code that walks through sys.modules asks for nothing but these
             raise AttributeError(name)
-        del sys.modules[self.__name__]
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
 
-def defer(name: str) -> None:
-    """Have the next `import name` bring a stand-in."""
-    sys.modules.setdefault(name, Deferred(name))
+@contextlib.contextmanager
+def deferred(name: str) -> Iterator[None]:
+    """Modules that are imported in this block get a stand-in by `import name`; afterwards it is the real one again."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = Deferred(name)
+    try:
+        yield
+    finally:
+        if isinstance(sys.modules.get(name), Deferred):
+            del sys.modules[name]

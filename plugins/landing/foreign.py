@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
+from landing import checked
 from landing.dialect import INTEGERS, Column, json_text, text
 
 # What Python and PostgreSQL both read.
@@ -65,7 +65,7 @@ def _timestamp(value: Any) -> str:
 def _happened(value: str) -> bool:
     """Whether the calendar and the clock have it."""
     try:
-        return datetime.fromisoformat(re.sub(" ?Z$", "+00:00", value)) is not None
+        return checked.moment(value) is not None
     except ValueError:
         return False
 

@@ -34,6 +34,7 @@ from urllib.parse import unquote, urlparse
 
 import psycopg2
 import simplejson
+import singer_sdk
 from singer_sdk import Sink, Stream, Tap, Target
 from singer_sdk import typing as th
 from singer_sdk.exceptions import SingerSDKError
@@ -744,6 +745,9 @@ def file_of(url: str) -> Path:
     return Path(unquote(urlparse(url).path))
 
 
+SDK = os.path.join(os.path.dirname(singer_sdk.__file__), "")
+
+
 class OwnWords(logging.Filter):
     """Leaves out the SDK's routine (INFO), several lines a table, so that what counts can be seen.
 
@@ -751,7 +755,7 @@ class OwnWords(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if "singer_sdk" in record.pathname:
+        if record.pathname.startswith(SDK):
             return record.levelno != logging.INFO
         record.msg, record.args = printable(record.getMessage()), ()
         return True

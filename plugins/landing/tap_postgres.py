@@ -15,15 +15,17 @@ from psycopg2 import sql
 from singer_sdk import Stream
 from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from tap_postgres.client import PostgresStream
-from tap_postgres.tap import TapPostgres as StockTapPostgres
 
 from landing import database, files, project, protocol, zone
+from landing.deferred import deferred
 from landing.errors import SettingError, SourceError, StalledError, UnreachableError, describe
 from landing.snapshot import Snapshot, select
 from landing.source_tables import SourceTable, catalog
 from landing.workers import Workers
 
+with deferred("paramiko"):
+    from tap_postgres.client import PostgresStream
+    from tap_postgres.tap import TapPostgres as StockTapPostgres
 
 class CopyStream(protocol.LandingStream, PostgresStream):
     """A table or view; incremental ones go as RECORDs, since their bookmarks are read off the rows."""

@@ -16,7 +16,7 @@ from typing import Any
 from singer_sdk import Sink
 from singer_sdk import typing as th
 
-from landing import attempts, committing, project, protocol, replacement, zone
+from landing import attempts, checked, committing, project, protocol, replacement, zone
 from landing.errors import FrozenError, NoProofError, SettingError, ZoneError
 
 
@@ -200,7 +200,7 @@ class TargetCSV(protocol.LandingTarget):
     def _began(self) -> datetime:
         """When the run began: by its tap, if that says so."""
         said = (self.proof or {}).get("started_at")
-        return datetime.fromisoformat(said) if said else self.started
+        return checked.utc(said) if said else self.started
 
     def _files(self) -> dict[str, list[zone.File]]:
         """Each stream's files. Those that the tap wrote have the hash that it took as they streamed from the source."""
@@ -228,7 +228,7 @@ class TargetCSV(protocol.LandingTarget):
 
     def _taken_at(self) -> datetime:
         said = (self.proof or {}).get("taken_at")
-        return datetime.fromisoformat(said) if said else self._began()
+        return checked.utc(said) if said else self._began()
 
     def _table(self, sink: protocol.FileSink, files: list[zone.File]) -> zone.Table:
         mark = sink.mark

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,10 @@ from singer_sdk.helpers._batch import BaseBatchFileEncoding
 from sqlalchemy import Engine, StaticPool, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
-from target_postgres.connector import PostgresConnector
-from target_postgres.sinks import PostgresSink
-from target_postgres.target import TargetPostgres as StockTargetPostgres
 
-from landing import committing, database, dialect, project, protocol, zone
+from landing import checked, committing, database, dialect, project, protocol, zone
 from landing.committing import CommitPoint
+from landing.deferred import deferred
 from landing.errors import (
     DamagedError,
     LandingError,
@@ -38,6 +36,11 @@ from landing.errors import (
 from landing.staging import Load
 from landing.warehouse import Warehouse, refuse_shared_names
 from landing.workers import Workers
+
+with deferred("paramiko"):
+    from target_postgres.connector import PostgresConnector
+    from target_postgres.sinks import PostgresSink
+    from target_postgres.target import TargetPostgres as StockTargetPostgres
 
 KEY_MEMORY = 256 << 10  # kB on the warehouse's server, for each key that is being built
 
@@ -314,7 +317,7 @@ def _load_of(sink: protocol.FileSink, files: list[zone.File], day: date) -> Load
         sink.stream_name, mark["table"], mark["schema"], sink.columns, list(mark["primary_key"]), files,
         mark.get("comment"), foreign_keys=sink.foreign_keys,
     )
-    return Load(mark["source"], day, mark["run_id"], datetime.fromisoformat(mark["taken_at"]), table)
+    return Load(mark["source"], day, mark["run_id"], checked.utc(mark["taken_at"]), table)
 
 
 def main() -> None:

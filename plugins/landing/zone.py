@@ -210,7 +210,7 @@ class Manifest:
             raise ValueError(f"it was changed: its own SHA-256 is {_seal(raw)}, expected {seal}")
         return cls(
             checked.text(raw["source"]), project.parse_date(raw["extracted_at"], "extracted_at"),
-            checked.text(raw["run_id"], RUN_ID), datetime.fromisoformat(raw["taken_at"]),
+            checked.text(raw["run_id"], RUN_ID), checked.utc(raw["taken_at"]),
             checked.flat(raw["snapshot"]), checked.flat(raw["software"]), _tables(raw["tables"]),
             checked.seconds(raw.get("seconds")),
         )
