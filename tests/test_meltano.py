@@ -58,7 +58,7 @@ def two_files(shop):
     config.write_text(config.read_text().replace(
         "      files:\n", "      files:\n      - {entity: second, path: extract/second.csv, keys: [id]}\n", 1))
     shop.land(DAY, "postgres")
-    shop.pipe(shop.tap_csv(*ENTITIES), shop.target_csv(), DATESTAMP=DAY)
+    shop.pipe(shop.tap_csv(*ENTITIES), shop.target_csv(), DATESTAMP=DAY, SOURCE="csv")
     shop.meltano("invoke", "landing", "list")  # the first command makes Meltano's database, and two at once cannot
     return shop
 
@@ -97,7 +97,7 @@ class MeltanoFiles:
     """A tap as Meltano starts it, from the run folder that all its runs share."""
 
     def __init__(self, project, tap):
-        self.project, self.command = project, [tap[0]]
+        self.project, self.command, self.source = project, [tap[0]], Path(tap[0]).name.removeprefix("landing-tap-")
         self.folder = project.folder / f".meltano/run/{Path(tap[0]).name.removeprefix('landing-')}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.settings = json.loads(Path(tap[2]).read_text())
@@ -110,11 +110,13 @@ class MeltanoFiles:
         return [*self.command, "--config", str(path)]
 
     def discover(self, run):
-        done = self.project._run([*run, "--discover"], True, {"DATESTAMP": DAY}, warm.Plugin)
+        variables = {"DATESTAMP": DAY, "SOURCE": self.source}
+        done = self.project._run([*run, "--discover"], True, variables, warm.Plugin)
         self.catalog.write_text(done.stdout)
 
     def sync(self, run, *more, **variables):
-        return self.project.pipe([*run, *more], self.project.target_csv(), False, DATESTAMP=DAY, **variables)
+        return self.project.pipe([*run, *more], self.project.target_csv(), False, DATESTAMP=DAY, SOURCE=self.source,
+                                 **variables)
 
 
 @pytest.mark.parametrize("name", ["csv", "postgres"])
