@@ -12,7 +12,7 @@ import random
 import pytest
 from landing import database
 from landing.csv_files import CsvEntity, Declaration, declarations
-from landing.csv_text import RECORD_BYTES
+from landing.csv_text import RECORD_BYTES, CsvText
 from landing.errors import BadFileError, LandingError, SettingError, SourceError
 
 DAY = "2024-03-01"
@@ -32,6 +32,7 @@ def land(tmp_path, monkeypatch):
         entity = CsvEntity(Declaration("e", path, **declared))
         progress = database.Progress(logging.getLogger("test"), "e")
         out, folder = tmp_path / "out" / "e.csv", tmp_path / "folder"
+        out.unlink(missing_ok=True)
         for needed in (out.parent, folder):
             needed.mkdir(exist_ok=True)
         columns, copied = entity.convert(wanted or entity.names, folder, out, progress)
@@ -202,6 +203,44 @@ def test_a_file_that_changes_while_it_is_read_is_refused(land, tmp_path, monkeyp
     monkeypatch.setattr(CsvEntity, "_write", write_and_append)
     with pytest.raises(BadFileError, match="it changed while it was read"):
         land("a,b\n1,2\n")
+
+
+READERS_DIFFER = {  # a row as one of the readers has it, and as the other does: as many characters in all
+    "two fields swapped": ("ab,cd,e\n", ["cd", "ab", "e"]),
+    "a character moved to the next column": ("ab,cd,e\n", ["a", "bcd", "e"]),
+    "a character changed": ("ab,cd,e\n", ["ab", "cx", "e"]),
+    "a field moved over an empty one": ("ab,,e\n", ["", "ab", "e"]),
+    "a character between fields": ("ab\x1f,cd,e\n", ["ab", "\x1fcd", "e"]),
+}
+
+
+@pytest.mark.parametrize("case", READERS_DIFFER)
+@pytest.mark.parametrize("keys", [[], ["b"]])
+def test_a_field_that_the_two_readers_read_differently_is_refused_by_its_line(land, monkeypatch, case, keys):
+    row, otherwise = READERS_DIFFER[case]
+    content = "a,b,c\n1,2,3\n" + row + "4,5,6\n"
+    assert land(content, keys=[])[0] == content.encode()
+    rows = CsvText.rows
+
+    def faulty(*arguments):
+        for number, record in enumerate(rows(*arguments)):
+            yield otherwise if number == 2 else record
+
+    monkeypatch.setattr(CsvText, "rows", faulty)
+    with pytest.raises(BadFileError, match=r"in\.csv, line 3: (read differently by two readers|no value for the key)"):
+        land(content, keys=keys)
+
+
+def test_rows_that_the_two_readers_read_in_another_order_are_refused(land, monkeypatch):
+    rows = CsvText.rows
+
+    def faulty(*arguments):
+        header, first, second, *others = rows(*arguments)
+        yield from [header, second, first, *others]
+
+    monkeypatch.setattr(CsvText, "rows", faulty)
+    with pytest.raises(BadFileError, match="read differently by two readers"):
+        land("a,b\n1,2\n3,4\n5,6\n")
 
 
 PLAIN = b"a,b\n1,x\n"

@@ -24,7 +24,7 @@ import duckdb
 
 from landing import csv_keys, csv_types, database, dialect, files, project
 from landing.csv_keys import DoubledKeys
-from landing.csv_text import BadRow, CsvText, Measure, dialect_of
+from landing.csv_text import BadRow, CsvText, Measure, RowsHash, dialect_of
 from landing.dialect import NAME_BYTES, TYPE, Column
 from landing.errors import BadFileError, SettingError, SourceError
 from landing.quarantine import Quarantine
@@ -220,7 +220,8 @@ class CsvEntity:
         `before`: inferred types by column at an earlier date; a type that differs is logged.
         """
         bad = quarantine and quarantine.take
-        measures = [text.measured(self.dialect, folder / f"{n}.csv", bad) for n, text in enumerate(self.texts)]
+        read = RowsHash()
+        measures = [text.measured(self.dialect, folder / f"{n}.csv", bad, read) for n, text in enumerate(self.texts)]
         places = [place for place, name in enumerate(self.names) if name in set(wanted)]
         checks = self._checks(places, with_keys=quarantine is not None)
         try:
@@ -230,7 +231,7 @@ class CsvEntity:
                     self._put_aside(connection, checks, quarantine)
                 self._say_changes(connection, dict(zip(places, columns, strict=True)), before or {})
                 doubled = self._doubled(connection, columns, places, doubles)
-                copied = self._write(connection, columns, places, path, progress, bad_rows > 0, doubled)
+                copied = self._write(connection, columns, places, path, progress, read, bad_rows > 0, doubled)
         except duckdb.Error as error:
             raise self._refused(error, measures, bool(quarantine)) from None
         for text in self.texts:
@@ -289,25 +290,21 @@ class CsvEntity:
     def _inferred(
         self, connection: duckdb.DuckDBPyConnection, places: Sequence[int], measures: Sequence[Measure]
     ) -> tuple[list[Column], int]:
-        """Types over the whole of the files, once DuckDB has been found to read what csv_text.py read; and the number
-        of bad rows."""
-        answers: list[tuple[int, int, int]] = []
+        """Types over the whole of the files, and the number of bad rows."""
+        answers: list[tuple[int, int]] = []
         for start in range(0, len(self.names), BATCH):
             asked = ", ".join(
-                f"coalesce(sum(length({c})), 0), count({c}) FILTER (WHERE bad IS NULL), "
+                f"count({c}) FILTER (WHERE bad IS NULL), "
                 f"coalesce(bit_or({csv_types.kind(c)}) FILTER (WHERE bad IS NULL), 0)"
                 for c in (f"c{place}" for place in range(start, min(start + BATCH, len(self.names))))
             )
             rows, bad, *found = connection.execute(
                 f"SELECT count(*), count(bad), {asked} FROM entity").fetchone()  # noqa: S608
-            answers += zip(found[::3], found[1::3], found[2::3], strict=True)
-        characters = sum(length for length, _, _ in answers)
-        expected = sum(measure.rows for measure in measures), sum(measure.characters for measure in measures)
-        if (rows, characters) != expected:
-            self._refuse_first(connection, "read differently by two readers; is there a space before a quote?",
-                               lambda ours, theirs: ours != [field or "" for field in theirs])
+            answers += zip(found[::2], found[1::2], strict=True)
+        if rows != sum(measure.rows for measure in measures):
+            self._refuse_difference(connection)
         columns = self.columns()
-        return [self._typed(connection, columns[place], place, answers[place][1] < rows - bad, answers[place][2])
+        return [self._typed(connection, columns[place], place, answers[place][0] < rows - bad, answers[place][1])
                 for place in places], bad
 
     def _typed(
@@ -329,6 +326,10 @@ class CsvEntity:
         for text in self.texts:
             for ours in itertools.islice(text.rows(self.dialect, _pass_by), 1, None):
                 yield text, ours or [""], cursor.fetchone()
+
+    def _refuse_difference(self, connection: duckdb.DuckDBPyConnection) -> NoReturn:
+        self._refuse_first(connection, "read differently by two readers; is there a space before a quote?",
+                           lambda ours, theirs: ours != [field or "" for field in theirs])
 
     def _refuse_first(
         self, connection: duckdb.DuckDBPyConnection, reason: str, wrong: Callable[[list[str], tuple], bool]
@@ -422,13 +423,16 @@ class CsvEntity:
 
     def _write(
         self, connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], places: Sequence[int], path: Path,
-        progress: database.Progress, without_bad: bool, doubled: DoubledKeys | None,
+        progress: database.Progress, read: RowsHash, without_bad: bool, doubled: DoubledKeys | None,
     ) -> database.Copied:
-        """The rows in their order, quoted by our rules."""
+        """The rows in their order, quoted by our rules, once all fields have been found to be those of `read`."""
+        found = RowsHash()
         line = dialect.sql_line([f"c{place}" for place in places])
-        number = ", row_number() OVER () AS place" if doubled else ""
-        connection.execute(f"SELECT line{', place' * bool(doubled)} FROM (SELECT {line} AS line, bad{number} "  # noqa: S608
-                           "FROM entity)" + " WHERE bad IS NULL" * without_bad)
+        row = ", ".join(f"coalesce(c{place}, '')" for place in range(len(self.names)))
+        what = [line, f"concat_ws(chr(0), {row})"]
+        if without_bad or doubled:
+            what += ["bad IS NULL", "row_number() OVER ()"]
+        connection.execute(f"SELECT {', '.join(what)} FROM entity")  # noqa: S608
         raw = files.HashedFile(path, "xb", progress.advance)
         rows = 0
         with io.BufferedWriter(raw, files.BUFFER) as file:
@@ -436,15 +440,20 @@ class CsvEntity:
             left_out = doubled.places() if doubled else iter(())
             next_one = next(left_out, 0)
             while chunk := connection.fetchmany(CHUNK):
-                if doubled:
-                    numbered, chunk = chunk, []
-                    for text, place in numbered:
+                lines, fields, *numbered = zip(*chunk, strict=True)
+                found.add(fields)
+                if numbered:
+                    kept = []
+                    for text, good, place in zip(lines, *numbered, strict=True):
                         if place == next_one:
                             next_one = next(left_out, 0)
-                        else:
-                            chunk.append((text,))
-                file.write("".join(f"{line}\n" for (line,) in chunk).encode())
-                rows += len(chunk)
+                        elif good:
+                            kept.append(text)
+                    lines = kept
+                file.write("".join(f"{line}\n" for line in lines).encode())
+                rows += len(lines)
+        if found.value != read.value:
+            self._refuse_difference(connection)
         return database.Copied(rows, raw.size, raw.sha256)
 
 

@@ -2,7 +2,7 @@
 
 DuckDB tells NULL from "" and is fast, but forgives much in silence: a delimiter too many at the end of a line, a space
 before a quote, an empty line. So Python's csv module reads each file first, finds the rows that are not as they should
-be, and counts what DuckDB has to find in the others.
+be, and hashes the fields that DuckDB has to find in the others.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from landing.errors import BadFileError
 
@@ -117,8 +118,26 @@ class Measure:
 
     path: Path
     rows: int
-    characters: int
     longest: int  # record, in bytes
+
+
+class RowsHash:
+    """A hash of rows, field by field and in their order, by which two readers of a file are compared."""
+
+    BETWEEN = "\0"  # fields, and rows: no field has it, and each row has as many
+    CHUNK = 1000  # rows
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, rows: Sequence[str]) -> None:
+        """Rows, each with its fields joined by BETWEEN."""
+        self._digest.update(self.BETWEEN.join([*rows, ""]).encode())
+
+    @property
+    def value(self) -> str:
+        """Of all rows so far."""
+        return self._digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -299,17 +318,35 @@ class CsvText:
                 yield record
             torn = other
 
-    def measured(self, dialect: Dialect, copy: Path, bad: Callable[[BadRow], None] | None = None) -> Measure:
+    def measured(
+        self, dialect: Dialect, copy: Path, bad: Callable[[BadRow], None] | None = None, rows: RowsHash | None = None
+    ) -> Measure:
         """Read it all. What isn't plain UTF-8, or has rows that `bad` may take, is written again to `copy`."""
         plain = self.encoding == "utf-8" and not self.marked and bad is None
-        number = characters = 0
+        count, rows = 0, rows or RowsHash()
         with contextlib.nullcontext() if plain else copy.open("x", encoding="utf-8", newline="") as file:
-            for number, record in enumerate(self.rows(dialect, bad or BadRow.refuse)):
-                if number:
-                    characters += sum(map(len, record))
-                if file:
-                    file.writelines(self.lines)
-        return Measure(self.path if plain else copy, number, characters, self.longest)
+            records = self.rows(dialect, bad or BadRow.refuse)
+            next(records)
+            if file:
+                file.writelines(self.lines)
+            for chunk in self._chunks(records, file):
+                count += len(chunk)
+                rows.add([*map(RowsHash.BETWEEN.join, chunk)])
+        return Measure(self.path if plain else copy, count, self.longest)
+
+    def _chunks(self, records: Iterator[list[str]], file: TextIO | None) -> Iterator[list[list[str]]]:
+        """Records, some at a time, written to `file` as they come; fewer where they are long."""
+        chunk, size = [], 0
+        for record in records:
+            if file:
+                file.writelines(self.lines)
+            chunk.append(record or [""])
+            size += self.bytes
+            if len(chunk) == RowsHash.CHUNK or size > SAMPLE:
+                yield chunk
+                chunk, size = [], 0
+        if chunk:
+            yield chunk
 
 
 def _line_end(lines: list[str]) -> str:
