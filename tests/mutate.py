@@ -32,7 +32,7 @@ TIMEOUT = 150  # seconds; a change that makes a loop endless is noticed by that
 
 # Tests that need no server and start no plugin: a change costs some seconds.
 ALONE = ["test_commit.py", "test_files.py", "test_power_loss.py"]
-SERVERLESS = {*ALONE, "test_verify.py -k (sum_of_rows|many_lines)", "test_outcome.py -k point"}
+SERVERLESS = {*ALONE, "test_verify.py -k (sum_of_rows|many_lines)", "test_outcome.py -k the_point"}
 ZONE_TESTS = [*ALONE, "test_replay.py", "test_outcome.py -k not(process|target_csv|folders)"]
 WAREHOUSE_TESTS = ["test_older_dates.py", "test_verify.py"]
 # Module, its functions and classes (none: all), and the tests that have to notice, the quickest first.
@@ -40,7 +40,7 @@ GROUPS = {
     "zone": ("zone", ["commit", "_planned", "_move_in", "_publish", "_readable", "_take_back", "_clear", "remove",
                       "locked", "unlisted", "_sweep", "claim", "discard", "staged", "path", "_folders", "_opened",
                       "_same", "combined"], ZONE_TESTS),
-    "committing": ("committing", [], ["test_outcome.py -k point", *ALONE, "test_outcome.py"]),
+    "committing": ("committing", [], ["test_outcome.py -k the_point", *ALONE, "test_outcome.py"]),
     "target_csv": ("target_csv", ["listen", "accept", "_claim", "commit", "abandon", "_commit_or_keep", "_files",
                                   "_quarantine", "_keep"], [*ZONE_TESTS, "test_one_decision.py"]),
     "files": ("files", ["RowSum", "HashedFile", "sha256", "sync", "make_folder"],

@@ -240,8 +240,21 @@ def test_the_point_is_passed_or_closed_and_never_both():
         closing.start()
         closing.join(0.2)
         assert closing.is_alive(), "it waits for the outcome"
-    closing.join(30)
-    assert seen == [(committing.PASSED, True)]
+    closing.join(15)
+    assert seen == [(committing.PASSED, True)], "it does not wait longer than it has to"
+
+
+def test_what_fails_at_the_point_leaves_it_unpassed_or_unknown():
+    for passed, lost, state in ((False, False, committing.BEFORE), (False, True, committing.UNKNOWN),
+                                (True, False, committing.PASSED)):
+        point = committing.CommitPoint()
+        if passed:
+            with point.passing():
+                pass
+        with pytest.raises(OSError, match="no answer"), point.passing(lambda lost=lost: lost):
+            point.close(143, 0.01)  # a signal meanwhile changes nothing of it
+            raise OSError("no answer")
+        assert point.state == state
 
 
 @pytest.mark.parametrize("sent_first", [True, False], ids=["answer lost", "never sent"])
