@@ -244,6 +244,12 @@ def test_the_point_is_passed_or_closed_and_never_both():
     assert seen == [(committing.PASSED, True)], "it does not wait longer than it has to"
 
 
+def fail_while_closed(point):
+    """A signal comes, and then the commit fails."""
+    point.close(143, 0.01)
+    raise OSError("no answer")
+
+
 def test_what_fails_at_the_point_leaves_it_unpassed_or_unknown():
     for passed, lost, state in ((False, False, committing.BEFORE), (False, True, committing.UNKNOWN),
                                 (True, False, committing.PASSED)):
@@ -252,8 +258,7 @@ def test_what_fails_at_the_point_leaves_it_unpassed_or_unknown():
             with point.passing():
                 pass
         with pytest.raises(OSError, match="no answer"), point.passing(lambda lost=lost: lost):
-            point.close(143, 0.01)  # a signal meanwhile changes nothing of it
-            raise OSError("no answer")
+            fail_while_closed(point)
         assert point.state == state
 
 
