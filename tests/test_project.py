@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 from conftest import BIN, CANARY, ROOT
+from landing import project as rules
 
 DAY = "2024-01-20"
 
@@ -95,6 +96,22 @@ def test_the_landing_root_is_a_folder_of_the_project_and_can_be_another(shop, tm
     assert not (shop.output / "source=csv").exists()
     assert (elsewhere / "source=csv" / f"extracted_at={DAY}" / "_manifest.json").exists()
     assert "3 of 3 tables equal" in shop.landing("verify", DAY, LANDING_ROOT=str(elsewhere)).stdout
+
+
+def test_a_landing_root_is_expanded_and_a_url_is_refused(shop, monkeypatch):
+    monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
+    monkeypatch.setenv("HOME", str(shop.folder / "home"))
+    assert rules.landing_root("~/zone") == shop.folder / "home" / "zone"
+    assert rules.landing_root("a:b") == shop.folder / "a:b"
+    before = sorted(shop.folder.iterdir())
+    for wrong in ("s3://bucket/zone", "s3:/bucket", "gs://b", "file:///tmp/zone", "~nobody-of-that-name/zone"):
+        for result in (shop.land(DAY, "csv", check=False, LANDING_ROOT=wrong),
+                       shop.landing("list", check=False, LANDING_ROOT=wrong)):
+            assert result.returncode != 0
+            assert f"LANDING_ROOT='{wrong}'" in result.text
+            assert "Traceback" not in result.text
+    made = {path.name for path in shop.folder.iterdir()} - {path.name for path in before}
+    assert not {name for name in made if name.startswith(("s3", "gs", "file", "~"))}
 
 
 def test_the_sample_shop_is_the_same_everywhere_and_each_day_differs():

@@ -16,6 +16,7 @@ from typing import Any
 from landing.errors import SettingError
 
 JOB_PREFIX = "extract_"
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -25,8 +26,19 @@ def root() -> Path:
 
 
 def landing_root(configured: str | None = None) -> Path:
-    """Folder of the landing zone: the setting, else LANDING_ROOT, else `output`; relative to the project."""
-    return root() / (configured or os.environ.get("LANDING_ROOT") or "output")
+    """Folder of the landing zone: the setting, else LANDING_ROOT, else `output`; relative to the project.
+
+    `~` is a home folder. Raises SettingError for a URL, which as a path would be a folder of that name.
+    """
+    text = configured or os.environ.get("LANDING_ROOT") or "output"
+    if SCHEME.match(text):
+        raise SettingError(f"LANDING_ROOT={text!r} is a URL, and a landing zone is a folder. Expected a path such as "
+                           "`output` or `~/landing`. Nothing was done; correct it, and run again.")
+    try:
+        return root() / Path(text).expanduser()
+    except RuntimeError:  # no such user, or one without a home
+        raise SettingError(f"LANDING_ROOT={text!r}: there is no such home folder. Give the whole path, and run "
+                           "again.") from None
 
 
 def settings() -> dict[str, str]:
