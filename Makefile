@@ -135,9 +135,15 @@ compose-test: plugins/.venv/ready ## run docker-compose.yaml on an engine of its
 stop: airflow-stop ## stop Airflow and the embedded PostgreSQL
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/servers.py stop; fi
 
-clean: airflow-stop ## remove what the commands above made, landed dates included
+LANDED := output/source=* output/_staging output/_attempts output/*.csv
+# The demo's own .env is the only one whose landed dates can be made again at will.
+CLEANED := $(if $(or $(filter yes,$(CLEAN_LANDED)),$(shell head -n 1 .env 2>/dev/null | grep -F 'Written by make demo: the embedded PostgreSQL.')),$(LANDED))
+
+clean: airflow-stop ## remove what the commands above made; dates landed from your own servers only with CLEAN_LANDED=yes
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
-	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis output/source=* output/_staging output/_attempts output/*.csv
+	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
+	@if ls -d output/source=* >/dev/null 2>&1; then \
+	  echo "Kept, since the demo did not land them: $(LANDED). To remove them: make clean CLEAN_LANDED=yes" >&2; exit 1; fi
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
 	@for name in . plugins demo tests inspection notebook orchestrate/airflow bench bench/peers/*; do \

@@ -3,9 +3,12 @@
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+import servers
 import yaml
 from conftest import BIN, CANARY, ROOT
 from landing import project as rules
@@ -112,6 +115,24 @@ def test_a_landing_root_is_expanded_and_a_url_is_refused(shop, monkeypatch):
             assert "Traceback" not in result.text
     made = {path.name for path in shop.folder.iterdir()} - {path.name for path in before}
     assert not {name for name in made if name.startswith(("s3", "gs", "file", "~"))}
+
+
+@pytest.mark.parametrize(("env", "arguments", "removed"), [
+    ("TARGET_POSTGRES_HOST=mine\n", [], False), (None, [], False), (f"{servers.MARKER}\nA=b\n", [], True),
+    ("TARGET_POSTGRES_HOST=mine\n", ["CLEAN_LANDED=yes"], True)])
+def test_make_clean_keeps_dates_that_the_demo_did_not_land(tmp_path, env, arguments, removed):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    if env:
+        (tmp_path / ".env").write_text(env)
+    landed, made = tmp_path / "output/source=x/extracted_at=2024-01-20/_manifest.json", tmp_path / ".meltano/run"
+    for path in (landed, made):
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    done = subprocess.run(["make", "clean", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert not made.exists()
+    assert landed.exists() != removed
+    assert (done.returncode == 0) == removed, done.stderr
+    assert removed or "make clean CLEAN_LANDED=yes" in done.stderr
 
 
 def test_the_sample_shop_is_the_same_everywhere_and_each_day_differs():
