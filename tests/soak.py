@@ -7,18 +7,19 @@ Each job has a server of its own and takes one seed after the other; a failure p
 from __future__ import annotations
 
 import argparse
+import contextlib
 import secrets
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from pathlib import Path
 
 import hypothesis
 import machine
 import warm
+from conftest import running
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from servers import Server
@@ -74,16 +75,12 @@ def main() -> None:
                 for number in range(arguments.jobs)]
         sys.exit(max(job.wait() for job in jobs))
     hypothesis.configuration.set_hypothesis_home_dir(tempfile.gettempdir())
-    folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    folder.chmod(0o755)
-    server, plugins = Server(folder / "postgres", {"fsync": "off"}), warm.Server()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        server.start()
-        failed = soak(arguments.seed + arguments.job, arguments, server)
+        with contextlib.closing(warm.Server()), running() as server:
+            failed = soak(arguments.seed + arguments.job, arguments, server)
     finally:
-        plugins.close()
-        server.remove()
-        shutil.rmtree(folder, ignore_errors=True)
+        print(f"{machine.counts.total()} steps: {dict(machine.outcomes)}", flush=True)
     sys.exit(bool(failed))
 
 
