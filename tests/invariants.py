@@ -53,6 +53,8 @@ def warehouse(world: World, model: Model) -> None:
         for view, expected in schema.views().items():
             assert view in views, f"{name}.{view} is gone"
             shows(views[view], expected, history[view], f"{name}.{view}")
+        texts = [at for at in schema.numbers() if history[at[0]].columns[at[1]] == "text"]
+        assert not texts, f"{name}_history: text, and its values were never anything but numbers: {texts}"
         left = world.warehouse.run("SELECT tablename FROM pg_tables WHERE schemaname = %s "
                                    "AND starts_with(tablename, '_staging_')", f"{name}_history")
         assert model.killed or not left, f"{name}: staging tables are left: {left}"
