@@ -6,8 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -23,11 +25,13 @@ PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sb
 
 
 @contextlib.contextmanager
-def pooled(database_, folder, mode, **settings):
-    """The database behind pgbouncer."""
-    folder.mkdir(exist_ok=True)
-    for parent in (folder, *folder.parents[:3]):
-        parent.chmod(0o755)
+def pooled(database_, mode, **settings):
+    """The database behind pgbouncer, in a folder that its own user may enter."""
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as folder:
+        yield from _pooled(database_, Path(folder), mode, **settings)
+
+
+def _pooled(database_, folder, mode, **settings):
     password = database_.password.replace("'", "''")
     port = free_port()
     values = {"listen_addr": "127.0.0.1", "listen_port": port, "auth_type": "any", "pool_mode": mode, "unix_socket_dir":
@@ -54,7 +58,7 @@ def pooled(database_, folder, mode, **settings):
     finally:
         database_.port = direct
         process.terminate()
-        process.wait()
+        process.wait(30)
 
 
 needs_pgbouncer = pytest.mark.skipif(not PGBOUNCER, reason="no pgbouncer here: apt-get install pgbouncer")
@@ -67,13 +71,13 @@ def no_locks_left(database_):
 
 @needs_pgbouncer
 @pytest.mark.parametrize("settings", [{}, {"server_round_robin": 1}, {"default_pool_size": 1}])
-def test_transaction_pooling_is_refused_before_anything_is_set_or_locked(inside, tmp_path, settings):
+def test_transaction_pooling_is_refused_before_anything_is_set_or_locked(inside, settings):
     project = inside.project
     inside.extract(DAY)
     inside.extract(DAY, "csv")
     for owner, run in ((project.source, lambda: inside.extract("2024-01-21", check=False)),
                        (project.warehouse, lambda: inside.load(DAY, check=False))):
-        with pooled(owner, tmp_path / owner.name, "transaction", **settings):
+        with pooled(owner, "transaction", **settings):
             failed = run()
             with contextlib.closing(psycopg2.connect(**owner.dsn())) as connection, connection.cursor() as cursor:
                 cursor.execute("SHOW row_security")
@@ -87,10 +91,10 @@ def test_transaction_pooling_is_refused_before_anything_is_set_or_locked(inside,
 
 
 @needs_pgbouncer
-def test_session_pooling_lands_and_loads_all(inside, tmp_path):
+def test_session_pooling_lands_and_loads_all(inside):
     project = inside.project
-    with pooled(project.source, tmp_path / "source", "session"), \
-            pooled(project.warehouse, tmp_path / "warehouse", "session", server_reset_query="", max_client_conn=50):
+    with pooled(project.source, "session"), \
+            pooled(project.warehouse, "session", server_reset_query="", max_client_conn=50):
         for day in (DAY, "2024-01-21"):
             inside.extract(day)
             inside.extract(day, "csv")

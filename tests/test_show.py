@@ -69,6 +69,7 @@ def test_every_attempt_is_there_with_its_outcome_and_a_killed_one_without(shop):
     assert f"postgres of {D1}: not landed" in shop.landing("show", D1).stdout
     target = started(shop, SOURCE="postgres", DATESTAMP=D1)
     os.kill(target.pid, signal.SIGTERM)
+    target.wait(30)  # before communicate() closes its input, which would end it as well
     target.communicate(timeout=30)
     shop.source.run("CREATE VIEW zzz AS SELECT 1 / (order_id - 100) AS q FROM orders")
     assert shop.land(D1, "postgres", check=False).returncode

@@ -310,13 +310,20 @@ class Interruptible(PluginBase):
         super().__init__(*args, **kwargs)
 
     def _setup_signal_handlers(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
-            threading.Thread(target=self._await_signal, daemon=True).start()
+        if threading.current_thread() is not threading.main_thread():
+            return
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in self.SIGNALS:
+            signal.signal(number, _noted)
+            signal.siginterrupt(number, False)
+        threading.Thread(target=self._await_signal, args=(woken,), daemon=True).start()
 
-    def _await_signal(self) -> None:
-        """End the process, whatever fails or hangs meanwhile."""
-        number = signal.sigwait(self.SIGNALS)
+    def _await_signal(self, woken: int) -> None:
+        """End the process, whatever fails or hangs meanwhile. `woken`: where Python writes each signal's number."""
+        while (number := os.read(woken, 1)[0]) not in self.SIGNALS:
+            pass
         status = 128 + number
         try:
             watchdog = threading.Timer(3 * PATIENCE, os._exit, (status,))
@@ -729,6 +736,10 @@ class LandingTarget(Interruptible, Target):
                 "committed; run again."
             )
         return sent
+
+
+def _noted(*_: Any) -> None:
+    """A handler, so that Python writes the signal's number to the wakeup descriptor, whichever thread it reaches."""
 
 
 def _refused(error: OSError, again: str) -> ZoneError:

@@ -119,7 +119,8 @@ class TargetCSV(protocol.LandingTarget):
     @property
     def source(self) -> str:
         """The source that this run lands, as the tap has resolved it; SettingError where the two differ."""
-        told = {sink.mark["source"] for sink in self.sinks.values() if sink.mark.get("source")}
+        told = {sink.mark["source"] for sink in self.sinks.values()
+                if sink.mark.get("source") and "extracted_at" not in sink.mark}  # that one is landed already
         told |= {(self.proof or {}).get("source")} - {None}
         told = {project.checked_source(name) for name in told}
         if len(told) > 1:
@@ -175,7 +176,7 @@ class TargetCSV(protocol.LandingTarget):
     def _use_date_of_tap(self, source: str) -> None:
         """The tap's date is the run's: where neither was told one, midnight may lie between their starts."""
         told = (self.proof or {}).get("extracted_at")
-        if told is None or (day := project.parse_date(told, "extracted_at")) == self.date:
+        if told is None or "sources" in self.proof or (day := project.parse_date(told, "extracted_at")) == self.date:
             return
         project.reached(day, "extracted_at")
         if self.config.get("datestamp") or "DATESTAMP" in os.environ:
@@ -237,7 +238,7 @@ class TargetCSV(protocol.LandingTarget):
             name=mark.get("table", sink.stream_name),
             schema=mark.get("schema"),
             columns=sink.columns,
-            primary_key=list(sink.key_properties),
+            primary_key=[name for name in sink.key_properties if name in {column.name for column in sink.columns}],
             files=files,
             comment=mark.get("comment"),
             # Another tap's text need not be PostgreSQL's own, as ours is.
