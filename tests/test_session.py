@@ -236,9 +236,9 @@ def test_a_server_that_sends_nothing_is_given_up(shop, monkeypatch):
 
 
 @contextlib.contextmanager
-def silenced(owner, monkeypatch, name):
+def silenced(owner, monkeypatch, name, module=database):
     """The server behind a way that stops as soon as a function is called."""
-    original, proxy, direct = getattr(database, name), Proxy(owner.port), owner.port
+    original, proxy, direct = getattr(module, name), Proxy(owner.port), owner.port
     owner.port = proxy.port
 
     def stop_then(*arguments, **named):
@@ -248,11 +248,18 @@ def silenced(owner, monkeypatch, name):
     try:
         with monkeypatch.context() as patch:
             patch.setattr(session, "ASK", 1.0)
-            patch.setattr(database, name, stop_then)
+            patch.setattr(module, name, stop_then)
             yield
     finally:
         owner.port = direct
         proxy.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_stalls_at_the_first_statement_of_a_session_is_given_up(shop, monkeypatch):
+    with silenced(shop.source, monkeypatch, "backend_pid", session), \
+            pytest.raises(StalledError, match="no byte moved for 1 s"):
+        database.connect(shop.source.dsn(), "test", stall_timeout=1)
 
 
 def test_an_extract_and_a_load_end_with_a_sentence_when_their_server_stalls(inside, monkeypatch):

@@ -146,7 +146,7 @@ class Session(psycopg2.extensions.connection):
             other.autocommit = True
             states = []
             for _ in range(SAMPLES):
-                cursor.execute(ACTIVITY, (self.server_pid,))
+                cursor.execute(ACTIVITY, (self.server_pid or self.info.backend_pid,))
                 states.append(cursor.fetchone())
                 time.sleep(BETWEEN)
             return states
@@ -172,8 +172,7 @@ class Session(psycopg2.extensions.connection):
         """PoolerError, where a pooler gives each transaction another of its own connections."""
         if self.server_pid == self.info.backend_pid:
             return
-        with contextlib.closing(psycopg2.connect(**self.arguments)) as other:
-            other.autocommit = True
+        with contextlib.closing(_connected(self.arguments, self.stall_timeout)) as other:
             ours, others = set(), set()
             for _ in range(PROBES):
                 ours.add(backend_pid(self))
@@ -206,14 +205,20 @@ def open_session(arguments: Mapping[str, Any], stall_timeout: float) -> Session:
     """Connect; psycopg2.OperationalError if that fails, PoolerError if it is no session."""
     # At connect: psycopg2 decodes by what it found then, whatever is set later.
     arguments = {**arguments, "client_encoding": "UTF8"}
-    session = psycopg2.connect(**arguments, connection_factory=Session)
+    session = _connected(arguments, stall_timeout)
     try:
-        session.arguments, session.stall_timeout = arguments, stall_timeout
         session.server_pid = backend_pid(session)
         session.require_session()
     except BaseException:
         session.close()
         raise
+    return session
+
+
+def _connected(arguments: Mapping[str, Any], stall_timeout: float) -> Session:
+    """A session that is watched before its first statement: a server may stall at that as well."""
+    session = psycopg2.connect(**arguments, connection_factory=Session)
+    session.arguments, session.stall_timeout = arguments, stall_timeout
     _watch(session)
     return session
 
