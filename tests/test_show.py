@@ -76,9 +76,11 @@ def test_every_attempt_is_there_with_its_outcome_and_a_killed_one_without(shop):
     shop.source.run("DROP VIEW zzz")
     shop.land(D1, "postgres")
     shop.land(D1, "postgres")
-    assert outcomes(shop, D1, "postgres") == [
-        ("killed, or at work", None), ("failed", "Stopped by a signal"), ("failed", "NoProofError"),
-        ("committed", None), ("kept", None)]
+    killed, stopped, (outcome, error), *rest = outcomes(shop, D1, "postgres")
+    assert [killed, stopped] == [("killed, or at work", None), ("failed", "Stopped by a signal")]
+    assert outcome == "failed"
+    assert error in ("NoProofError", "ZoneError")  # the tap's end, or that it removed what it had sent, comes first
+    assert rest == [("committed", None), ("kept", None)]
     tried = shown(shop, D1)["postgres"]["attempts"]
     assert [one["landed"] for one in tried] == [None, None, None, shop.manifest("postgres", D1)["run_id"], None]
     assert all(one["started_at"] <= one["ended_at"] for one in tried[1:])
