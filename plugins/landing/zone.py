@@ -410,9 +410,9 @@ class LandingZone:
         resolved = path.resolve()
         if not resolved.is_relative_to((self.root / STAGING).resolve()) or not resolved.is_file():
             raise ZoneError(
-                f"The tap announced {path}, which is not a file below {self.root / STAGING}. Give tap and target the "
-                "same LANDING_ROOT. Files are taken once: if these messages were saved and taken before, run the tap "
-                "again."
+                f"The tap announced {path}, which is not a file below {self.root / STAGING}. If the tap failed, "
+                "its own error says why. Give tap and target the same LANDING_ROOT. Files are taken once: if these "
+                "messages were saved and taken before, run the tap again."
             )
         return resolved
 
