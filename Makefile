@@ -89,7 +89,7 @@ airflow-stop: ## end every process of Airflow
 	@if [ -d .airflow ]; then $(AIRFLOW) orchestrate/airflow/servers.py stop; fi
 
 inspect: setup ## write the files with which DBeaver and pgAdmin open source and warehouse
-	@plugins/.venv/bin/landing connections
+	@$(PLUGINS) inspection/connections.py
 
 inspection/.venv/ready: inspection/requirements.txt | $(filter .boot/%,$(UV))
 	@echo "Installing pgAdmin into inspection/.venv"

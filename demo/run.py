@@ -13,8 +13,7 @@ import time
 import psycopg2
 import servers
 import shop
-from landing import cli, project
-from landing.errors import LandingError
+from landing.api import LandingError, LandingZone, connect, keep_private, table, today
 from psycopg2 import sql
 
 FOLDER = servers.PROJECT
@@ -55,9 +54,9 @@ def prove(day: str) -> None:
 
 def result() -> None:
     """Orders with their details: the first rows here, all of them in a file."""
-    path = cli.landing_zone().root / "orders_with_details.csv"
+    path = LandingZone.configured().root / "orders_with_details.csv"
     query = QUERY.read_text().rstrip().rstrip(";")
-    connection = cli.connect()
+    connection = connect()
     with connection.cursor() as cursor:
         cursor.execute("SET search_path = public")
         cursor.execute("SELECT to_regclass('orders') IS NULL OR to_regclass('order_details') IS NULL")
@@ -71,12 +70,12 @@ def result() -> None:
         names = [column.name for column in cursor.description]
         rows = [[*map(str, row[:FIRST]), "…", *map(str, row[-LAST:])] for row in cursor.fetchmany(ROWS)]
     say(f"\n{QUERY.relative_to(FOLDER)}: {count:,} rows of {len(names)} columns, whole in {path}")
-    say(cli.table([*names[:FIRST], "…", *names[-LAST:]], rows))
+    say(table([*names[:FIRST], "…", *names[-LAST:]], rows))
 
 
 def how_to_connect() -> None:
     """For DBeaver, pgAdmin and psql."""
-    info = cli.connect().info
+    info = connect().info
     say(
         f"\nLook at it in DBeaver or pgAdmin: PostgreSQL, host {info.host}, port {info.port}, database {info.dbname}, "
         f"user {info.user}; the password is in .env.\nOr here: "
@@ -92,8 +91,8 @@ def main() -> None:
     LOG.unlink(missing_ok=True)
     servers.start()
     shop.sample()
-    project.keep_private([])  # not before: the server's own account has to reach its folder
-    day = project.today().isoformat()
+    keep_private([])  # not before: the server's own account has to reach its folder
+    day = today().isoformat()
     meltano("extract", ["extract_postgres", "extract_csv"], DATESTAMP=day)
     meltano("load", ["load_to_postgres"], SCHEMA="public", EXTRACTED_AT=day)
     prove(day)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Image, Markdown
-from landing import report
+from landing.api import EQUAL
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ def reconciliation(proofs: pd.DataFrame) -> HTML:
     shown = proofs[["source", "table", "rows", "bytes"]].copy()
     for column, name in {"landed": "sha256: source", "files": "files", "warehouse": "warehouse"}.items():
         shown[name] = [value[:12] if isinstance(value, str) else "-" for value in proofs[column]]
-    shown["equal"] = [report.EQUAL[how] if equal else "NO"
+    shown["equal"] = [EQUAL[how] if equal else "NO"
                       for equal, how in zip(proofs["equal"], proofs["compared"], strict=True)]
     shown["why not"] = [value if isinstance(value, str) else "" for value in proofs["problem"]]
     if not shown["why not"].any():

@@ -26,8 +26,8 @@ sys.modules["rfc3987_syntax"] = None
 import nbformat
 import psycopg2
 import warehouse
-from landing import errors
-from landing.errors import LandingError, describe
+from landing import api
+from landing.api import LandingError, describe
 from nbconvert import HTMLExporter
 from papermill import PapermillExecutionError, execute_notebook
 from papermill.engines import NBClientEngine, papermill_engines
@@ -67,7 +67,7 @@ def execute(target: Path, parameters: dict[str, str]) -> str:
         execute_notebook(NOTEBOOK, target, parameters, engine_name="spoken", progress_bar=False, cwd=warehouse.ROOT,
                          config=KERNEL, extra_arguments=QUIET)
     except PapermillExecutionError as error:
-        return error.evalue if hasattr(errors, error.ename) else f"{error.ename}: {error.evalue}"
+        return error.evalue if hasattr(api, error.ename) else f"{error.ename}: {error.evalue}"
     return ""
 
 

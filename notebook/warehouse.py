@@ -20,13 +20,29 @@ import pandas as pd
 import psycopg2
 from IPython import get_ipython
 from IPython.display import Markdown, display
-from landing import cli, history, project
-from landing.errors import LandingError, ProofError, SettingError, WarehouseError
-from landing.ledger import Ledger
+from landing.api import (
+    PARTITION_KEY,
+    LandingError,
+    LandingZone,
+    LoadHistory,
+    SettingError,
+    VerificationError,
+    WarehouseError,
+    columns_of,
+    connect,
+    declared_sources,
+    extract_command,
+    history_name,
+    keep_private,
+    load_command,
+    parse_date,
+    project_root,
+    today,
+)
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
-ROOT = project.root()
+ROOT = project_root()
 
 # What a warehouse that is not a shop answers to a question about orders.
 NOT_A_SHOP = (pg_errors.UndefinedTable, pg_errors.UndefinedColumn, pg_errors.UndefinedFunction)
@@ -49,10 +65,10 @@ def parameters(**given: Any) -> dict[str, Any]:
 
 def _parsed(text: str) -> date:
     try:
-        return project.parse_date(text, "extracted_at")
+        return parse_date(text, "extracted_at")
     except SettingError:
         raise SettingError(f"{text!r} is not a date. Expected a calendar date as YYYY-MM-DD, such as "
-                           f"{project.today()}; leave it unset for the newest that is loaded.") from None
+                           f"{today()}; leave it unset for the newest that is loaded.") from None
 
 
 def run_name(name: str, day: date, schema: str) -> str:
@@ -62,8 +78,8 @@ def run_name(name: str, day: date, schema: str) -> str:
 
 def output(name: str) -> Path:
     """Where evidence goes: a file in the landing root's folder `notebook`."""
-    project.keep_private([])
-    folder = cli.landing_zone().root / "notebook"
+    keep_private([])
+    folder = LandingZone.configured().root / "notebook"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
 
@@ -79,8 +95,8 @@ class Day:
         if self.date not in loaded:
             raise WarehouseError(self._not_loaded(loaded))
         self.before = max((day for day in loaded if day < self.date), default=None)
-        zone = cli.landing_zone()
-        manifests = [zone.require(source, self.date) for source in project.declared_sources()]
+        zone = LandingZone.configured()
+        manifests = [zone.require(source, self.date) for source in declared_sources()]
         self.tables = [table for manifest in manifests for table in manifest.tables]
 
     def __str__(self) -> str:
@@ -88,19 +104,19 @@ class Day:
 
     def _loaded(self) -> list[date]:
         """Dates of which all declared sources are loaded; the newest becomes ours, if none was asked for."""
-        with contextlib.closing(cli.connect()) as connection, connection.cursor() as cursor:
-            found = {(entry.source, entry.day) for entry in Ledger(cursor, self.history).present()}
-        sources = project.declared_sources()
+        with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
+            found = {(entry.source, entry.day) for entry in LoadHistory(cursor, self.history).present()}
+        sources = declared_sources()
         loaded = sorted(day for day in {day for _, day in found} if all((source, day) in found for source in sources))
         self.date = self.date or max(loaded, default=None)
         return loaded
 
     def _not_loaded(self, loaded: list[date]) -> str:
-        day = self.date or project.today()
-        zone = cli.landing_zone()
-        missing = [source for source in project.declared_sources() if not zone.manifest(source, day)]
-        commands = [*(project.extract_command(source, day) for source in missing),
-                    project.load_command(day, self.schema)]
+        day = self.date or today()
+        zone = LandingZone.configured()
+        missing = [source for source in declared_sources() if not zone.manifest(source, day)]
+        commands = [*(extract_command(source, day) for source in missing),
+                    load_command(day, self.schema)]
         found = f"{len(loaded)} dates, {loaded[0]} to {loaded[-1]}" if loaded else "none"
         return f"{day} is not loaded into {self.schema} (loaded: {found}). Run: {' && '.join(commands)}"
 
@@ -124,23 +140,23 @@ class Day:
     def loads(self) -> pd.DataFrame:
         """The ledger of all dates: table_name, extracted_at, rows."""
         with self._cursor() as cursor:
-            found = [(entry.table, entry.day, entry.rows) for entry in Ledger(cursor, self.history).present()]
+            found = [(entry.table, entry.day, entry.rows) for entry in LoadHistory(cursor, self.history).present()]
         return pd.DataFrame(sorted(found), columns=["table_name", "extracted_at", "rows"])
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
         """Sees the tables of this date under their own names, whatever date the warehouse's views show."""
-        with contextlib.closing(cli.connect()) as connection, connection.cursor() as cursor:
+        with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             cursor.execute("SET LOCAL search_path = pg_temp")
             for table in self.tables:
-                there = history.columns_of(cursor, sql.Identifier(self.history, table.name))
-                fields = [sql.SQL("{} AS {}").format(sql.Identifier(history.history_name(name)), sql.Identifier(name))
-                          for name in (column.name for column in table.columns) if history.history_name(name) in there]
+                there = columns_of(cursor, sql.Identifier(self.history, table.name))
+                fields = [sql.SQL("{} AS {}").format(sql.Identifier(history_name(name)), sql.Identifier(name))
+                          for name in (column.name for column in table.columns) if history_name(name) in there]
                 if there:
                     cursor.execute(sql.SQL("CREATE TEMPORARY VIEW {} AS SELECT {} FROM {} WHERE {} = {}::date").format(
                         sql.Identifier(table.name), sql.SQL(", ").join(fields),
-                        sql.Identifier(self.history, table.name), sql.Identifier(history.PARTITION_KEY),
+                        sql.Identifier(self.history, table.name), sql.Identifier(PARTITION_KEY),
                         sql.Literal(str(self.date))))
             yield cursor
 
@@ -179,7 +195,7 @@ class Day:
     def conclude(self, verdict: str) -> Markdown:
         """The end: raises ProofError with the verdict if there is one."""
         if verdict:
-            raise ProofError(verdict)
+            raise VerificationError(verdict)
         return Markdown(f"**{self.date} agrees**: source = files = warehouse, {len(self.tables)} tables.")
 
 

@@ -24,9 +24,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 import warm
-from landing.database import connect
-from landing.proof import Proof, TableProof
-from landing.zone import LandingZone
+from landing.postgres.connect import connect
+from landing.verify.reconcile import Reconciliation, Verification
+from landing.zone.landing_zone import LandingZone
 from psycopg2 import sql
 from servers import Server, is_reachable
 
@@ -223,11 +223,11 @@ class Project:
         return {str(path.relative_to(self.output)): path.read_bytes()
                 for path in sorted(self.output.glob("source=*/**/*")) if path.is_file()}
 
-    def unproved(self, *days: str) -> list[TableProof]:
+    def unproved(self, *days: str) -> list[Verification]:
         """What `landing verify` would find wrong with these dates of the source postgres, without starting it."""
         zone = LandingZone(self.output)
         with contextlib.closing(connect(self.warehouse.dsn(), "test")) as connection:
-            proof = Proof(zone, connection, "public")
+            proof = Reconciliation(zone, connection, "public")
             proofs = [one for day in days for one in proof.tables(zone.require("postgres", date.fromisoformat(day)))]
         assert proofs
         return [one for one in proofs if not one.holds]

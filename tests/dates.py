@@ -7,11 +7,17 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 from conftest import Project
-from landing import database, dialect, proof, zone
-from landing.dialect import Column
-from landing.staging import Load
-from landing.warehouse import Warehouse
-from landing.workers import Workers
+from landing.core.dates import now
+from landing.load.staging import Load
+from landing.load.warehouse import Warehouse
+from landing.model import csv_dialect
+from landing.model.manifest import Manifest
+from landing.model.naming import new_run_id
+from landing.model.schema import Column, File, Table
+from landing.postgres.connect import connect
+from landing.postgres.workers import Workers
+from landing.verify.reconcile import Reconciliation, Verification
+from landing.zone.landing_zone import LandingZone
 from psycopg2 import sql
 
 Rows = Sequence[Sequence[str | None]]
@@ -22,7 +28,7 @@ class Dates:
     """A landing zone and a warehouse. A table is `(columns, rows, *key)`; columns are types by name."""
 
     def __init__(self, project: Project) -> None:
-        self.project, self.zone = project, zone.LandingZone(project.output)
+        self.project, self.zone = project, LandingZone(project.output)
         self._connections = contextlib.ExitStack()
         self.connection = self._connect()
         self.run, self.one = project.warehouse.run, project.warehouse.one
@@ -31,21 +37,21 @@ class Dates:
         self._connections.close()
 
     def _connect(self):
-        connection = database.connect(self.project.warehouse.dsn(), "test")
+        connection = connect(self.project.warehouse.dsn(), "test")
         return self._connections.enter_context(contextlib.closing(connection))
 
     def land(self, day: str, source: str = "postgres", chunks: int = 1, declared: bool = False,
              **tables: tuple) -> None:
         """Commit a date of a source, each table in so many files."""
-        run_id = zone.new_run_id()
+        run_id = new_run_id()
         staged, landed = {}, []
         for number, (name, (columns, rows, *key)) in enumerate(tables.items()):
             columns = [Column(column, type_) for column, type_ in columns.items()]
             parts = [rows[place::chunks] for place in range(chunks)]
             staged[name] = [self.zone.staging(run_id) / f"{number}-{place}.csv" for place in range(chunks)]
             files = [_write(path, columns, part) for path, part in zip(staged[name], parts, strict=True)]
-            landed.append(zone.Table(name, name, None, columns, [*key], files, None, declared))
-        self.zone.commit(zone.Manifest(source, date.fromisoformat(day), run_id, zone.now(), {}, {}, landed), staged)
+            landed.append(Table(name, name, None, columns, [*key], files, None, declared))
+        self.zone.commit(Manifest(source, date.fromisoformat(day), run_id, now(), {}, {}, landed), staged)
         self.zone.discard(run_id)
 
     def load(self, day: str, *sources: str, reload: bool = False, connections: int = 1) -> None:
@@ -74,13 +80,13 @@ class Dates:
         """What a view has, and its comment."""
         return self.rows(table, *columns), self.one("SELECT obj_description(%s::regclass)", f"public.{table}")
 
-    def proofs(self, day: str, *sources: str) -> list[proof.TableProof]:
+    def proofs(self, day: str, *sources: str) -> list[Verification]:
         """What `landing verify` says of each table."""
-        prover = proof.Proof(self.zone, self.connection, "public")
+        prover = Reconciliation(self.zone, self.connection, "public")
         return [one for source in sources or ("postgres",)
                 for one in prover.tables(self.zone.require(source, date.fromisoformat(day)))]
 
-    def unproved(self, *days: str) -> list[proof.TableProof]:
+    def unproved(self, *days: str) -> list[Verification]:
         """Of the source postgres."""
         return [one for day in days for one in self.proofs(day) if not one.holds]
 
@@ -95,11 +101,11 @@ class Dates:
             return sorted(cursor.fetchall(), key=str)
 
 
-def _write(path, columns: Sequence[Column], rows: Rows) -> zone.File:
-    content = dialect.header(columns) + b"".join(map(dialect.line, rows))
+def _write(path, columns: Sequence[Column], rows: Rows) -> File:
+    content = csv_dialect.header(columns) + b"".join(map(csv_dialect.line, rows))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return zone.File(path.name, len(rows), len(content), hashlib.sha256(content).hexdigest())
+    return File(path.name, len(rows), len(content), hashlib.sha256(content).hexdigest())
 
 
 def reordered(dates: Dates, table: str, day: str, order: Sequence[str]) -> None:

@@ -86,7 +86,7 @@ def _watch_files(boundaries: Boundaries) -> None:
         boundaries.reached(f"write {_named(str(Path(f'/proc/self/fd/{descriptor}').readlink()))}")
         return write(descriptor, data)
 
-    from landing.files import HashedFile
+    from landing.storage.hashing import HashedFile
 
     def write(file: HashedFile, chunk: bytes, write: Callable = HashedFile.write) -> int:
         boundaries.reached(f"write {_named(str(file._path))}")

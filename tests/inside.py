@@ -6,12 +6,14 @@ import logging
 
 from click.testing import CliRunner
 from conftest import Database, Project, Result
-from landing import cli, protocol
-from landing.errors import reported
-from landing.tap_csv import TapCSV
-from landing.tap_postgres import TapPostgres
-from landing.target_csv import TargetCSV
-from landing.target_postgres import TargetPostgres
+from landing.cli import main
+from landing.core.errors import reported
+from landing.extract.csv.tap import TapCSV
+from landing.extract.postgres.tap import TapPostgres
+from landing.load.tap import TapLanding
+from landing.load.target import TargetPostgres
+from landing.singer.signals import SignalHandling
+from landing.zone.target import TargetCSV
 
 ENTITY = {"entity": "order_details", "path": "extract/order_details.csv", "keys": ["order_id", "product_id"]}
 
@@ -22,7 +24,7 @@ class Inside:
     def __init__(self, project: Project, monkeypatch, caplog) -> None:
         self.project, self.monkeypatch, self.caplog = project, monkeypatch, caplog
         monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(project.folder))
-        monkeypatch.setattr(protocol.Interruptible, "_setup_signal_handlers", lambda self: None)
+        monkeypatch.setattr(SignalHandling, "_setup_signal_handlers", lambda self: None)
 
     def use(self, source: Database | None = None, warehouse: Database | None = None) -> None:
         """Another source, another warehouse."""
@@ -50,7 +52,7 @@ class Inside:
     def load(self, day: str, check: bool = True, reload: bool = False, batches: bool = True,
              **settings: object) -> Result:
         """Likewise, of all declared sources."""
-        sent = self._ended(lambda: TapCSV(config={"from_landing": True, "use_batch": batches}).sync_all(),
+        sent = self._ended(lambda: TapLanding(config={"from_landing": True, "use_batch": batches}).sync_all(),
                            EXTRACTED_AT=day)
         taken = self._ended(lambda: TargetPostgres(
             config={**self.project.warehouse.settings(), "reload": reload, **settings}
@@ -60,7 +62,7 @@ class Inside:
     def landing(self, *arguments: str, check: bool = True) -> Result:
         """The `landing` command."""
         self.caplog.clear()
-        ended = CliRunner().invoke(cli.main, arguments)
+        ended = CliRunner().invoke(main.main, arguments)
         if ended.exception and not isinstance(ended.exception, SystemExit):
             raise ended.exception
         return _checked(Result(arguments, ended.exit_code, ended.output, self.caplog.text), check)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from datetime import date
 
-from landing.database import connect
-from landing.proof import Proof
-from landing.zone import LandingZone
+from landing.postgres.connect import connect
+from landing.verify.reconcile import Reconciliation
+from landing.zone.landing_zone import LandingZone
 from model import Model, Rows, Table, comparable, found, history_name
 from world import World
 
@@ -108,7 +108,7 @@ def proofs(world: World, model: Model) -> None:
     zone = LandingZone(world.project.output)
     with contextlib.closing(connect(world.warehouse.dsn(), "test")) as connection:
         for name, schema in model.schemas.items():
-            proof = Proof(zone, connection, name)
+            proof = Reconciliation(zone, connection, name)
             for (source, day), take in schema.loaded.items():
                 if model.landed.get((source, day)) == take:
                     broken = [one for one in proof.tables(zone.require(source, date.fromisoformat(day)))

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from landing.zone import MANIFEST, Manifest
+from landing.model.manifest import Manifest
+from landing.zone.landing_zone import MANIFEST
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 ABSENT = "no such date"

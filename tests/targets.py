@@ -7,11 +7,11 @@ import json
 import psycopg2
 import pytest
 from conftest import Project, databases
-from landing import protocol
-from landing.errors import LandingError
-from landing.tap_csv import TapCSV
-from landing.target_csv import TargetCSV
-from landing.target_postgres import TargetPostgres
+from landing.core.errors import LandingError
+from landing.load.tap import TapLanding
+from landing.load.target import TargetPostgres
+from landing.singer.signals import SignalHandling
+from landing.zone.target import TargetCSV
 
 SILENT = {"trust_end_of_input": True, "source": "foreign"}  # target-csv takes what brings no proof
 
@@ -52,7 +52,7 @@ def hear_postgres(project, messages, **settings):
 def load_landed(project, source, day, schema):
     """Load a landed source of a date into a schema."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        TapCSV(config={"from_landing": True, "sources": [source], "extracted_at": day}).sync_all()
+        TapLanding(config={"from_landing": True, "sources": [source], "extracted_at": day}).sync_all()
     target = TargetPostgres(config={**project.warehouse.settings(), "default_target_schema": schema})
     return Heard(target, out.getvalue().encode())
 
@@ -89,7 +89,7 @@ def in_process(project, day):
         patch.setenv("DATESTAMP", day)
         for name in ("MELTANO_ENVIRONMENT", "SOURCE", "EXTRACTED_AT", "SCHEMA", "REEXTRACT", "RELOAD"):
             patch.delenv(name, raising=False)
-        patch.setattr(protocol.Interruptible, "_setup_signal_handlers", lambda _: None)
+        patch.setattr(SignalHandling, "_setup_signal_handlers", lambda _: None)
         yield project
 
 
@@ -102,7 +102,7 @@ def serverless(folder, day):
         patch.setenv("DATESTAMP", day)
         for name in ("MELTANO_ENVIRONMENT", "SOURCE", "EXTRACTED_AT", "SCHEMA", "REEXTRACT", "LANDING_ROOT"):
             patch.delenv(name, raising=False)
-        patch.setattr(protocol.Interruptible, "_setup_signal_handlers", lambda _: None)
+        patch.setattr(SignalHandling, "_setup_signal_handlers", lambda _: None)
         yield folder / "output"
 
 

@@ -17,9 +17,10 @@ import pytest
 from conftest import Project, running
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from landing import history
-from landing.database import connect, transaction
-from landing.history import HistoryTable
+from landing.load import history
+from landing.load.history import HistoryTable
+from landing.postgres.connect import connect
+from landing.postgres.transaction import transaction
 from literals import EXCEPTIONS, MODIFIED, TYPES
 from psycopg2 import sql
 from psycopg2.extras import execute_values

@@ -8,14 +8,15 @@ from datetime import date
 
 import psycopg2
 import pytest
-from landing import database
-from landing.errors import LandingError
-from landing.snapshot import Snapshot, select
-from landing.source_tables import UNREADABLE_TYPES
-from landing.staging import Load
-from landing.warehouse import Warehouse, refuse_shared_names
-from landing.workers import Workers
-from landing.zone import LandingZone
+from landing.core.errors import LandingError
+from landing.extract.postgres.catalog import UNREADABLE_TYPES
+from landing.extract.postgres.snapshot import Snapshot, select
+from landing.load.staging import Load
+from landing.load.warehouse import Warehouse, refuse_shared_names
+from landing.postgres.connect import connect
+from landing.postgres.copy import copy_out
+from landing.postgres.workers import Workers
+from landing.zone.landing_zone import LandingZone
 from literals import EXCEPTIONS
 
 DAY = "2024-03-01"
@@ -161,7 +162,7 @@ def bad(project):
     project.warehouse.run(
         "CREATE TABLE public.taken (a integer); CREATE SCHEMA public_history;"
         "CREATE TABLE public_history.changed (extracted_at date, a integer) PARTITION BY LIST (extracted_at)")
-    connection = database.connect(project.warehouse.dsn(), "test")
+    connection = connect(project.warehouse.dsn(), "test")
     warehouse = Warehouse(connection, "public", logging.getLogger("test"))
     warehouse.acquire()
     warehouse.execute("INSERT INTO public_history._loads "
@@ -176,7 +177,7 @@ def extract(project, table):
     reader = psycopg2.extensions.make_dsn(**{**project.source.dsn(), "user": "reader", "password": "reader"})
     with closing(Snapshot(reader, ["bad"], [("bad", table)], 1)) as snapshot:
         columns = snapshot.tables["bad", table].columns
-        database.copy_out(snapshot.connection, select(columns, ("bad", table)))
+        copy_out(snapshot.connection, select(columns, ("bad", table)))
 
 
 def load(project, warehouse, table):
@@ -188,7 +189,7 @@ def load(project, warehouse, table):
     refuse_shared_names(loads.values())
     staged = [(load, [(zone.path(manifest, file), file) for file in load.table.files])
               for load in warehouse.planned(loads).values()]
-    with Workers(1, lambda: database.connect(project.warehouse.dsn(), "test")) as workers:
+    with Workers(1, lambda: connect(project.warehouse.dsn(), "test")) as workers:
         warehouse.stage(workers, staged, alone=True)
 
 

@@ -2,16 +2,21 @@
 
 import hashlib
 import io
+import json
+import os
+import re
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from landing import project as rules
-from landing import zone as zones
-from landing.errors import DamagedError, ZoneError
-from landing.retention import ZoneLeftovers, removed
-from landing.target_csv import TargetCSV
-from landing.zone import LandingZone
+from landing.core.dates import parse_date, today
+from landing.core.errors import DamagedError, ZoneError
+from landing.model import manifest
+from landing.model.schema import combined
+from landing.zone.gc import ZoneLeftovers, removed
+from landing.zone.landing_zone import LandingZone
+from landing.zone.target import TargetCSV
 from targets import Heard, hear_csv, record, schema, serverless, state
 from test_protocol import RUN
 
@@ -51,9 +56,9 @@ def test_a_manifest_that_could_not_be_read_back_is_refused_before_the_commit(roo
     sent = [start, record("things", id=2), state(landing=proof)]
     with monkeypatch.context() as patch:
         if case == "too large":
-            patch.setattr(zones, "LARGEST", 100)
-        heard = Heard(TargetCSV(config={}), io.BytesIO(b"\n".join(zones.json.dumps(one).encode() for one in sent)))
-    assert zones.re.search(words, heard.refusal or "it was committed"), heard.refusal
+            patch.setattr(manifest, "LARGEST", 100)
+        heard = Heard(TargetCSV(config={}), io.BytesIO(b"\n".join(json.dumps(one).encode() for one in sent)))
+    assert re.search(words, heard.refusal or "it was committed"), heard.refusal
     assert "othing was committed" in heard.refusal
     assert files(root) == before
 
@@ -69,7 +74,7 @@ def test_what_cannot_be_taken_back_does_not_hide_why_the_commit_failed(root, mon
     before = files(root)
     with monkeypatch.context() as patch:
         patch.setattr(LandingZone, "_publish", fail)
-        patch.setattr(zones.os, "unlink", refuse)
+        patch.setattr(os, "unlink", refuse)
         heard = hear_csv([THINGS, record("things", id=2)], source="own")
     assert "No space left on device" in heard.refusal
     assert "Nothing was committed" in heard.refusal
@@ -101,7 +106,7 @@ def test_what_is_behind_a_link_or_no_folder_stays_as_it_is(root, tmp_path):
     (outside / "of a person.csv").write_text("x")
     (partition / "table=link").symlink_to(outside)
     (partition / "table=note").write_text("of a person")
-    zone, manifest = LandingZone(root), LandingZone(root).require("own", rules.parse_date(DAY, "day"))
+    zone, manifest = LandingZone(root), LandingZone(root).require("own", parse_date(DAY, "day"))
     assert zone.unlisted(manifest) == []
     assert hear_csv([THINGS, record("things", id=2)], source="own").refusal is None
     assert {path.name for path in partition.iterdir()} == {"table=things", "table=link", "table=note", "_manifest.json"}
@@ -111,22 +116,22 @@ def test_what_is_behind_a_link_or_no_folder_stays_as_it_is(root, tmp_path):
 def test_a_listed_file_that_is_not_there_or_of_another_size_or_elsewhere_is_not_read(root):
     assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
     zone = LandingZone(root)
-    manifest = zone.require("own", rules.parse_date(DAY, "day"))
+    manifest = zone.require("own", parse_date(DAY, "day"))
     file, = manifest.tables[0].files
     path = zone.path(manifest, file)
     assert path.read_bytes() == b"id\n1\n"
     (path.parent.parent.parent / "elsewhere").write_bytes(path.read_bytes())
-    for other, words in ((zones.replace(file, bytes=6), "expected 6 bytes, found 5"),
-                         (zones.replace(file, path="table=things/none"), "expected 5 bytes, found nothing"),
-                         (zones.replace(file, path="table=things"), "expected 5 bytes, found nothing"),
-                         (zones.replace(file, path="../elsewhere"), "outside of its folder"),
-                         (zones.replace(file, path="table=things/" + "x" * 300), "File name too long")):
+    for other, words in ((replace(file, bytes=6), "expected 6 bytes, found 5"),
+                         (replace(file, path="table=things/none"), "expected 5 bytes, found nothing"),
+                         (replace(file, path="table=things"), "expected 5 bytes, found nothing"),
+                         (replace(file, path="../elsewhere"), "outside of its folder"),
+                         (replace(file, path="table=things/" + "x" * 300), "File name too long")):
         with pytest.raises(DamagedError, match=words):
             zone.path(manifest, other)
 
 
 def test_a_lock_whose_file_was_removed_while_somebody_waited_for_it_is_taken_anew(root):
-    zone, day, held, waited = LandingZone(root), rules.today(), threading.Event(), []
+    zone, day, held, waited = LandingZone(root), today(), threading.Event(), []
 
     def wait():
         held.set()
@@ -150,13 +155,13 @@ def test_a_staging_folder_is_taken_by_one_target_at_a_time(root):
     first = zone.claim(RUN)
     with pytest.raises(ZoneError, match="being taken by another target"):
         zone.claim(RUN)
-    zones.os.close(first)
-    zones.os.close(zone.claim(RUN))
+    os.close(first)
+    os.close(zone.claim(RUN))
 
 
 def test_a_table_has_its_files_hash_or_that_of_its_files_hashes():
-    assert zones.combined(["a" * 64]) == "a" * 64
-    assert zones.combined(["a", "b"]) == hashlib.sha256(b"a\nb").hexdigest()
+    assert combined(["a" * 64]) == "a" * 64
+    assert combined(["a", "b"]) == hashlib.sha256(b"a\nb").hexdigest()
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -177,7 +182,7 @@ def test_gc_takes_no_file_of_a_commit_at_work_for_superseded(root, monkeypatch, 
     assert moved.wait(60)
     found = []
     # Dates before tomorrow go, but for a source's newest: a commit's files alone make no date that may go.
-    tomorrow = rules.today() + timedelta(days=1)
+    tomorrow = today() + timedelta(days=1)
     gc = threading.Thread(target=lambda: found.extend(ZoneLeftovers(LandingZone(root), tomorrow)))
     gc.start()
     gc.join(0.3)

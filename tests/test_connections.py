@@ -3,16 +3,24 @@
 import json
 import re
 import stat
+import sys
 
+import connections
 import psycopg2
 import pytest
 from conftest import CANARY, PASSWORD
-from landing import connections
-from landing.errors import SettingError
+from landing.core.errors import SettingError
 
 FILES = (".dbeaver/data-sources.json", ".project", ".pgadmin/servers.json", ".pgadmin/pgpass")
 FULL = {"SOURCE_POSTGRES_HOST": "db.example", "SOURCE_POSTGRES_PORT": "5433", "SOURCE_POSTGRES_DB": "shop",
         "SOURCE_POSTGRES_USER": "reader", "SOURCE_POSTGRES_PASSWORD": PASSWORD, "SOURCE_POSTGRES_SSLMODE": "require"}
+
+
+def write(project, check=True):
+    """`make inspect`."""
+    result = project.run([sys.executable, connections.__file__])
+    assert not check or result.returncode == 0, result.text
+    return result
 
 
 def written(project, name):
@@ -20,7 +28,7 @@ def written(project, name):
 
 
 def test_both_servers_are_named_as_env_has_them_and_no_password_is_in_either_file(project):
-    result = project.landing("connections")
+    result = write(project)
     dbeaver = {one["name"]: one for one in written(project, FILES[0])["connections"].values()}
     pgadmin = {one["Name"]: one for one in written(project, FILES[2])["Servers"].values()}
     for name, database in (("source", project.source), ("warehouse", project.warehouse)):
@@ -44,7 +52,7 @@ def test_the_passfile_opens_what_pgadmin_is_told_to_open_and_only_its_owner_read
     (project.folder / ".pgadmin").mkdir()
     (project.folder / ".pgadmin/pgpass").write_text("old")
     (project.folder / ".pgadmin/pgpass").chmod(0o644)
-    project.landing("connections")
+    write(project)
     for server in written(project, FILES[2])["Servers"].values():
         parameters = server["ConnectionParameters"]
         psycopg2.connect(host=server["Host"], port=server["Port"], dbname=server["MaintenanceDB"],
@@ -57,7 +65,7 @@ def test_the_passfile_opens_what_pgadmin_is_told_to_open_and_only_its_owner_read
 
 
 def test_connections_that_a_person_added_in_dbeaver_stay_and_ours_follow_env(project):
-    project.landing("connections")
+    write(project)
     path = project.folder / FILES[0]
     content = written(project, FILES[0])
     mine = {"provider": "sqlite", "driver": "sqlite_jdbc", "name": "mine", "configuration": {}}
@@ -69,7 +77,7 @@ def test_connections_that_a_person_added_in_dbeaver_stay_and_ours_follow_env(pro
     assert found["connection-types"] == {"dev": {}}
     assert [one["configuration"]["database"] for one in found["connections"].values()] == [project.source.name, "other"]
     path.write_text("not json")
-    result = project.landing("connections", check=False)
+    result = write(project, check=False)
     assert result.returncode != 0
     assert "Move it away" in result.text
     assert path.read_text() == "not json"

@@ -10,10 +10,11 @@ import os
 import random
 
 import pytest
-from landing import database
-from landing.csv_files import CsvEntity, Declaration, declarations
-from landing.csv_text import RECORD_BYTES, CsvText
-from landing.errors import BadFileError, LandingError, SettingError, SourceError
+from landing.core.errors import BadFileError, LandingError, SettingError, SourceError
+from landing.core.progress import Progress
+from landing.extract.csv.declaration import Declaration, declarations
+from landing.extract.csv.entity import CsvEntity
+from landing.extract.csv.text import RECORD_BYTES, CsvText
 
 DAY = "2024-03-01"
 BACKSLASH = "\\"
@@ -30,7 +31,7 @@ def land(tmp_path, monkeypatch):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content if isinstance(content, bytes) else content.encode())
         entity = CsvEntity(Declaration("e", path, **declared))
-        progress = database.Progress(logging.getLogger("test"), "e")
+        progress = Progress(logging.getLogger("test"), "e")
         out, folder = tmp_path / "out" / "e.csv", tmp_path / "folder"
         out.unlink(missing_ok=True)
         for needed in (out.parent, folder):

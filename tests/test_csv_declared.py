@@ -11,9 +11,13 @@ from decimal import Decimal
 import duckdb
 import psycopg2
 import pytest
-from landing import csv_types, database, zone
-from landing.csv_files import CsvEntity, Declaration
-from landing.errors import BadFileError, SettingError
+from landing.core.errors import BadFileError, SettingError
+from landing.core.progress import Progress
+from landing.extract.csv import declared_types
+from landing.extract.csv.declaration import Declaration
+from landing.extract.csv.declared_types import SPACE, Declared
+from landing.extract.csv.entity import CsvEntity
+from landing.model.manifest import Manifest
 
 DAY = "2024-03-01"
 
@@ -84,7 +88,7 @@ def land(tmp_path, monkeypatch):
         entity = CsvEntity(Declaration("e", "in.csv", types={"x": type_}, **declared))
         out = tmp_path / "e.csv"
         out.unlink(missing_ok=True)
-        entity.convert(entity.names, tmp_path, out, database.Progress(logging.getLogger("test"), "e"))
+        entity.convert(entity.names, tmp_path, out, Progress(logging.getLogger("test"), "e"))
         return out.read_text()
 
     return run
@@ -168,10 +172,11 @@ def random_moments(chance, count):
 
 def passed(values, type_):
     """Those of the texts that are held."""
-    column = f"trim(v, '{csv_types.SPACE}')" if csv_types.Declared.of(type_).spaced else "v"
+    column = f"trim(v, '{SPACE}')" if Declared.of(type_).spaced else "v"
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE t AS SELECT unnest(?::VARCHAR[]) AS v", [values])
-        found = connection.execute(f"SELECT v FROM t WHERE coalesce({csv_types.held(type_, column)}, false)").fetchall()
+        held = declared_types.held(type_, column)
+        found = connection.execute(f"SELECT v FROM t WHERE coalesce({held}, false)").fetchall()
     return {value for value, in found}
 
 
@@ -244,6 +249,6 @@ def test_the_whole_way_a_date_is_refused_quarantined_or_says_that_it_is_lossy(pr
     extract(project, day="2024-03-02", lossy=True)
     table, = project.manifest("csv", "2024-03-02")["tables"]
     assert (table["rows"], table["lossy"]) == (3, True)
-    assert zone.Manifest.from_json(project.manifest_path("csv", "2024-03-02").read_text()).tables[0].lossy
+    assert Manifest.from_json(project.manifest_path("csv", "2024-03-02").read_text()).tables[0].lossy
     project.load("2024-03-02")
     assert project.rows("e") == [("(1,12.34)",), ("(2,12.35)",), ("(3,12.50)",)]

@@ -5,10 +5,10 @@ from contextlib import closing
 from datetime import date
 
 import pytest
-from landing import database
-from landing.plan import Planner
-from landing.warehouse import Warehouse
-from landing.zone import LandingZone
+from landing.load.warehouse import Warehouse
+from landing.postgres.connect import connect
+from landing.verify.backfill import BackfillPlanner
+from landing.zone.landing_zone import LandingZone
 
 FILLED, BLANK, EMPTY, WORDS = "id,a,b\n1,7,2024-01-02\n", "id,a,b\n1,,\n", "id,a,b\n", "id,a,b\n1,n/a,x\n"
 DAYS = [f"2024-03-0{number}" for number in range(1, 7)]
@@ -96,8 +96,8 @@ def test_a_plan_of_several_dates_knows_where_a_column_has_values_only_then(proje
     for day, content in zip(DAYS, (EMPTY, FILLED, BLANK, WORDS, FILLED), strict=False):
         take(day, content, load=False)
     zone = LandingZone(project.output)
-    with closing(database.connect(project.warehouse.dsn(), "test")) as connection:
-        planner = Planner(zone, ["csv"], {}, re_extract=False)
+    with closing(connect(project.warehouse.dsn(), "test")) as connection:
+        planner = BackfillPlanner(zone, ["csv"], {}, re_extract=False)
         planner.warehouse = Warehouse(connection, "public", None)
         plans = planner.plan(date.fromisoformat(DAYS[0]), date.fromisoformat(DAYS[4]))
     assert [plan.refusals for plan in plans] == [[]] * 5

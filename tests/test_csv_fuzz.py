@@ -18,11 +18,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from landing import database, dialect
-from landing.csv_files import CsvEntity, Declaration
-from landing.csv_text import CsvText, Dialect
-from landing.errors import BadFileError, LandingError
-from landing.quarantine import Quarantine
+from landing.core.errors import BadFileError, LandingError
+from landing.core.progress import Progress
+from landing.extract.csv.declaration import Declaration
+from landing.extract.csv.dialect import Dialect
+from landing.extract.csv.entity import CsvEntity
+from landing.extract.csv.quarantine import Quarantine
+from landing.extract.csv.text import CsvText
+from landing.model import csv_dialect
 
 CASES = int(os.environ.get("CSV_CASES", "150"))
 SEED = int(os.environ.get("CSV_SEED", "0"))
@@ -91,9 +94,9 @@ def converted(path, folder, quarantine=None, **declared):
     """What landed, row by row."""
     folder.mkdir()
     entity = CsvEntity(Declaration("e", str(path), **declared))
-    progress = database.Progress(logging.getLogger("test"), "e")
+    progress = Progress(logging.getLogger("test"), "e")
     entity.convert(entity.names, folder, folder / "landed.csv", progress, quarantine)
-    return list(dialect.read_rows(folder / "landed.csv"))
+    return list(csv_dialect.read_rows(folder / "landed.csv"))
 
 
 def tried(*arguments, **declared):
@@ -283,7 +286,7 @@ def convert_all(folder):
 
 
 def test_a_file_that_goes_or_changes_behind_its_header_is_refused(tmp_path):
-    path, progress = tmp_path / "in.csv", database.Progress(logging.getLogger("test"), "e")
+    path, progress = tmp_path / "in.csv", Progress(logging.getLogger("test"), "e")
     for change in (path.unlink, lambda: path.write_text("b,a\n2,1\n"), lambda: path.write_text("")):
         path.write_text("a,b\n1,2\n")
         os.utime(path, (0, 0))

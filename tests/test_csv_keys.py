@@ -4,10 +4,11 @@ import json
 import logging
 
 import pytest
-from landing import database
-from landing.csv_files import CsvEntity, Declaration
-from landing.errors import BadFileError
-from landing.quarantine import Quarantine
+from landing.core.errors import BadFileError
+from landing.core.progress import Progress
+from landing.extract.csv.declaration import Declaration
+from landing.extract.csv.entity import CsvEntity
+from landing.extract.csv.quarantine import Quarantine
 
 DAY = "2024-03-01"
 
@@ -54,7 +55,7 @@ def land(tmp_path, monkeypatch):
             old.unlink(missing_ok=True)
         quarantine = None if limit is None else Quarantine(bad, limit)
         bad_rows = quarantine if declared.get("on_bad_rows") == "quarantine" else None
-        progress = database.Progress(logging.getLogger("test"), "e")
+        progress = Progress(logging.getLogger("test"), "e")
         folder = tmp_path / "folder"
         folder.mkdir(exist_ok=True)
         _, copied = entity.convert(wanted or entity.names, folder, out, progress, bad_rows, quarantine)

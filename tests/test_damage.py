@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from landing import snapshot, zone
-from landing.errors import DamagedError
+from landing.core.dates import parse_date
+from landing.core.errors import DamagedError
+from landing.extract.postgres import snapshot
+from landing.model.manifest import UNUSABLE, Manifest
+from landing.zone.landing_zone import LandingZone
 
 DAY, OTHER = "2024-03-01", "2024-03-02"
 READING = (["list"], ["show", DAY], ["plan", "--from", DAY, "--to", DAY, "--json"], ["gc"])
@@ -273,8 +276,8 @@ def test_every_damage_to_a_manifest_is_refused_by_load_and_verify_and_all_comman
 
 def test_whatever_is_edited_in_a_manifest_its_own_hash_tells(landed):
     project = landed.project
-    path, day = project.manifest_path("postgres", DAY), zone.project.parse_date(DAY, "")
-    content, landing = path.read_bytes(), zone.LandingZone(project.output)
+    path, day = project.manifest_path("postgres", DAY), parse_date(DAY, "")
+    content, landing = path.read_bytes(), LandingZone(project.output)
     for name, edit in (EDITS | SEALED).items():
         manifest = json.loads(content)
         edit(manifest)
@@ -311,13 +314,13 @@ def test_a_manifest_of_another_date_or_source_is_refused_and_one_without_hash_st
 
 def test_any_bit_of_a_manifest_that_flips_is_seen_or_changes_nothing_that_it_says(landed):
     text = landed.project.manifest_path("postgres", DAY).read_bytes()
-    whole = zone.Manifest.from_json(text.decode())
+    whole = Manifest.from_json(text.decode())
     seen, chance = 0, random.Random(1)
     for place in range(len(text)):
         content = bytearray(text)
         content[place] ^= 1 << chance.randrange(8)
         try:
-            assert zone.Manifest.from_json(content.decode()) == whole
-        except zone.UNUSABLE:
+            assert Manifest.from_json(content.decode()) == whole
+        except UNUSABLE:
             seen += 1
     assert seen > 0.5 * len(text)

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from landing.changes import Comparison
+from landing.verify.diff import Comparison
 
 D1, D2, D3 = "2024-01-20", "2024-01-21", "2024-01-22"
 

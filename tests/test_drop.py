@@ -7,12 +7,14 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 from dates import Dates
-from landing import cli, project
-from landing import zone as zones
-from landing.history import HistoryTable
+from landing.cli import main
+from landing.core.dates import parse_date, today
+from landing.load.history import HistoryTable
+from landing.load.warehouse import Warehouse
+from landing.zone import landing_zone
 
 D1, D2, D3 = "2024-01-20", "2024-01-21", "2024-01-22"
-FUTURE = str(project.today() + timedelta(days=10_000))
+FUTURE = str(today() + timedelta(days=10_000))
 A, AB = {"a": "integer"}, {"b": "text", "a": "integer"}
 
 
@@ -26,7 +28,7 @@ def dates(project, monkeypatch):
 
 def landing(*arguments, check=True):
     """The command in this process: exit status 0, and what it printed."""
-    result = CliRunner().invoke(cli.main, arguments)
+    result = CliRunner().invoke(main.main, arguments)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert not check or result.exit_code == 0, result.output
@@ -98,7 +100,7 @@ def test_any_date_goes_from_landing_and_warehouse_and_the_views_show_the_newest_
 
 
 def test_a_date_that_is_left_but_no_longer_landed_is_shown_with_the_columns_that_its_view_has(three):
-    shutil.rmtree(three.zone.partition("postgres", project.parse_date(D2, "")))
+    shutil.rmtree(three.zone.partition("postgres", parse_date(D2, "")))
     drop(D3, "--yes")
     assert three.shown("orders", "b", "a") == ([(None, "2")], None)
 
@@ -124,7 +126,7 @@ class Killed(BaseException):
 def test_a_drop_that_is_killed_anywhere_and_run_again_ends_right(three, monkeypatch):
     expected = {(source, D1) for source in ("csv", "postgres")} | {("csv", D2)}
     before = everything(three)[1:]
-    for where, name, at in ((HistoryTable, "retire", 2), (cli.Warehouse, "_point_views", 1), (zones, "sync", 1),
+    for where, name, at in ((HistoryTable, "retire", 2), (Warehouse, "_point_views", 1), (landing_zone, "sync", 1),
                             (shutil, "rmtree", 1)):
         with monkeypatch.context() as patch:
             calls, function = [], getattr(where, name)
@@ -138,7 +140,7 @@ def test_a_drop_that_is_killed_anywhere_and_run_again_ends_right(three, monkeypa
             patch.setattr(where, name, call)
             with pytest.raises(Killed):
                 landing("drop", D3, "--yes")
-        if where in (HistoryTable, cli.Warehouse):
+        if where in (HistoryTable, Warehouse):
             assert everything(three)[1:] == before
         else:
             assert three.shown("orders", "a") == ([("2",)], None)
@@ -187,16 +189,16 @@ def test_a_date_that_is_yet_to_come_can_be_looked_at_and_dropped_and_loads_say_t
 
 
 def test_a_date_that_is_yet_to_come_is_neither_landed_nor_loaded(shop):
-    today = f"today in UTC is {project.today()}"
+    last = f"today in UTC is {today()}"
     for command in (shop.tap_postgres(), shop.tap_csv(), shop.target_csv()):
         for arguments in ([], ["--discover"]) if "tap" in command[0] else ([],):
             done = shop.run([*command, *arguments], DATESTAMP=FUTURE)
             assert done.returncode == 1
-            assert f"DATESTAMP={FUTURE} is yet to come: {today}" in done.text
+            assert f"DATESTAMP={FUTURE} is yet to come: {last}" in done.text
             assert "Traceback" not in done.text
     assert not list(shop.output.glob("source=*"))
     Dates(shop).land(FUTURE, "postgres", orders=(A, [["1"]]))
     done = shop.pipe(shop.tap_landed(sources=["postgres"]), shop.target_postgres(), check=False, EXTRACTED_AT=FUTURE)
     assert done.returncode == 1
-    assert f"EXTRACTED_AT={FUTURE} is yet to come: {today}" in done.text
+    assert f"EXTRACTED_AT={FUTURE} is yet to come: {last}" in done.text
     assert not shop.warehouse.one("SELECT to_regclass('public.orders')")

@@ -12,8 +12,25 @@ import psycopg2
 import pytest
 from conftest import databases, require_others_through, running
 from faults import Disk, Proxy, account
-from landing import csv_files, database, dialect, project, protocol, snapshot, staging, warehouse, zone
-from landing.history import HistoryTable
+from landing.core.dates import now, parse_date
+from landing.core.errors import UnreachableError
+from landing.extract.csv.entity import CsvEntity
+from landing.extract.postgres.snapshot import Snapshot
+from landing.load import staging
+from landing.load.history import HistoryTable
+from landing.load.warehouse import Warehouse
+from landing.model.manifest import Manifest
+from landing.model.naming import new_run_id
+from landing.model.schema import Column, File, Table
+from landing.postgres import connect as connect_module
+from landing.postgres import copy
+from landing.postgres import transaction as transaction_module
+from landing.postgres.connect import KEEPALIVES, connect
+from landing.postgres.copy import copy_out
+from landing.postgres.transaction import LIMITS, PINS
+from landing.singer.settings import DISK_HEADROOM
+from landing.singer.sinks import FileSink
+from landing.zone.landing_zone import LandingZone
 
 DAY, NEXT = "2024-04-01", "2024-04-02"
 AGAIN = f"MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={NEXT} meltano run extract_postgres"
@@ -109,14 +126,14 @@ def test_a_disk_that_fills_up_anywhere_in_an_extract_leaves_the_old_date_and_the
     prepared(inside)
     healed(inside)
     for owner, name, fill, settings in (
-        (database, "copy_out", lambda: disk.fill(leave=65536), {}),
-        (database, "copy_out", lambda: disk.fill(leave=65536), {"connections": 1}),
-        (database, "copy_out", disk.fill, {"compression": "gzip"}),
-        (database, "copy_out", disk.fill, {"compression": "zstd"}),
-        (protocol.FileSink, "_start", lambda: disk.fill(leave=65536), {"use_batch": False}),
-        (csv_files.CsvEntity, "_write", disk.fill, {"source": "csv"}),
-        (zone.LandingZone, "_move_in", disk.fill_up_names, {}),
-        (zone.Manifest, "to_json", disk.fill, {}),
+        (copy, "copy_out", lambda: disk.fill(leave=65536), {}),
+        (copy, "copy_out", lambda: disk.fill(leave=65536), {"connections": 1}),
+        (copy, "copy_out", disk.fill, {"compression": "gzip"}),
+        (copy, "copy_out", disk.fill, {"compression": "zstd"}),
+        (FileSink, "_start", lambda: disk.fill(leave=65536), {"use_batch": False}),
+        (CsvEntity, "_write", disk.fill, {"source": "csv"}),
+        (LandingZone, "_move_in", disk.fill_up_names, {}),
+        (Manifest, "to_json", disk.fill, {}),
     ):
         again = AGAIN.replace("postgres", settings.get("source", "postgres"))
         with just_before(monkeypatch, owner, name, fill):
@@ -141,11 +158,11 @@ def test_a_full_disk_ends_an_extract_at_once_and_not_when_the_server_has_sent_al
 @only_root
 def test_an_extract_that_failed_for_want_of_room_gives_the_room_back(inside, disk, monkeypatch):
     inside.project.source.run("CREATE TABLE big AS SELECT repeat('x', 200) AS note FROM generate_series(1, 2000)")
-    free = zone.LandingZone(inside.project.output).free()
-    with just_before(monkeypatch, zone.Manifest, "to_json", disk.fill):
+    free = LandingZone(inside.project.output).free()
+    with just_before(monkeypatch, Manifest, "to_json", disk.fill):
         inside.extract(DAY, check=False)
     disk.empty()
-    assert free - zone.LandingZone(inside.project.output).free() < 100_000
+    assert free - LandingZone(inside.project.output).free() < 100_000
     assert not list(inside.project.output.glob("source=*/*"))
 
 
@@ -214,9 +231,9 @@ def test_a_full_disk_in_the_warehouse_at_copy_key_or_swap_leaves_the_old_date(in
             inside.project.source.run(f"CREATE TABLE wide ({wide})")
             for source in ("postgres", "csv"):
                 inside.extract(NEXT, source)
-            for owner, name, fill in ((database, "copy_in", lambda: disk.fill(leave=32768)),
+            for owner, name, fill in ((copy, "copy_in", lambda: disk.fill(leave=32768)),
                                       (staging, "_add_key", disk.fill),
-                                      (warehouse.Warehouse, "_swap", disk.fill)):
+                                      (Warehouse, "_swap", disk.fill)):
                 with just_before(monkeypatch, owner, name, fill):
                     unharmed(inside, lambda: inside.load(NEXT, check=False), "No space left on device",
                              "The warehouse ended the load", LOAD_AGAIN)
@@ -233,12 +250,12 @@ def test_a_source_that_cannot_fit_is_refused_before_anything_is_read(loaded, mon
     for source, free, said in (("postgres", 100_000, "0.1 MB are free in"), ("csv", 10, "0.0 MB are free in")):
         again = AGAIN.replace("postgres", source)
         with monkeypatch.context() as patch:
-            patch.setattr(zone.LandingZone, "free", lambda self, free=free: free)
-            patch.setattr(database, "copy_out", lambda *_: pytest.fail("it was read"))
+            patch.setattr(LandingZone, "free", lambda self, free=free: free)
+            patch.setattr(copy, "copy_out", lambda *_: pytest.fail("it was read"))
             unharmed(loaded, lambda source=source: loaded.extract(NEXT, source, check=False),
                      "are expected to take about", said, f"`disk_headroom: 0` for tap-{source}", again)
         with monkeypatch.context() as patch:
-            patch.setattr(zone.LandingZone, "free", lambda self, free=free: free)
+            patch.setattr(LandingZone, "free", lambda self, free=free: free)
             loaded.extract(NEXT, source, disk_headroom=0)
             if source == "postgres":  # how much of a table is read is not known
                 loaded.extract(NEXT, max_record_count=10)
@@ -259,16 +276,16 @@ SHAPES = {
 
 def test_what_is_expected_of_a_table_never_keeps_out_one_that_fits(inside):
     """With the default headroom: whether the planner knows it or not, and after it was rewritten over and over."""
-    source, headroom = inside.project.source, protocol.DISK_HEADROOM.default / 100
+    source, headroom = inside.project.source, DISK_HEADROOM.default / 100
     for name, query in SHAPES.items():
         source.run("DROP TABLE IF EXISTS t; CREATE TABLE t WITH (autovacuum_enabled = off) AS " + query)
-        reader = snapshot.Snapshot(_dsn(source), ["public"], [("public", "t")], 1)
-        true = database.copy_out(reader.connection, psycopg2.sql.SQL("SELECT * FROM t")).bytes
+        reader = Snapshot(_dsn(source), ["public"], [("public", "t")], 1)
+        true = copy_out(reader.connection, psycopg2.sql.SQL("SELECT * FROM t")).bytes
         expected = [reader.expected_bytes([("public", "t")])]
         reader.close()
         for change in ("ANALYZE t", "UPDATE t SET a = a; UPDATE t SET a = a; ANALYZE t"):
             source.run(change)
-            reader = snapshot.Snapshot(_dsn(source), ["public"], [("public", "t")], 1)
+            reader = Snapshot(_dsn(source), ["public"], [("public", "t")], 1)
             expected.append(reader.expected_bytes([("public", "t")]))
             reader.close()
         assert max(expected[1:]) * headroom <= true, (name, expected, true)
@@ -305,7 +322,7 @@ def test_a_source_that_restarts_midway_lands_nothing_and_the_next_run_heals(insi
                                   "CREATE TABLE notes (n integer)")
         prepared(inside)
         for how, connections, call in (("fast", 2, 2), ("immediate", 2, 1), ("immediate", 1, 3)):
-            with just_before(monkeypatch, database, "copy_out", lambda how=how: restart(own, how), call):
+            with just_before(monkeypatch, copy, "copy_out", lambda how=how: restart(own, how), call):
                 unharmed(inside, lambda count=connections: inside.extract(NEXT, check=False, connections=count),
                          AGAIN)
         inside.project.source.reconnect()
@@ -318,7 +335,7 @@ def test_a_warehouse_that_restarts_midway_shows_the_old_date_and_the_next_run_he
         prepared(inside)
         for source in ("postgres", "csv"):
             inside.extract(NEXT, source)
-        for owner, name, how in ((database, "copy_in", "immediate"), (staging, "_add_key", "fast"),
+        for owner, name, how in ((copy, "copy_in", "immediate"), (staging, "_add_key", "fast"),
                                  (HistoryTable, "attach", "immediate")):
             def fault(how=how):
                 restart(own, how)
@@ -347,11 +364,11 @@ def proxied(database_):
 def test_a_connection_that_is_cut_midway_harms_nothing(loaded, monkeypatch):
     project_ = loaded.project
     for connections, call in ((2, 1), (2, 3), (1, 2)):
-        with proxied(project_.source) as proxy, just_before(monkeypatch, database, "copy_out", proxy.cut, call):
+        with proxied(project_.source) as proxy, just_before(monkeypatch, copy, "copy_out", proxy.cut, call):
             unharmed(loaded, lambda count=connections: loaded.extract(NEXT, check=False, connections=count), AGAIN)
     for source in ("postgres", "csv"):
         loaded.extract(NEXT, source)
-    for owner, name in ((database, "copy_in"), (HistoryTable, "attach")):
+    for owner, name in ((copy, "copy_in"), (HistoryTable, "attach")):
         with proxied(project_.warehouse) as proxy, just_before(monkeypatch, owner, name, proxy.cut):
             unharmed(loaded, lambda: loaded.load(NEXT, check=False), LOAD_AGAIN)
     healed(loaded)
@@ -367,12 +384,12 @@ SOON = {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 2}
 
 
 def test_a_source_that_falls_silent_is_given_up_and_not_waited_for_for_hours(loaded, monkeypatch):
-    assert _longest(database.KEEPALIVES) <= 180
-    monkeypatch.setattr(database, "KEEPALIVES", database.KEEPALIVES | SOON)
+    assert _longest(KEEPALIVES) <= 180
+    monkeypatch.setattr(connect_module, "KEEPALIVES", KEEPALIVES | SOON)
     loaded.project.source.run("CREATE VIEW slow AS SELECT pg_sleep(60)::text AS x")
     with proxied(loaded.project.source) as proxy:
         begun = time.monotonic()
-        with just_before(monkeypatch, database, "copy_out", threading.Timer(1, proxy.fall_silent).start):
+        with just_before(monkeypatch, copy, "copy_out", threading.Timer(1, proxy.fall_silent).start):
             unharmed(loaded, lambda: loaded.extract(NEXT, check=False), "could not be read to its end", "timed out",
                      AGAIN)
         assert time.monotonic() - begun < 30
@@ -383,13 +400,13 @@ def test_a_source_that_falls_silent_is_given_up_and_not_waited_for_for_hours(loa
 
 def test_a_warehouse_lets_go_of_the_lock_of_a_load_whose_machine_is_gone(inside, monkeypatch):
     """Else the next load would wait for it as long as TCP does: two hours and more."""
-    assert _longest(database.PINS, "tcp_") <= 180
-    monkeypatch.setattr(database, "PINS", database.PINS | {f"tcp_{name}": str(value) for name, value in SOON.items()})
+    assert _longest(PINS, "tcp_") <= 180
+    monkeypatch.setattr(transaction_module, "PINS", PINS | {f"tcp_{name}": str(value) for name, value in SOON.items()})
     held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = " \
            "(SELECT oid FROM pg_database WHERE datname = current_database())"
     with proxied(inside.project.warehouse) as proxy:
-        connection = database.connect(_dsn(inside.project.warehouse), "target-postgres")
-        assert warehouse.Warehouse(connection, "public", logging.getLogger("target-postgres")).hold()
+        connection = connect(_dsn(inside.project.warehouse), "target-postgres")
+        assert Warehouse(connection, "public", logging.getLogger("target-postgres")).hold()
         assert inside.project.warehouse.one(held) == 1
         proxy.fall_silent()
         deadline = time.monotonic() + 30
@@ -399,10 +416,10 @@ def test_a_warehouse_lets_go_of_the_lock_of_a_load_whose_machine_is_gone(inside,
 
 
 def test_a_server_that_takes_connections_and_never_answers_is_given_up(monkeypatch):
-    assert database.KEEPALIVES["connect_timeout"] <= 60
-    monkeypatch.setattr(database, "KEEPALIVES", {"connect_timeout": 2})
-    with Proxy.silent() as port, pytest.raises(database.UnreachableError, match="timeout expired"):
-        database.connect({"host": "127.0.0.1", "port": port, "dbname": "x", "user": "x"}, "tap-postgres")
+    assert KEEPALIVES["connect_timeout"] <= 60
+    monkeypatch.setattr(connect_module, "KEEPALIVES", {"connect_timeout": 2})
+    with Proxy.silent() as port, pytest.raises(UnreachableError, match="timeout expired"):
+        connect({"host": "127.0.0.1", "port": port, "dbname": "x", "user": "x"}, "tap-postgres")
 
 
 # Limits and locks of servers
@@ -415,13 +432,13 @@ def limit(database_, **values):
 
 
 def test_time_limits_of_servers_do_not_end_a_copy_or_whoever_waits_for_it(loaded, monkeypatch):
-    limits = dict.fromkeys(database.LIMITS, "300ms")
+    limits = dict.fromkeys(LIMITS, "300ms")
     loaded.project.source.run("CREATE VIEW slow AS SELECT pg_sleep(0.4)::text AS x FROM generate_series(1, 2)")
     for one in (loaded.project.source, loaded.project.warehouse):
         limit(one, **limits)
     loaded.extract(NEXT)
     loaded.extract(NEXT, "csv")
-    with just_before(monkeypatch, database, "copy_in", lambda: time.sleep(0.7)):
+    with just_before(monkeypatch, copy, "copy_in", lambda: time.sleep(0.7)):
         loaded.load(NEXT)
     assert loaded.proved(NEXT)
 
@@ -441,14 +458,14 @@ def test_a_snapshot_whose_connection_is_lost_commits_nothing_though_all_tables_w
     end = ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tap-postgres' "
            "AND state = 'idle in transaction' AND datname = current_database() AND query NOT LIKE 'COPY%%' "
            "AND query NOT LIKE 'BEGIN%%'")
-    original = snapshot.Snapshot.confirm
+    original = Snapshot.confirm
 
     def confirm(self):
         assert loaded.project.source.run(end)
         original(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot.Snapshot, "confirm", confirm)
+        patch.setattr(Snapshot, "confirm", confirm)
         unharmed(loaded, lambda: loaded.extract(NEXT, check=False), "The source ended the extract", AGAIN)
     healed(loaded)
 
@@ -477,7 +494,7 @@ def test_a_right_that_is_revoked_midway_lands_nothing(loaded, monkeypatch):
     rights = {"user": "reading", "password": "reading"}
     try:
         for call in (1, 3):
-            with just_before(monkeypatch, database, "copy_out",
+            with just_before(monkeypatch, copy, "copy_out",
                              lambda: source.run("REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM reading"), call):
                 unharmed(loaded, lambda: loaded.extract(NEXT, check=False, **rights), "permission denied for table",
                          AGAIN)
@@ -493,18 +510,18 @@ def test_a_right_that_is_revoked_midway_lands_nothing(loaded, monkeypatch):
 
 
 def test_extracts_of_one_date_at_once_leave_one_whole_date(tmp_path):
-    landing, day = zone.LandingZone(tmp_path), project.parse_date(DAY, "")
+    landing, day = LandingZone(tmp_path), parse_date(DAY, "")
 
     def commit(number):
-        run, files, staged = zone.new_run_id(), [], []
+        run, files, staged = new_run_id(), [], []
         for piece in range(3):
             path = landing.staging(run) / f"{piece}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"a\n{number}\n")
             staged.append(path)
-            files.append(zone.File.at(path, 1, path.stat().st_size, f"{number:064}"))
-        table = zone.Table("t", "t", None, [dialect.Column("a", "text")], [], files)
-        landing.commit(zone.Manifest("s", day, run, zone.now(), {}, {}, [table]), {"t": staged})
+            files.append(File.at(path, 1, path.stat().st_size, f"{number:064}"))
+        table = Table("t", "t", None, [Column("a", "text")], [], files)
+        landing.commit(Manifest("s", day, run, now(), {}, {}, [table]), {"t": staged})
         landing.discard(run)
 
     for _ in range(10):

@@ -4,51 +4,53 @@ import gzip
 import hashlib
 
 import pytest
-from landing import files
-from landing.errors import DamagedError
+from landing.core.errors import DamagedError
+from landing.storage import compression, hashing
+from landing.storage.compression import SUFFIXES
+from landing.storage.hashing import HashedFile, RowSum
 
 TEXT = b"id,name\n" + b"".join(b"%d,row\n" % number for number in range(5000))
 
 
-@pytest.mark.parametrize("suffix", files.SUFFIXES.values())
+@pytest.mark.parametrize("suffix", SUFFIXES.values())
 def test_rows_are_hashed_counted_and_shown_as_they_pass(tmp_path, suffix):
     path, shown = tmp_path / "new" / "folder" / f"a{suffix}", []
-    with files.HashedFile(path, "xb", lambda chunk: shown.append(bytes(chunk))) as file:
+    with HashedFile(path, "xb", lambda chunk: shown.append(bytes(chunk))) as file:
         assert (file.readable(), file.writable()) == (False, True)
         for start in range(0, len(TEXT), 1000):
             assert file.write(TEXT[start:start + 1000]) == len(TEXT[start:start + 1000])
         assert (file.sha256, file.size) == (hashlib.sha256(TEXT).hexdigest(), len(TEXT))
     assert b"".join(shown) == TEXT
-    assert files.compressed(path) == (suffix != ".csv")
+    assert compression.compressed(path) == (suffix != ".csv")
     shown.clear()
-    assert files.sha256(path, lambda chunk: shown.append(bytes(chunk))) == hashlib.sha256(TEXT).hexdigest()
+    assert hashing.sha256(path, lambda chunk: shown.append(bytes(chunk))) == hashlib.sha256(TEXT).hexdigest()
     assert b"".join(shown) == TEXT
-    with files.reader(path) as file:
+    with hashing.reader(path) as file:
         assert file.read() == TEXT
         assert (file.raw.readable(), file.raw.writable()) == (True, False)
     with pytest.raises(FileExistsError):
-        files.HashedFile(path, "xb")
+        HashedFile(path, "xb")
 
 
-@pytest.mark.parametrize("suffix", files.SUFFIXES.values())
+@pytest.mark.parametrize("suffix", SUFFIXES.values())
 def test_a_file_that_cannot_be_read_is_named(tmp_path, suffix):
     with pytest.raises(DamagedError, match="none"):
-        files.sha256(tmp_path / "none" / f"a{suffix}")
+        hashing.sha256(tmp_path / "none" / f"a{suffix}")
     assert not [*tmp_path.iterdir()]
     path = tmp_path / f"a{suffix}"
     if suffix != ".csv":
         path.write_bytes(gzip.compress(TEXT)[:-20])
         with pytest.raises(DamagedError, match=str(path)):
-            files.sha256(path)
+            hashing.sha256(path)
 
 
 def test_a_file_is_closed_with_its_last_bytes(tmp_path):
     path = tmp_path / "a.csv.gz"
-    file = files.HashedFile(path, "xb")
+    file = HashedFile(path, "xb")
     file.write(TEXT)
     file.close()
     assert file.closed
     assert gzip.decompress(path.read_bytes()) == TEXT
-    rows = files.RowSum()
+    rows = RowSum()
     assert rows.write(TEXT) == len(TEXT)
     assert rows.rows == 5001

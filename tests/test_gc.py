@@ -11,10 +11,14 @@ from datetime import timedelta
 
 import pytest
 from conftest import BIN
-from landing import cli, project, retention
-from landing import zone as zones
-from landing.history import HistoryTable
-from landing.zone import LandingZone, Manifest
+from landing.cli import main, options
+from landing.core.dates import parse_date, today
+from landing.load.history import HistoryTable
+from landing.load.warehouse import Warehouse
+from landing.model.manifest import Manifest
+from landing.zone import landing_zone
+from landing.zone.gc import ZoneLeftovers, removed
+from landing.zone.landing_zone import LandingZone
 
 D1, D2, D3 = "2024-01-20", "2024-01-21", "2024-01-22"
 DEAD, LIVE = "20240101T000000Z-00000001", "20240101T000000Z-00000002"
@@ -119,7 +123,7 @@ def test_a_run_at_work_is_left_alone_and_ends_well(shop):
 
 def test_staging_tables_stay_while_a_load_is_at_work(littered, monkeypatch):
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(littered.folder))
-    monkeypatch.setattr(cli, "PATIENCE", 0.3)
+    monkeypatch.setattr(options, "PATIENCE", 0.3)
     with contextlib.closing(littered.warehouse.connect()) as load, load.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(hashtext('landing'), hashtext('public'))")
         result = invoked("gc", "--yes", "--json")
@@ -137,12 +141,12 @@ def invoked(*arguments):
     """The command in this process."""
     from click.testing import CliRunner
 
-    return CliRunner().invoke(cli.main, arguments)
+    return CliRunner().invoke(main.main, arguments)
 
 
 def many_dates(shop):
     """Four dates, the last two of them within the last ten days; attempts at all of them are old."""
-    recent = [str(project.today() - timedelta(days=back)) for back in (9, 2)]
+    recent = [str(today() - timedelta(days=back)) for back in (9, 2)]
     for day in (D1, D2, *recent):
         shop.land(day)
         shop.load(day)
@@ -204,13 +208,13 @@ def test_a_gc_that_is_killed_anywhere_and_run_again_ends_right(shop, monkeypatch
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
     zone = LandingZone(shop.output)
     rmtree = (shutil, "rmtree")  # after a manifest, before its folder, at the next date, in the middle of a transaction
-    for where, name, at in ((zones, "sync", 1), (*rmtree, 1), (*rmtree, 2), (HistoryTable, "retire", 3)):
+    for where, name, at in ((landing_zone, "sync", 1), (*rmtree, 1), (*rmtree, 2), (HistoryTable, "retire", 3)):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, killer(getattr(where, name), at))
             with pytest.raises(Killed):
                 invoked("gc", "--keep-days", "0", "--yes")
         landed = set(zone.landed())
-        assert {(source, project.parse_date(D2, "")) for source in ("csv", "postgres")} <= landed
+        assert {(source, parse_date(D2, "")) for source in ("csv", "postgres")} <= landed
         assert all(zone.path(manifest, file) for source, day in landed
                    for manifest in [zone.manifest(source, day)] for table in manifest.tables for file in table.files)
         assert shop.warehouse.one("SELECT count(*) FROM public_history._loads WHERE source = 'postgres' "
@@ -241,8 +245,8 @@ def test_a_reader_of_old_history_makes_gc_wait_and_give_up_in_time(shop, monkeyp
     shop.load(D1)
     shop.load(D2)
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
-    original = retention.Warehouse.__init__
-    monkeypatch.setattr(retention.Warehouse, "__init__", lambda self, *rest: original(self, *rest, lock_timeout=1))
+    original = Warehouse.__init__
+    monkeypatch.setattr(Warehouse, "__init__", lambda self, *rest: original(self, *rest, lock_timeout=1))
     with contextlib.closing(shop.warehouse.connect()) as reader, reader.cursor() as cursor:
         cursor.execute(f"BEGIN; SELECT count(*) FROM public_history.orders WHERE extracted_at = '{D1}'")
         result = invoked("gc", "--keep-days", "0", "--yes", "--json")
@@ -257,7 +261,7 @@ def test_a_reader_of_old_history_makes_gc_wait_and_give_up_in_time(shop, monkeyp
 
 
 def test_who_waited_for_a_lock_whose_file_was_removed_holds_one_that_others_see(tmp_path):
-    zone, day = LandingZone(tmp_path), project.today()
+    zone, day = LandingZone(tmp_path), today()
     held = []
 
     def wait():
@@ -276,20 +280,20 @@ def test_who_waited_for_a_lock_whose_file_was_removed_holds_one_that_others_see(
 
 def test_a_date_that_is_committed_meanwhile_is_not_unfinished(shop):
     shop.land(D1, "csv")
-    zone, day = LandingZone(shop.output), project.parse_date(D1, "")
+    zone, day = LandingZone(shop.output), parse_date(D1, "")
     manifest = shop.manifest_path("csv", D1)
     kept = manifest.read_text()
     manifest.unlink()
-    unfinished, = retention.ZoneLeftovers(zone, older_than=0)
+    unfinished, = ZoneLeftovers(zone, older_than=0)
     assert unfinished.kind == "unfinished date"
     manifest.write_text(kept)
-    assert list(retention.removed([unfinished])) == [(unfinished, "it is in use again")]
+    assert list(removed([unfinished])) == [(unfinished, "it is in use again")]
     assert isinstance(zone.manifest("csv", day), Manifest)
     superseded = made(manifest.parent / "table=order_details" / "x.csv")
-    leftover, = retention.ZoneLeftovers(zone, older_than=0)
+    leftover, = ZoneLeftovers(zone, older_than=0)
     text = kept.replace(zone.manifest("csv", day).tables[0].files[0].path, "table=order_details/x.csv")
     shop.write_manifest("csv", D1, json.loads(text))
-    assert list(retention.removed([leftover])) == [(leftover, "it is in use again")]
+    assert list(removed([leftover])) == [(leftover, "it is in use again")]
     assert superseded.exists()
 
 

@@ -8,9 +8,10 @@ from hashlib import sha256
 
 import pytest
 from conftest import Project, databases
-from landing.attempts import AttemptLog, path_of
-from landing.errors import DamagedError, NotLandedError, ZoneError
-from landing.zone import LARGEST, LandingZone
+from landing.core.errors import DamagedError, NotLandedError, ZoneError
+from landing.model.manifest import LARGEST
+from landing.zone.landing_zone import LandingZone
+from landing.zone.run_log import RunLog, path_of
 
 D1, D2 = "2024-01-20", "2024-01-21"
 DROP = "x'; DROP TABLE orders; --"
@@ -314,7 +315,7 @@ def test_nothing_is_written_through_a_link(linked, caplog):
     log = path_of(landed.output, "csv", day)
     log.unlink()
     log.symlink_to(outside / "file.csv")
-    AttemptLog(landed.output, "x", day).begin("csv")
+    RunLog(landed.output, "x", day).begin("csv")
     assert "The log of attempts could not be written" in caplog.text
     assert content(outside) == before
 

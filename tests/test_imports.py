@@ -6,10 +6,13 @@ import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import landing
 import pytest
 import singer_sdk
-from landing import checked, foreign, protocol
-from landing.dialect import Column
+from landing.model import validation
+from landing.model.schema import Column
+from landing.singer import values
+from landing.singer.process import SdkLogFilter
 
 USE = """
 import sys
@@ -18,14 +21,15 @@ assert ("paramiko" in sys.modules) == {loaded}, "paramiko is imported when it is
 import paramiko.client
 from paramiko import AutoAddPolicy, SSHClient
 assert paramiko.client.SSHClient is SSHClient is paramiko.SSHClient
-import landing.tap_postgres, landing.target_postgres, tap_postgres.tap, target_postgres.connector
+import landing.extract.postgres.tap, landing.load.target, tap_postgres.tap, target_postgres.connector
 assert tap_postgres.tap.paramiko.SSHClient is target_postgres.connector.paramiko.SSHClient is SSHClient
 """
 
 
 @pytest.mark.parametrize("imports", [
-    "import landing", "import landing.project, landing.cli", "import landing.tap_postgres, landing.target_postgres",
-    "import paramiko; import landing.tap_postgres"])
+    "import landing", "import landing.api, landing.cli.main",
+    "import landing.extract.postgres.tap, landing.load.target",
+    "import paramiko; import landing.extract.postgres.tap"])
 def test_paramiko_is_the_real_one_for_everybody_who_imports_it(imports):
     script = USE.format(imports=imports, loaded="import paramiko" in imports)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -37,7 +41,7 @@ def record(pathname, level=logging.INFO):
 
 
 def test_a_project_in_a_folder_called_singer_sdk_has_a_log():
-    kept = protocol.OwnWords().filter
+    kept = SdkLogFilter().filter
     assert kept(record("/home/me/singer_sdk/plugins/landing/tap_csv.py"))
     assert kept(record("/home/me/singer_sdk_project/plugins/landing/tap_csv.py"))
     inside = Path(singer_sdk.__file__).parent / "tap_base.py"
@@ -62,21 +66,21 @@ MOMENTS = {  # Python 3.10 to 3.14 differ in what datetime.fromisoformat takes o
 
 @pytest.mark.parametrize("text", MOMENTS)
 def test_a_moment_is_read_alike_by_every_version_of_python(text):
-    write = foreign.writer(Column("a", "timestamp with time zone"))
+    write = values.writer(Column("a", "timestamp with time zone"))
     if MOMENTS[text] is None:
         with pytest.raises(ValueError, match=r"."):
-            checked.moment(text)
+            validation.moment(text)
         with pytest.raises(ValueError, match=r"."):
             write(text)
         return
-    assert checked.moment(text) == MOMENTS[text]
+    assert validation.moment(text) == MOMENTS[text]
     if MOMENTS[text].tzinfo is None:
         with pytest.raises(ValueError, match="no offset"):
-            checked.utc(text)
+            validation.utc(text)
     else:
-        assert checked.utc(text) == MOMENTS[text]
+        assert validation.utc(text) == MOMENTS[text]
 
 
 def test_no_module_reads_a_moment_in_another_way():
-    for path in Path(checked.__file__).parent.glob("*.py"):
+    for path in Path(landing.__file__).parent.rglob("*.py"):
         assert "datetime.fromisoformat(" not in path.read_text(), path

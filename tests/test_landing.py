@@ -6,8 +6,8 @@ import time
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
-from landing import discovery
-from landing import project as rules
+from landing.core.dates import today
+from landing.extract.postgres import discovery
 
 DAY = "2024-01-20"
 
@@ -156,10 +156,10 @@ def test_what_is_not_a_date_is_refused_before_anything_starts(shop, text):
 
 
 def test_unset_variables_mean_today_and_the_jobs_own_source(shop):
-    before = rules.today()
+    before = today()
     shop.meltano("run", "extract_postgres", "extract_csv", MELTANO_ENVIRONMENT="extract")
     shop.meltano("run", "load_to_postgres", MELTANO_ENVIRONMENT="load")
-    days = {before, before + timedelta(days=1)} & {rules.today(), before}
+    days = {before, before + timedelta(days=1)} & {today(), before}
     assert {path.parent.name for path in shop.output.glob("source=*/*/_manifest.json")} <= {
         f"extracted_at={day}" for day in days}
     assert {path.name for path in shop.output.glob("source=*")} == {"source=postgres", "source=csv"}
@@ -196,7 +196,7 @@ def test_dates_are_utc_whatever_the_machine_says(monkeypatch):
     time.tzset()
     try:
         assert date.today() != now.date(), "the machine's own date is another one"
-        assert rules.today() == now.date()
+        assert today() == now.date()
     finally:
         monkeypatch.undo()
         time.tzset()

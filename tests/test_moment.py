@@ -5,7 +5,8 @@ import contextlib
 import psycopg2
 import pytest
 from conftest import PASSWORD
-from landing import database, snapshot
+from landing.extract.postgres import snapshot
+from landing.postgres import copy
 
 DAY = "2024-01-20"
 
@@ -81,7 +82,7 @@ def test_what_a_view_reads_is_not_emptied_between_the_snapshot_and_its_copy(hidd
     run, waited = barred(source, "TRUNCATE hidden.base", "TRUNCATE hidden.low",
                          "ALTER TABLE hidden.base ALTER v TYPE varchar(9)", "REFRESH MATERIALIZED VIEW stored")
     for connections in (2, 1):
-        with before(monkeypatch, database, "copy_out", run):
+        with before(monkeypatch, copy, "copy_out", run):
             hidden.extract(DAY, connections=connections)
     assert len(waited) == 8
     expected = {"a_deep": 50, "a_half": 50, "a_parted": 30, "a_stored": 1, "stored": 50}
@@ -92,7 +93,7 @@ def test_a_view_whose_owner_may_read_single_columns_only_is_locked_too(hidden, m
     source = hidden.project.source
     source.run("DROP VIEW a_deep, a_parted, a_stored; DROP MATERIALIZED VIEW stored")
     run, waited = barred(source, "TRUNCATE hidden.base")
-    with before(monkeypatch, database, "copy_out", run):
+    with before(monkeypatch, copy, "copy_out", run):
         hidden.extract(DAY)
     assert waited
     assert rows(hidden.project)["a_half"] == 50
@@ -105,12 +106,12 @@ def test_what_changes_between_snapshot_and_lock_is_taken_again_and_refused_in_th
 
     grow, _ = barred(source, "INSERT INTO hidden.base VALUES (0); REFRESH MATERIALIZED VIEW stored")
 
-    with before(monkeypatch, snapshot, "_plan", grow):
+    with before(monkeypatch, snapshot, "lock_by_planning", grow):
         said = hidden.extract(DAY).text
     assert "changed while the snapshot was taken" in said
     assert rows(hidden.project) | {"stored": 51, "a_deep": 51} == rows(hidden.project)
     landed = hidden.project.landed()
-    with before(monkeypatch, snapshot, "_plan", grow, always=True):
+    with before(monkeypatch, snapshot, "lock_by_planning", grow, always=True):
         failed = hidden.extract(DAY, check=False)
     assert failed.returncode == 1
     assert "public.stored changed each of 20 times" in failed.text.replace(" (read by public.a_stored), public.stored",
@@ -122,14 +123,14 @@ def test_a_partition_with_rows_that_is_attached_during_the_extract_is_refused_an
     source = inside.project.source
     source.run("CREATE TABLE parted (id integer) PARTITION BY LIST (id); CREATE TABLE p1 PARTITION OF parted "
                "FOR VALUES IN (1); INSERT INTO parted VALUES (1)")
-    with before(monkeypatch, database, "copy_out", lambda: source.run(
+    with before(monkeypatch, copy, "copy_out", lambda: source.run(
             "CREATE TABLE p2 (id integer); ALTER TABLE parted ATTACH PARTITION p2 FOR VALUES IN (2); "
             "INSERT INTO parted VALUES (2)")):
         inside.extract(DAY)
     assert rows(inside.project)["parted"] == 1
     source.run("CREATE SCHEMA other; CREATE TABLE other.p3 (id integer); INSERT INTO other.p3 VALUES (3)")
     landed = inside.project.landed()
-    with before(monkeypatch, database, "copy_out", lambda: source.run(
+    with before(monkeypatch, copy, "copy_out", lambda: source.run(
             "ALTER TABLE parted ATTACH PARTITION other.p3 FOR VALUES IN (3)")):
         failed = inside.extract(DAY, check=False)
     assert failed.returncode == 1

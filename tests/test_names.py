@@ -4,10 +4,12 @@ import json
 import re
 
 import pytest
-from landing import project as rules
-from landing.csv_files import Declaration
-from landing.errors import SettingError
-from landing.zone import folder_name
+from landing.core.commands import extract_command, load_command
+from landing.core.dates import today
+from landing.core.errors import SettingError
+from landing.core.sources import declared_sources, source_name
+from landing.extract.csv.declaration import Declaration
+from landing.model.naming import folder_name
 from psycopg2 import sql
 
 DAY = "2024-01-20"
@@ -128,13 +130,13 @@ def test_a_source_that_is_no_name_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))
     monkeypatch.delenv("SOURCE", raising=False)
     with pytest.raises(SettingError, match="not a name for a source"):
-        rules.source_name(None, name)
+        source_name(None, name)
     monkeypatch.setenv("SOURCE", name)
     with pytest.raises(SettingError, match="not a name for a source"):
-        rules.source_name(None, "postgres")
+        source_name(None, "postgres")
     (tmp_path / "meltano.yml").write_text(json.dumps({"jobs": [{"name": f"extract_{name}", "tasks": []}]}))
     with pytest.raises(SettingError, match="declares the source"):
-        rules.declared_sources()
+        declared_sources()
 
 
 def test_a_hostile_source_lands_nothing(shop):
@@ -146,6 +148,6 @@ def test_a_hostile_source_lands_nothing(shop):
 
 
 def test_commands_to_run_next_are_quoted_for_a_shell():
-    day = rules.today()
-    assert f"SCHEMA='a b;c' EXTRACTED_AT={day}" in rules.load_command(day, "a b;c")
-    assert f"SOURCE='a$(x)' DATESTAMP={day} meltano run extract_'a$(x)'" in rules.extract_command("a$(x)", day)
+    day = today()
+    assert f"SCHEMA='a b;c' EXTRACTED_AT={day}" in load_command(day, "a b;c")
+    assert f"SOURCE='a$(x)' DATESTAMP={day} meltano run extract_'a$(x)'" in extract_command("a$(x)", day)

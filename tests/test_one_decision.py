@@ -6,8 +6,8 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from landing.tap_csv import TapCSV
-from landing.target_csv import TargetCSV
+from landing.extract.csv.tap import TapCSV
+from landing.zone.target import TargetCSV
 from targets import Heard, foreign_project, hear_csv, record, schema
 
 DAY = "2024-03-05"
@@ -38,8 +38,8 @@ def sent(monkeypatch):
         files = [{"entity": entity, "path": f"extract/{entity}.csv"} for entity in entities]
         with monkeypatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
             patch.setenv("DATESTAMP", day or began.date().isoformat())
-            patch.setattr("landing.zone.now", lambda: began)
-            patch.setattr("landing.project.today", lambda: began.date())
+            patch.setattr("landing.singer.tap.now", lambda: began)
+            patch.setattr("landing.core.dates.today", lambda: began.date())
             TapCSV(config={"files": files, "use_batch": use_batch}).sync_all()
         return out.getvalue().encode()
 

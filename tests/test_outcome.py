@@ -17,11 +17,13 @@ import psycopg2
 import pytest
 import warm
 from conftest import BIN
-from landing import committing, database
-from landing.errors import AfterCommitError
-from landing.target_csv import TargetCSV
-from landing.target_postgres import TargetPostgres
-from landing.zone import LandingZone
+from landing.core.commit_point import BEFORE, PASSED, PASSING, UNKNOWN, CommitPoint
+from landing.core.errors import AfterCommitError
+from landing.load import warehouse
+from landing.load.target import TargetPostgres
+from landing.postgres.transaction import transaction
+from landing.zone.landing_zone import LandingZone
+from landing.zone.target import TargetCSV
 from targets import Heard, foreign_project, in_process, left_in_staging
 from test_replay import sent, whole
 
@@ -217,31 +219,31 @@ def test_a_signal_leaves_no_rows_in_temporary_folders(made, tmp_path):
 
 def test_the_point_is_passed_or_closed_and_never_both():
     for closed in (True, False):
-        point = committing.CommitPoint()
+        point = CommitPoint()
         if closed:
-            assert point.close(143, 0.01) == (committing.BEFORE, True)
+            assert point.close(143, 0.01) == (BEFORE, True)
             for begin in (point.passing, point.working):
                 with pytest.raises(SystemExit), begin():
                     pytest.fail("it was passed")
-            assert point.close(143, 0.01)[0] == committing.BEFORE
+            assert point.close(143, 0.01)[0] == BEFORE
         else:
             with point.working():
-                assert point.state == committing.BEFORE
+                assert point.state == BEFORE
                 with point.passing():
                     pass
-            assert point.close(143, 0.01) == (committing.PASSED, True)
-    point = committing.CommitPoint()
+            assert point.close(143, 0.01) == (PASSED, True)
+    point = CommitPoint()
     with point.working(), point.passing():
-        assert point.close(143, 0.01) == (committing.PASSING, False)
-    assert point.state == committing.PASSED
-    point, seen = committing.CommitPoint(), []
+        assert point.close(143, 0.01) == (PASSING, False)
+    assert point.state == PASSED
+    point, seen = CommitPoint(), []
     closing = threading.Thread(target=lambda: seen.append(point.close(143, 30)))
     with point.passing():
         closing.start()
         closing.join(0.2)
         assert closing.is_alive(), "it waits for the outcome"
     closing.join(15)
-    assert seen == [(committing.PASSED, True)], "it does not wait longer than it has to"
+    assert seen == [(PASSED, True)], "it does not wait longer than it has to"
 
 
 def fail_while_closed(point):
@@ -251,9 +253,9 @@ def fail_while_closed(point):
 
 
 def test_what_fails_at_the_point_leaves_it_unpassed_or_unknown():
-    for passed, lost, state in ((False, False, committing.BEFORE), (False, True, committing.UNKNOWN),
-                                (True, False, committing.PASSED)):
-        point = committing.CommitPoint()
+    for passed, lost, state in ((False, False, BEFORE), (False, True, UNKNOWN),
+                                (True, False, PASSED)):
+        point = CommitPoint()
         if passed:
             with point.passing():
                 pass
@@ -273,17 +275,15 @@ def test_a_commit_without_an_answer_is_told_as_unknown_and_the_next_load_heals(m
                 raise psycopg2.OperationalError("server closed the connection unexpectedly")
             super().execute(statement, values)
 
-    swap = database.transaction
-
-    def transaction(connection, point=None):
+    def patched(connection, point=None):
         TargetPostgres.committing = point is not None
-        return swap(connection, point)
+        return transaction(connection, point)
 
     connect = psycopg2.connect
     made.warehouse.run("DROP SCHEMA IF EXISTS public_history, public CASCADE; CREATE SCHEMA public")
     with monkeypatch.context() as patch:
         patch.setattr(TargetPostgres, "committing", False, raising=False)
-        patch.setattr(database, "transaction", transaction)
+        patch.setattr(warehouse, "transaction", patched)
         patch.setattr(psycopg2, "connect", lambda *a, **k: connect(*a, **{**k, "cursor_factory": Cursor}))
         heard = load(made)
     assert NOTHING not in heard.refusal

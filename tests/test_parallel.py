@@ -10,7 +10,7 @@ import time
 
 import pytest
 from conftest import databases, running
-from landing.database import Progress
+from landing.core.progress import Progress
 
 DAY = "2024-01-20"
 ROWS = 400_000

@@ -6,12 +6,13 @@ from datetime import date, timedelta
 
 import pytest
 from dates import Dates
-from landing import plan, project
-from landing.errors import RefusedError
-from landing.ledger import Entry
-from landing.zone import Manifest, now
+from landing.core.dates import now, today
+from landing.core.errors import RefusedError
+from landing.load.load_history import LoadedTable
+from landing.model.manifest import Manifest
+from landing.verify.backfill import Times
 
-TODAY = project.today()
+TODAY = today()
 DAYS = [str(TODAY - timedelta(days=back)) for back in range(9, -1, -1)]
 EVERY = {"csv": ["order_details"], "postgres": ["notes", "orders"]}
 ALL = {(source, table) for source, tables in EVERY.items() for table in tables}
@@ -152,10 +153,10 @@ def test_manifests_and_a_ledger_without_times_still_serve_and_a_load_brings_the_
 def test_times_are_medians_scaled_by_rows_where_there_are_many():
     day = date(2024, 1, 1)
     manifests = [Manifest("s", day, "r", now(), {}, {}, [], seconds) for seconds in (1.0, 9.0, 2.0, None)]
-    loads = [Entry("s", day, "small", 10, "", now(), now(), "r", seconds) for seconds in (0.1, 0.3, 0.2)]
-    loads += [Entry("s", day, "big", rows, "", now(), now(), "r", rows / 1e5) for rows in (100_000, 300_000)]
-    loads += [Entry("s", day, "old", 10, "", now(), now(), "r", None)]
-    times = plan.Times(manifests, loads)
+    loads = [LoadedTable("s", day, "small", 10, "", now(), now(), "r", seconds) for seconds in (0.1, 0.3, 0.2)]
+    loads += [LoadedTable("s", day, "big", rows, "", now(), now(), "r", rows / 1e5) for rows in (100_000, 300_000)]
+    loads += [LoadedTable("s", day, "old", 10, "", now(), now(), "r", None)]
+    times = Times(manifests, loads)
     assert times.extract("s", 5) == 2.0
     assert times.extract("other", 5) is None
     assert times.load("s", "small", 9_999) == 0.2

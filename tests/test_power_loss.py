@@ -10,11 +10,15 @@ from collections import Counter
 from datetime import date
 
 import pytest
-from landing import files, zone
-from landing.errors import LandingError
-from landing.retention import ZoneLeftovers, removed
-from landing.target_csv import TargetCSV
-from landing.zone import LandingZone
+from landing.core.dates import now
+from landing.core.errors import LandingError
+from landing.model.naming import new_run_id
+from landing.storage.hashing import HashedFile
+from landing.storage.local import sync
+from landing.zone import landing_zone
+from landing.zone.gc import ZoneLeftovers, removed
+from landing.zone.landing_zone import MANIFEST, LandingZone
+from landing.zone.target import TargetCSV
 from power import ABSENT, Disk, LostError, recorded
 from targets import Heard, encoded, schema, serverless, state
 
@@ -34,7 +38,7 @@ class Zone:
 
     def send(self, day=DAY, tables=("a", "b"), rows=3, source="own"):
         """As a tap does: files in staging, of the first table two and its bad rows; then target-csv. Its run id."""
-        run = zone.new_run_id()
+        run = new_run_id()
         messages, streams = [], {}
         for number, name in enumerate(tables):
             start = schema(name, {"id": {"type": "integer", "x-sql-datatype": "integer"}})
@@ -47,7 +51,7 @@ class Zone:
                 (self.zone.staging(run) / chunk["path"]).as_uri() for chunk in chunks]}]
             streams[name] = {"rows": 2 * len(chunks), "files": chunks}
         proof = {"run_id": run, "source": source, "streams": streams, "extracted_at": day, "kept": False,
-                 "left_out": {}, "started_at": zone.now().isoformat()}
+                 "left_out": {}, "started_at": now().isoformat()}
         target = TargetCSV(config={"datestamp": day})
         heard = Heard(target, encoded([*messages, state(landing=proof)]))
         if heard.refusal:
@@ -55,7 +59,7 @@ class Zone:
         return target.run_id
 
     def _file(self, run, name, text, rows):
-        with files.HashedFile(self.zone.staging(run) / name, "xb") as file:
+        with HashedFile(self.zone.staging(run) / name, "xb") as file:
             file.write(text.encode())
         return {"path": name, "rows": rows, "bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -90,7 +94,7 @@ def made(tmp_path, monkeypatch):
 def holds(made, change, old, *, new=None, day=DAY, source="own"):
     """At each step the date is the old or the new one, and at the end the new; and others are as they were."""
     others = {path for path in made.root.glob("source=*/extracted_at=*") if path != made.partition(day, source)}
-    kept = {path: json.loads((path / zone.MANIFEST).read_text())["run_id"] for path in others}
+    kept = {path: json.loads((path / MANIFEST).read_text())["run_id"] for path in others}
     start, result = made.during(change)
     new, last = new or result, None
     for last in made.outcomes(start, made.steps, made.partition(day, source)):
@@ -117,19 +121,19 @@ def test_a_date_that_is_taken_again_is_the_old_one_or_the_new_one(made):
 
 def killed_at_the_commit_point(made, monkeypatch, **more):
     """A run that ends between the manifest's rename and the sync of its folder. Its id."""
-    def sync(path, real=files.sync):
-        if path == made.partition() and any(step.to == path / zone.MANIFEST for step in made.steps):
+    def recorded(path, real=sync):
+        if path == made.partition() and any(step.to == path / MANIFEST for step in made.steps):
             raise KeyboardInterrupt
         real(path)
 
     target = []
     with monkeypatch.context() as patch:
-        patch.setattr(zone, "sync", sync)
+        patch.setattr(landing_zone, "sync", recorded)
         patch.setattr(TargetCSV, "stopped", lambda self: target.append(self))
         try:
             made.send(**more)
         except KeyboardInterrupt:
-            return json.loads((made.partition() / zone.MANIFEST).read_text())["run_id"]
+            return json.loads((made.partition() / MANIFEST).read_text())["run_id"]
     raise AssertionError("it was not killed")
 
 
@@ -181,7 +185,7 @@ def test_each_sync_is_needed(made):
     """Of a first date and of one that is taken again: without it, some moment would lose a date. This test can fail."""
     needed, all_of_them = Counter(), Counter()
     for _ in range(2):
-        old = json.loads(path.read_text())["run_id"] if (path := made.partition() / zone.MANIFEST).exists() else ABSENT
+        old = json.loads(path.read_text())["run_id"] if (path := made.partition() / MANIFEST).exists() else ABSENT
         saved = made.folder.parent / "saved"
         shutil.copytree(made.folder, saved)
         _, new = made.during(lambda: made.send(rows=8))

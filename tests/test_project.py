@@ -11,7 +11,7 @@ import pytest
 import servers
 import yaml
 from conftest import BIN, CANARY, ROOT
-from landing import project as rules
+from landing.core.settings import landing_root
 
 DAY = "2024-01-20"
 
@@ -104,8 +104,8 @@ def test_the_landing_root_is_a_folder_of_the_project_and_can_be_another(shop, tm
 def test_a_landing_root_is_expanded_and_a_url_is_refused(shop, monkeypatch):
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
     monkeypatch.setenv("HOME", str(shop.folder / "home"))
-    assert rules.landing_root("~/zone") == shop.folder / "home" / "zone"
-    assert rules.landing_root("a:b") == shop.folder / "a:b"
+    assert landing_root("~/zone") == shop.folder / "home" / "zone"
+    assert landing_root("a:b") == shop.folder / "a:b"
     before = sorted(shop.folder.iterdir())
     for wrong in ("s3://bucket/zone", "s3:/bucket", "gs://b", "file:///tmp/zone", "~nobody-of-that-name/zone"):
         for result in (shop.land(DAY, "csv", check=False, LANDING_ROOT=wrong),

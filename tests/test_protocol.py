@@ -11,10 +11,10 @@ import subprocess
 from decimal import Decimal
 
 import pytest
-from landing import messages
-from landing.errors import LandingError
-from landing.project import today as this_day
-from landing.target_csv import TargetCSV
+from landing.core.dates import today as this_day
+from landing.core.errors import LandingError
+from landing.singer import reader
+from landing.zone.target import TargetCSV
 from targets import (
     SILENT,
     Heard,
@@ -217,7 +217,8 @@ def test_state_is_passed_on_as_it_came_once_all_is_committed(today, monkeypatch)
         assert json.loads(line, parse_float=Decimal) == json.loads(digits, parse_float=Decimal)
 
 
-@pytest.mark.parametrize("what", ["landing.zone.LandingZone.commit", "landing.target_postgres.Connector.commit"])
+@pytest.mark.parametrize("what", ["landing.zone.landing_zone.LandingZone.commit",
+                                  "landing.load.stock.Connector.commit"])
 def test_state_is_kept_back_where_the_commit_fails(today, monkeypatch, what):
     def fail(*_, **__):
         raise LandingError("the disk is full")
@@ -295,7 +296,7 @@ def test_a_line_that_never_ends_does_not_take_all_memory(today, monkeypatch):
             self.taken += size
             return b"a" * size
 
-    monkeypatch.setattr(messages, "LONGEST", 1 << 20)
+    monkeypatch.setattr(reader, "LONGEST", 1 << 20)
     endless = Endless()
     heard = Heard(TargetCSV(config=SILENT), endless)
     assert "longer than 1 MiB" in heard.refusal

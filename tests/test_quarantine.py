@@ -9,11 +9,13 @@ import logging
 
 import duckdb
 import pytest
-from landing import csv_types, database
-from landing.csv_files import CsvEntity, Declaration
-from landing.errors import BadFileError, SettingError
-from landing.quarantine import Quarantine
-from landing.tap_csv import TapCSV
+from landing.core.errors import BadFileError, SettingError
+from landing.core.progress import Progress
+from landing.extract.csv import declared_types
+from landing.extract.csv.declaration import Declaration
+from landing.extract.csv.entity import CsvEntity
+from landing.extract.csv.quarantine import Quarantine
+from landing.extract.csv.tap import TapCSV
 
 DAY = "2024-03-01"
 
@@ -31,7 +33,7 @@ def land(tmp_path, monkeypatch):
         out, folder = tmp_path / f"out-{next(numbers)}", tmp_path / f"folder-{next(numbers)}"
         folder.mkdir()
         quarantine = Quarantine(out / "bad.jsonl", limit)
-        progress = database.Progress(logging.getLogger("test"), "e")
+        progress = Progress(logging.getLogger("test"), "e")
         columns, _ = entity.convert(entity.names, folder, out / "e.csv", progress, quarantine)
         file = quarantine.close()
         bad = (out / "bad.jsonl").read_text().splitlines() if file else []
@@ -150,7 +152,7 @@ def test_a_value_in_a_column_that_is_not_wanted_harms_nobody(tmp_path, monkeypat
     (tmp_path / "in.csv").write_text("a,b\nx,1\n,2\n")
     entity = CsvEntity(Declaration("e", "in.csv", types={"a": "integer"}, keys=["a"]))
     quarantine = Quarantine(tmp_path / "bad.jsonl", 0)
-    progress = database.Progress(logging.getLogger("test"), "e")
+    progress = Progress(logging.getLogger("test"), "e")
     entity.convert(["b"], tmp_path, tmp_path / "out.csv", progress, quarantine)
     assert (tmp_path / "out.csv").read_text() == "b\n1\n2\n"
 
@@ -178,8 +180,8 @@ def test_a_value_that_passes_for_a_declared_type_is_one_that_postgresql_reads(pr
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE v AS SELECT unnest(?::VARCHAR[]) AS c0", [values])
         passed = {type_: {value for value, in connection.execute(
-            f"SELECT c0 FROM v WHERE {csv_types.fits(type_, 'c0')} UNION SELECT c0 FROM v WHERE "
-            f"{csv_types.held(type_, 'c0')}").fetchall()} for type_ in TYPES}
+            f"SELECT c0 FROM v WHERE {declared_types.fits(type_, 'c0')} UNION SELECT c0 FROM v WHERE "
+            f"{declared_types.held(type_, 'c0')}").fetchall()} for type_ in TYPES}
     for number, type_ in enumerate(TYPES):
         project.warehouse.run(f"CREATE TABLE t{number} (v {type_})")
         for value in passed[type_]:
@@ -189,7 +191,7 @@ def test_a_value_that_passes_for_a_declared_type_is_one_that_postgresql_reads(pr
              "timestamptz": {"2024-02-09T12:30:00Z", "2024-02-09 12:30+05"}, "boolean": {"t", "TRUE", "0", "on"}}
     assert all(values <= passed[type_] for type_, values in usual.items())
     assert not {"", "n/a", "2023-02-29", "31/12/2024", "0x1F"} & set().union(*(passed[type_] for type_ in TYPES[:-2]))
-    assert csv_types.fits("jsonb", "c0") is csv_types.fits("integer[]", "c0") is None
+    assert declared_types.fits("jsonb", "c0") is declared_types.fits("integer[]", "c0") is None
 
 
 def table(project, day=DAY):

@@ -9,11 +9,12 @@ import json
 import threading
 
 import pytest
-from landing import zone as zones
-from landing.protocol import file_of
-from landing.tap_csv import TapCSV
-from landing.target_csv import TargetCSV
-from landing.zone import LandingZone
+from landing.extract.csv.tap import TapCSV
+from landing.model.manifest import Manifest
+from landing.singer.metadata import file_of
+from landing.storage import hashing
+from landing.zone.landing_zone import LandingZone
+from landing.zone.target import TargetCSV
 from targets import Heard, foreign_project, in_process, left_in_staging
 
 DAY, OTHER = "2024-03-05", "2024-03-06"
@@ -57,7 +58,7 @@ def whole(project, *days):
         manifest = zone.require(source, day)
         for table in manifest.tables:
             for file in table.all_files:
-                assert zones.files.sha256(zone.path(manifest, file)) == file.sha256
+                assert hashing.sha256(zone.path(manifest, file)) == file.sha256
                 assert manifest.run_id in file.path
         assert zone.unlisted(manifest) == []
         found.add(day.isoformat())
@@ -86,7 +87,7 @@ def test_a_replay_that_fails_midway_takes_back_only_its_own_files(replayed, monk
         raise OSError(28, "No space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(zones.Manifest, "to_json", fail)
+        patch.setattr(Manifest, "to_json", fail)
         assert "No space left" in hear(messages).refusal
     assert whole(replayed, DAY) == before
 

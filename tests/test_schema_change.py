@@ -10,12 +10,11 @@ from dataclasses import replace
 from datetime import date, datetime, timezone
 
 import pytest
-from landing import database
-from landing.dialect import Column
-from landing.errors import RefusedError
-from landing.staging import Load
-from landing.warehouse import Warehouse
-from landing.zone import Table
+from landing.core.errors import RefusedError
+from landing.load.staging import Load
+from landing.load.warehouse import Warehouse
+from landing.model.schema import Column, Table
+from landing.postgres.connect import connect
 from psycopg2 import sql
 
 DAYS = ("2024-01-20", "2024-01-21", "2024-01-22")
@@ -180,7 +179,7 @@ def test_any_change_of_type_widens_or_is_refused_naming_column_and_both_types(pr
     columns = ", ".join(f'"from {type_}" {type_}' for type_ in TYPES)
     project.warehouse.run(f"CREATE SCHEMA public_history; CREATE TABLE public_history.t (extracted_at date, {columns}) "
                           "PARTITION BY LIST (extracted_at)")
-    with closing(database.connect(project.warehouse.dsn(), "test")) as connection:
+    with closing(connect(project.warehouse.dsn(), "test")) as connection:
         warehouse = Warehouse(connection, "public", logging.getLogger("test"))
         table = Table("t", "t", "public", [Column(type_, type_) for type_ in TYPES], [])
         load = Load("postgres", date(2024, 1, 20), "run", datetime.now(timezone.utc), table)

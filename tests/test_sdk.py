@@ -8,11 +8,11 @@ import json
 from contextlib import redirect_stdout
 
 import pytest
-from landing.messages import Validator
-from landing.tap_csv import TapCSV
-from landing.tap_postgres import TapPostgres
-from landing.target_csv import TargetCSV
-from landing.target_postgres import TargetPostgres
+from landing.extract.csv.tap import TapCSV
+from landing.extract.postgres.tap import TapPostgres
+from landing.load.target import TargetPostgres
+from landing.singer.validator import Validator
+from landing.zone.target import TargetCSV
 from singer_sdk.testing import SuiteConfig, get_tap_test_class, get_target_test_class
 from singer_sdk.testing.runners import TapTestRunner, TargetTestRunner
 from targets import SILENT, in_process

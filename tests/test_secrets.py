@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 
+import connections
 import psycopg2
 import pytest
 from conftest import CANARY, PASSWORD, _dotenv_quoted, require_others_through
-from landing import cli, connections
-from landing import project as rules
-from landing.errors import LandingError
+from landing.cli import main
+from landing.core.errors import LandingError
+from landing.core.settings import exposed_env, settings
 
 DAY = "2024-01-20"
 HARD = {  # passwords as a person writes them into .env
@@ -62,10 +63,10 @@ def test_a_hard_password_opens_the_warehouse_for_command_notebook_and_tools(proj
         project.warehouse.run(f"ALTER ROLE {role} PASSWORD %s", password)
         (project.folder / ".env").write_text(
             f"{env}TARGET_POSTGRES_USER={role}\nTARGET_POSTGRES_PASSWORD={_dotenv_quoted(password)}\n")
-        connection = cli.connect()  # the notebook's way in, too
+        connection = main.connect()  # the notebook's way in, too
         assert connection.info.user == role
         connection.close()
-    found = connections.servers(rules.settings())
+    found = connections.servers(settings())
     assert password not in repr(found)
 
 
@@ -161,7 +162,7 @@ def test_a_failed_connection_tells_nobody_the_password(shop, cuts, monkeypatch):
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
     for port in (1, *cuts):
         monkeypatch.setenv("TARGET_POSTGRES_PORT", str(port))
-        with pytest.raises((LandingError, psycopg2.Error)) as refusal, cli.connect().cursor() as cursor:
+        with pytest.raises((LandingError, psycopg2.Error)) as refusal, main.connect().cursor() as cursor:
             cursor.execute("SELECT repeat('x', 100000)")
         assert CANARY not in str(refusal.value)
     told(shop, shop.meltano("--log-level", "debug", "run", "extract_postgres", check=False, DATESTAMP=DAY,
@@ -208,14 +209,14 @@ def test_what_is_landed_is_for_its_owner_and_group_only_from_the_first_byte_on(s
 def test_passwords_that_everybody_can_read_are_told_and_how_to_close_them(tmp_path, monkeypatch, mode, exposed):
     require_others_through(tmp_path)
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))
-    assert rules.exposed_env() is None
+    assert exposed_env() is None
     (tmp_path / ".env").write_text("A=b")
     (tmp_path / ".env").chmod(mode)
-    said = rules.exposed_env()
+    said = exposed_env()
     assert bool(said) == exposed
     assert not said or said.endswith(f"Run: chmod 600 {tmp_path / '.env'}")
     tmp_path.chmod(0o700)  # a folder that nobody else can enter protects what is in it
-    assert rules.exposed_env() is None
+    assert exposed_env() is None
 
 
 def test_the_warning_stands_once_in_a_run_and_stops_nothing(shop):

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import os
 import shutil
 import signal
@@ -15,8 +16,12 @@ import psycopg2
 import pytest
 from conftest import CANARY
 from faults import Proxy
-from landing import database, session, warehouse, workers
-from landing.errors import PoolerError, SourceError, StalledError
+from landing.core.errors import PoolerError, SourceError, StalledError
+from landing.load.warehouse import Warehouse
+from landing.postgres import copy, session
+from landing.postgres.connect import connect
+from landing.postgres.copy import copy_out
+from landing.postgres.workers import Workers
 from psycopg2 import sql
 from servers import free_port
 
@@ -115,7 +120,7 @@ def test_session_pooling_lands_and_loads_all(inside):
     ([7, 9, 7], [8, 8, 8], False),  # it changes from one statement to the next
 ])
 def test_a_pooler_is_known_by_what_its_backends_do(shop, monkeypatch, ours, others, kept):
-    with contextlib.closing(database.connect(shop.source.dsn(), "test")) as connection:
+    with contextlib.closing(connect(shop.source.dsn(), "test")) as connection:
         pids = {True: itertools.cycle(ours), False: itertools.cycle(others)}
         monkeypatch.setattr(session, "backend_pid", lambda one: next(pids[one is connection]))
         connection.server_pid = 7  # which libpq was not told
@@ -126,10 +131,10 @@ def test_a_pooler_is_known_by_what_its_backends_do(shop, monkeypatch, ours, othe
 def test_pins_belong_to_the_transaction_that_reads(shop):
     """A pooler that nobody notices changes the session's settings between two statements."""
     shop.source.run("CREATE TABLE f (x double precision); INSERT INTO f VALUES (0.1::double precision * 3)")
-    with contextlib.closing(database.connect(shop.source.dsn(), "test")) as connection, connection.cursor() as cursor:
+    with contextlib.closing(connect(shop.source.dsn(), "test")) as connection, connection.cursor() as cursor:
         cursor.execute("RESET ALL; SET extra_float_digits = -5; SET DateStyle = 'German'; SET row_security = on")
         path = shop.folder / "f.csv"
-        database.copy_out(connection, sql.SQL("SELECT x, date '2024-01-20' AS d, current_setting('row_security') AS r "
+        copy_out(connection, sql.SQL("SELECT x, date '2024-01-20' AS d, current_setting('row_security') AS r "
                                               "FROM f"), path)
         assert path.read_text() == "x,d,r\n0.30000000000000004,2024-01-20,off\n"
         cursor.execute("SHOW DateStyle")
@@ -137,9 +142,9 @@ def test_pins_belong_to_the_transaction_that_reads(shop):
 
 
 def test_a_backend_that_is_another_than_before_is_refused(shop, monkeypatch):
-    with contextlib.closing(database.connect(shop.warehouse.dsn(), "test")) as connection:
+    with contextlib.closing(connect(shop.warehouse.dsn(), "test")) as connection:
         connection.server_pid += 1
-        house = warehouse.Warehouse(connection, "public", database.logging.getLogger("test"))
+        house = Warehouse(connection, "public", logging.getLogger("test"))
         with pytest.raises(PoolerError, match="transaction pooling"):
             house.hold(1)
 
@@ -226,7 +231,7 @@ def test_a_server_that_sends_nothing_is_given_up(shop, monkeypatch):
     proxy = Proxy(shop.source.port)
     try:
         dsn = {**shop.source.dsn(), "port": proxy.port}
-        connection = database.connect(dsn, "test", stall_timeout=2)
+        connection = connect(dsn, "test", stall_timeout=2)
         seconds, said = stall(connection, "SELECT pg_sleep(1)", proxy.stop_reading)
     finally:
         proxy.close()
@@ -236,7 +241,7 @@ def test_a_server_that_sends_nothing_is_given_up(shop, monkeypatch):
 
 
 @contextlib.contextmanager
-def silenced(owner, monkeypatch, name, module=database):
+def silenced(owner, monkeypatch, name, module=copy):
     """The server behind a way that stops as soon as a function is called."""
     original, proxy, direct = getattr(module, name), Proxy(owner.port), owner.port
     owner.port = proxy.port
@@ -259,7 +264,7 @@ def silenced(owner, monkeypatch, name, module=database):
 def test_a_server_that_stalls_at_the_first_statement_of_a_session_is_given_up(shop, monkeypatch):
     with silenced(shop.source, monkeypatch, "backend_pid", session), \
             pytest.raises(StalledError, match="no byte moved for 1 s"):
-        database.connect(shop.source.dsn(), "test", stall_timeout=1)
+        connect(shop.source.dsn(), "test", stall_timeout=1)
 
 
 def test_an_extract_and_a_load_end_with_a_sentence_when_their_server_stalls(inside, monkeypatch):
@@ -285,14 +290,14 @@ def test_an_extract_and_a_load_end_with_a_sentence_when_their_server_stalls(insi
 
 
 def test_work_without_a_byte_is_not_a_stall(shop):
-    with contextlib.closing(database.connect(shop.source.dsn(), "test", stall_timeout=1)) as connection:
-        copied = database.copy_out(connection, sql.SQL("SELECT 1 AS x FROM pg_sleep(5)"))
+    with contextlib.closing(connect(shop.source.dsn(), "test", stall_timeout=1)) as connection:
+        copied = copy_out(connection, sql.SQL("SELECT 1 AS x FROM pg_sleep(5)"))
     assert copied.rows == 1
 
 
 def test_a_backend_that_was_stopped_while_it_sends_is_given_up(shop):
     """Its state says that it waits for us, and we wait for it."""
-    connection = database.connect(shop.source.dsn(), "test", stall_timeout=1)
+    connection = connect(shop.source.dsn(), "test", stall_timeout=1)
     read = threading.Event()
 
     class Slow:
@@ -310,13 +315,13 @@ def test_a_backend_that_was_stopped_while_it_sends_is_given_up(shop):
 
 
 def test_the_first_failure_ends_what_runs_on_a_shared_connection_without_spinning(shop):
-    shared = database.connect(shop.source.dsn(), "test")
+    shared = connect(shop.source.dsn(), "test")
     slow = sql.SQL("SELECT pg_sleep(120)::text AS x")
     started = threading.Event()
 
     def wait_long(_):
         started.set()
-        database.copy_out(shared, slow)
+        copy_out(shared, slow)
 
     def fail(_):
         started.wait(10)
@@ -324,7 +329,7 @@ def test_the_first_failure_ends_what_runs_on_a_shared_connection_without_spinnin
         raise SourceError("first")
 
     begun, cpu = time.monotonic(), time.process_time()
-    both = workers.Workers(2, lambda: database.connect(shop.source.dsn(), "test"), [shared])
+    both = Workers(2, lambda: connect(shop.source.dsn(), "test"), [shared])
     slow_work, _ = both.submit(wait_long), both.submit(fail)
     with pytest.raises(SourceError, match="first"):
         both.result(slow_work)

@@ -5,10 +5,11 @@ from datetime import date
 
 import pytest
 from dates import Dates
-from landing import database, retention
-from landing.changes import Comparison
-from landing.errors import WarehouseError
-from landing.warehouse import Warehouse
+from landing.core.errors import WarehouseError
+from landing.load.gc import WarehouseLeftovers
+from landing.load.warehouse import Warehouse
+from landing.postgres.connect import connect
+from landing.verify.diff import Comparison
 
 D1, D2, D3 = "2024-01-20", "2024-01-21", "2024-01-22"
 A = {"a": "integer"}
@@ -62,7 +63,7 @@ def test_the_newest_date_of_each_source_stays(dates):
         dates.load(day, "postgres")
     dates.land(D1, "csv", lines=(A, [["1"]]))
     dates.load(D1, "csv")
-    with closing(database.connect(dates.project.warehouse.dsn(), "test")) as connection:
+    with closing(connect(dates.project.warehouse.dsn(), "test")) as connection:
         warehouse = Warehouse(connection, "public", None)
         with pytest.raises(WarehouseError, match=f"{D1} is the newest date of source csv"):
             warehouse.remove("csv", date.fromisoformat(D1))
@@ -78,7 +79,7 @@ def test_a_date_whose_rows_somebody_dropped_is_not_the_newest_that_gc_keeps(date
         dates.land(day, "postgres", orders=(A, [["1"]]))
         dates.load(day, "postgres")
     dates.run(f'DROP TABLE public_history."orders@{D3}"')
-    found = retention.WarehouseLeftovers(Warehouse(dates.connection, "public", None), date(2030, 1, 1))
+    found = WarehouseLeftovers(Warehouse(dates.connection, "public", None), date(2030, 1, 1))
     assert [one.what for one in found] == [f"public_history {D1} postgres"]
 
 

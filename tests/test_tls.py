@@ -2,18 +2,22 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import connections
 import pytest
 import servers
 from conftest import CANARY, PASSWORD, require_others_through
-from landing import cli, connections, database, protocol
-from landing.errors import SettingError, UnreachableError
-from landing.tap_postgres import TapPostgres
-from landing.target_postgres import TargetPostgres
+from landing.cli import main
+from landing.core.errors import SettingError, UnreachableError
+from landing.extract.postgres.tap import TapPostgres
+from landing.load.target import TargetPostgres
+from landing.postgres import tls as tls_module
+from landing.singer.signals import SignalHandling
 from servers import Server
 from tls import Authority, fronts
 
@@ -58,11 +62,11 @@ def environment(role, port, authority):
 @pytest.fixture
 def opened(monkeypatch):
     """Opens the connection that a plugin of these settings would open, in this process."""
-    monkeypatch.setattr(protocol.Interruptible, "_setup_signal_handlers", lambda _: None)
+    monkeypatch.setattr(SignalHandling, "_setup_signal_handlers", lambda _: None)
 
     def connect(plugin, config):
         one = plugin(config=config)
-        return database.connect(one.dsn, one.name) if plugin is TapPostgres else one._connect()
+        return connect(one.dsn, one.name) if plugin is TapPostgres else one._connect()
 
     return connect
 
@@ -122,19 +126,19 @@ def test_the_landing_command_and_the_notebook_trust_no_other_warehouse_either(sh
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
     for name, value in environment("TARGET", ports["good"], authority.file).items():
         monkeypatch.setenv(name, value)
-    connection = cli.connect()  # the notebook's way in, too
+    connection = main.connect()  # the notebook's way in, too
     assert connection.info.ssl_in_use
     connection.close()
     for wrong, said in REFUSED.items():
         monkeypatch.setenv("TARGET_POSTGRES_PORT", str(ports[wrong]))
         with pytest.raises(UnreachableError) as refusal:
-            cli.connect()
+            main.connect()
         assert all(words in str(refusal.value) for words in said)
         assert CANARY not in str(refusal.value)
     refused(shop.landing("diff", DAY, DAY, check=False), *REFUSED["plain"])
     monkeypatch.setenv("TARGET_POSTGRES_SSLROOTCERT", "mising.pem")
     with pytest.raises(SettingError, match=f"no certificate authority at {shop.folder}/mising.pem"):
-        cli.connect()
+        main.connect()
 
 
 def test_dbeaver_and_pgadmin_verify_the_servers_too(shop, tls):
@@ -177,8 +181,8 @@ def test_the_authorities_of_this_system_are_trusted_where_that_is_asked_for(proj
             opened(plugin, {**verifying(project.source, ports["good"]), "ssl_mode": "verify-ca"})
         monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
         with monkeypatch.context() as patch:
-            patch.setattr(database, "BUNDLES", ("/nowhere/either",))
-            patch.setattr(database.ssl, "get_default_verify_paths", lambda: SimpleNamespace(cafile=None))
+            patch.setattr(tls_module, "BUNDLES", ("/nowhere/either",))
+            patch.setattr(ssl, "get_default_verify_paths", lambda: SimpleNamespace(cafile=None))
             with pytest.raises(SettingError, match="no file of certificate authorities"):
                 opened(plugin, verifying(project.source, ports["good"]))
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
@@ -201,7 +205,7 @@ def test_postgresqls_own_tls_is_verified_too(tmp_path, monkeypatch):
                  "PASSWORD": server.password, "SSLMODE": "verify-full", "SSLROOTCERT": "ours.pem"}
         for name, value in names.items():
             monkeypatch.setenv(f"TARGET_POSTGRES_{name}", value)
-        with cli.connect().cursor() as cursor:
+        with main.connect().cursor() as cursor:
             cursor.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
             assert cursor.fetchone() == (True,)
         for name, value, said in (("SSLROOTCERT", str(other.file), "certificate verify failed"),
@@ -209,6 +213,6 @@ def test_postgresqls_own_tls_is_verified_too(tmp_path, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setenv(f"TARGET_POSTGRES_{name}", value)
                 with pytest.raises(UnreachableError, match=said):
-                    cli.connect()
+                    main.connect()
     finally:
         server.remove()

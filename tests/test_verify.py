@@ -7,8 +7,8 @@ import sys
 
 import pytest
 from dates import Dates
-from landing import files
-from landing.database import copy_out
+from landing.postgres.copy import copy_out
+from landing.storage.hashing import RowSum
 from psycopg2 import sql
 
 D1, D2 = "2024-01-20", "2024-01-21"
@@ -86,7 +86,7 @@ def test_the_command_says_what_was_compared(project):
 
 def summed(content, sizes):
     """Value and rows of a content that comes in chunks of these sizes."""
-    rows, place = files.RowSum(), 0
+    rows, place = RowSum(), 0
     for size in sizes:
         rows.write(memoryview(content)[place:place + size])
         place += size
@@ -126,12 +126,12 @@ def test_a_value_of_many_lines_is_looked_at_once(line, monkeypatch):
             return self.hash.digest()
 
     sha256 = hashlib.sha256
-    monkeypatch.setattr(files.hashlib, "sha256", Counting)
+    monkeypatch.setattr(hashlib, "sha256", Counting)
 
     def work(lines):
         hashed.clear()
         content = b'1,"' + (line + b"\n") * lines + b'"\n'
-        rows, calls = files.RowSum(), []
+        rows, calls = RowSum(), []
         sys.setprofile(lambda frame, event, function: calls.append(event))
         try:
             for place in range(0, len(content), 1000):

@@ -2,8 +2,8 @@
 
 import pytest
 import yaml
-from landing import project as rules
-from landing.errors import SettingError
+from landing.core.errors import SettingError
+from landing.core.sources import source_name, stock_source
 
 DAY, NEXT = "2024-01-20", "2024-01-21"
 STOCK = {"tap-postgres": "postgres", "tap-csv": "csv"}
@@ -24,7 +24,7 @@ def declared(tmp_path, monkeypatch):
         content = {"jobs": [{"name": name, "tasks": tasks} for name, tasks in jobs.items()],
                    "plugins": {"extractors": [{"name": "tap-erp"}, {"name": "shop"}]}}
         (tmp_path / "meltano.yml").write_text(yaml.safe_dump(content))
-        return rules.source_name(variables.get("configured"), rules.stock_source("postgres"))
+        return source_name(variables.get("configured"), stock_source("postgres"))
 
     return declare
 
@@ -59,7 +59,7 @@ def test_a_source_that_cannot_be_known_is_refused(declared, jobs, extractor, var
 def test_a_setting_that_contradicts_the_job_is_refused(declared):
     declared({"extract_erp": ["tap-erp target-csv"]}, "tap-erp")
     with pytest.raises(SettingError, match="lands source erp, and its plugin says `source: crm`"):
-        rules.source_name("crm")
+        source_name("crm")
 
 
 def inherit(project, *names):

@@ -22,10 +22,12 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import failpoints
-from landing import protocol
+from landing.singer.process import _end
 
 COMMANDS = {point.name: point for point in distribution("landing").entry_points}
-LATE = ("landing.tap_postgres", "duckdb", "sqlalchemy.dialects.postgresql.psycopg2")  # imported when they are needed
+# Imported when they are needed.
+LATE = ("landing.extract.postgres.tap", "landing.extract.csv.entity", "landing.zone.target", "landing.load.target",
+        "landing.load.tap", "duckdb", "sqlalchemy.dialects.postgresql.psycopg2")
 MESSAGE = 1 << 17
 
 
@@ -125,7 +127,7 @@ def become(request: dict) -> None:
         status = COMMANDS[program].load()()
     except SystemExit as end:
         status = end.code
-    protocol._end(status)  # without DuckDB's farewell, which only who has imported it says
+    _end(status)  # without DuckDB's farewell, which only who has imported it says
 
 
 if __name__ == "__main__":

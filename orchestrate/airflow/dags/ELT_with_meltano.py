@@ -22,13 +22,21 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 ROOT = Path(__file__).resolve().parents[3]
 os.environ.setdefault("MELTANO_PROJECT_ROOT", str(ROOT))  # for an Airflow that Meltano did not start
 
-from landing import project  # noqa: E402
-from landing.cli import landing_zone  # noqa: E402
-from landing.errors import DamagedError, SettingError  # noqa: E402
-from landing.zone import Manifest  # noqa: E402
+from landing.api import (  # noqa: E402
+    JOB_PREFIX,
+    DamagedError,
+    LandingZone,
+    Manifest,
+    SettingError,
+    declared_sources,
+    extract_command,
+    load_command,
+    parse_date,
+    reached,
+)
 
 SCHEMA = os.environ.get("SCHEMA") or "public"
-LANDED = {source: Asset(f"landed_{source}", uri=f"landing://{source}") for source in project.declared_sources()}
+LANDED = {source: Asset(f"landed_{source}", uri=f"landing://{source}") for source in declared_sources()}
 LOADED = Asset(f"loaded_{SCHEMA}", uri=f"warehouse://{SCHEMA}")
 
 # Linux: the signal that a process gets when its parent ends.
@@ -47,7 +55,7 @@ def date_of(context: Any) -> str:
     moment = run.logical_date or run.run_after
     said = context["params"]["date"] or run.partition_key or moment.astimezone(timezone.utc).date().isoformat()
     try:
-        return project.reached(project.parse_date(said, "date"), "date").isoformat()
+        return reached(parse_date(said, "date"), "date").isoformat()
     except SettingError as error:
         raise AirflowFailException(str(error)) from None  # no retry makes it a date of today or before
 
@@ -120,14 +128,14 @@ def extract(source: str) -> dict[str, Any]:
     """Land one source for the run's date; what is landed and past stays as it is without `re_extract`."""
     context = get_current_context()
     day = date_of(context)
-    when = project.parse_date(day, "date")
-    again, flags = project.extract_command(source, when), {}
+    when = parse_date(day, "date")
+    again, flags = extract_command(source, when), {}
     if context["params"]["re_extract"]:
         again, flags = f"REEXTRACT=true {again}", {"REEXTRACT": "true"}
     before = landed_run(source, day)
-    meltano(f"Extract of {source} for {day}", again, project.JOB_PREFIX + source, day,
+    meltano(f"Extract of {source} for {day}", again, JOB_PREFIX + source, day,
             MELTANO_ENVIRONMENT="extract", SOURCE=source, DATESTAMP=day, **flags)
-    manifest = landing_zone().require(source, when)
+    manifest = LandingZone.configured().require(source, when)
     did = "kept what was landed" if before == manifest.run_id else "extracted anew" if before else "extracted"
     print(f"{source} of {day}: {did}.", flush=True)
     extra = {**figures(manifest), "did": did}
@@ -138,7 +146,7 @@ def extract(source: str) -> dict[str, Any]:
 def landed_run(source: str, day: str) -> str | None:
     """The run that landed a date, if any; a damaged manifest is none."""
     try:
-        manifest = landing_zone().manifest(source, project.parse_date(day, "date"))
+        manifest = LandingZone.configured().manifest(source, parse_date(day, "date"))
     except DamagedError:
         return None
     return manifest.run_id if manifest else None
@@ -148,10 +156,10 @@ def load() -> dict[str, Any]:
     """Load the run's date: every source, in one swap."""
     context = get_current_context()
     day = date_of(context)
-    when = project.parse_date(day, "date")
-    meltano(f"Load of {day} into {SCHEMA}", project.load_command(when, SCHEMA), "load_to_postgres", day,
+    when = parse_date(day, "date")
+    meltano(f"Load of {day} into {SCHEMA}", load_command(when, SCHEMA), "load_to_postgres", day,
             MELTANO_ENVIRONMENT="load", SCHEMA=SCHEMA, EXTRACTED_AT=day)
-    sources = [figures(landing_zone().require(source, when)) for source in LANDED]
+    sources = [figures(LandingZone.configured().require(source, when)) for source in LANDED]
     extra = {"schema": SCHEMA, "extracted_at": day, "rows": sum(source["rows"] for source in sources),
              "run_id": {source["source"]: source["run_id"] for source in sources}}
     context["outlet_events"][LOADED].extra = extra
@@ -187,7 +195,7 @@ with DAG(
     },
     tags=["meltano", "landing"],
 ) as dag:
-    extracts = [task(extract, task_id=f"{project.JOB_PREFIX}{source}", outlets=[asset])(source)
+    extracts = [task(extract, task_id=f"{JOB_PREFIX}{source}", outlets=[asset])(source)
                 for source, asset in LANDED.items()]
     loaded = task(load, task_id="load_to_postgres", outlets=[LOADED])()
     extracts >> loaded >> task(validate, task_id="validate")()

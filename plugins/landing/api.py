@@ -1,0 +1,36 @@
+"""What programs around the product use: the DAG, the notebook, the demo and the tools of `inspection/`.
+
+Everything else in this package may change from one version to the next.
+"""
+
+from __future__ import annotations
+
+from landing.cli.output import table
+from landing.cli.verify import EQUAL
+from landing.core.commands import extract_command, load_command
+from landing.core.dates import parse_date, reached, today
+from landing.core.errors import (
+    DamagedError,
+    LandingError,
+    SettingError,
+    VerificationError,
+    WarehouseError,
+    describe,
+    reported,
+)
+from landing.core.settings import keep_private, settings
+from landing.core.settings import root as project_root
+from landing.core.sources import JOB_PREFIX, declared_sources
+from landing.load.history import PARTITION_KEY, columns_of, history_name
+from landing.load.load_history import LoadHistory
+from landing.model.manifest import Manifest
+from landing.postgres.configured import connect
+from landing.postgres.tls import certificate_authority
+from landing.zone.landing_zone import LandingZone
+
+__all__ = [
+    "EQUAL", "JOB_PREFIX", "PARTITION_KEY", "DamagedError", "LandingError", "LandingZone", "LoadHistory", "Manifest",
+    "SettingError", "VerificationError", "WarehouseError", "certificate_authority", "columns_of", "connect",
+    "declared_sources", "describe", "extract_command", "history_name", "keep_private", "load_command", "parse_date",
+    "project_root", "reached", "reported", "settings", "table", "today",
+]

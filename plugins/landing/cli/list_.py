@@ -1,0 +1,79 @@
+"""`landing list`: every source and date, and whether it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import click
+
+from landing.cli.options import as_json, ask, logger, say, with_schema
+from landing.cli.output import moment, table
+from landing.core.commands import extract_command
+from landing.core.dates import parse_date, today
+from landing.core.errors import (
+    DamagedError,
+    SettingError,
+    ZoneError,
+    reported,
+)
+from landing.load.load_history import LoadHistory
+from landing.model.manifest import Manifest
+from landing.zone.landing_zone import LandingZone
+
+LISTED = ("source", "extracted_at", "tables", "rows", "bytes", "taken_at", "run_id", "loaded")
+
+
+@click.command("list", short_help="Every source and date, and whether it is loaded.")
+@as_json
+@with_schema
+def list_(as_json: bool, schema: str) -> None:
+    """Every source and date: tables, rows, bytes, when taken, whether loaded."""
+    with reported(logger):
+        zone = LandingZone.configured()
+        runs = ask(_runs, schema)
+        lines = [_line(zone, source, day, runs) for source, day in zone.folders()]
+        nothing = (f"Nothing is landed in {zone.root}. Begin with: "
+                   f"{extract_command('postgres', today())}")
+        say(as_json, lines, lambda: listed(lines) if lines else nothing)
+        if damaged := [f"{line['source']} of {line['extracted_at']}" for line in lines if line["damaged"]]:
+            raise DamagedError(f"Damaged: {', '.join(damaged)}. See above what is wrong and what mends it.")
+
+
+def _runs(ledger: LoadHistory) -> dict[tuple[str, date], dict[str, str]]:
+    """Run ids of the tables that are loaded, by source and date."""
+    found: dict[tuple[str, date], dict[str, str]] = {}
+    for one in ledger.present():
+        found.setdefault((one.source, one.day), {})[one.table] = one.run_id
+    return found
+
+
+def _line(zone: LandingZone, source: str, day: str,
+          loaded: dict[tuple[str, date], dict[str, str]] | None) -> dict[str, Any]:
+    line = dict.fromkeys(LISTED) | {"source": source, "extracted_at": day, "damaged": None}
+    try:
+        manifest = zone.require(source, parse_date(day, "extracted_at"))
+    except (SettingError, ZoneError) as error:
+        return line | {"damaged": str(error)}
+    state = _state(manifest, None if loaded is None else loaded.get((source, manifest.extracted_at), {}))
+    return line | {"tables": len(manifest.tables), "rows": manifest.rows, "bytes": manifest.bytes,
+                   "taken_at": moment(manifest.taken_at), "run_id": manifest.run_id, "loaded": state}
+
+
+def _state(manifest: Manifest, runs: dict[str, str] | None) -> str:
+    """Whether a landed date is loaded; `runs` by table, None where that is not known."""
+    if runs is None:
+        return "unknown"
+    if {*runs.values()} - {manifest.run_id}:
+        return "an older run"
+    here = [table.name in runs for table in manifest.tables]
+    return "yes" if all(here) else "partly" if any(here) else "no"
+
+
+def listed(lines: Sequence[dict[str, Any]]) -> str:
+    """Landed dates."""
+    rows = [[line[name] for name in LISTED] for line in lines]
+    for row, line in zip(rows, lines, strict=True):
+        row[-1] = f"damaged: {line['damaged']}" if line["damaged"] else line["loaded"]
+    return table(("source", "extracted_at", "tables", "rows", "bytes", "taken at (UTC)", "run", "loaded"), rows)

@@ -1,0 +1,106 @@
+"""`landing plan`: what a backfill would do, and how long it takes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+import click
+import psycopg2
+
+from landing.cli.options import as_json, ask, logger, open_warehouse, say, with_schema
+from landing.cli.output import duration, table
+from landing.core.dates import parse_date
+from landing.core.errors import (
+    describe,
+    reported,
+)
+from landing.core.sources import declared_sources
+from landing.load.load_history import LoadedTable, LoadHistory
+from landing.verify.backfill import EXTRACT, KEEP, LOAD, NOTHING, REFUSE, UNKNOWN, BackfillPlanner, DatePlan, Loaded
+from landing.zone.landing_zone import LandingZone
+
+
+@click.command(short_help="What a backfill would do, and how long it takes.")
+@click.option("--from", "first", required=True, metavar="DATE", help="The first date.")
+@click.option("--to", "last", required=True, metavar="DATE", help="The last date, today at the latest.")
+@click.option("--re-extract", is_flag=True, help="As if REEXTRACT=true: past dates that are landed are taken anew.")
+@as_json
+@with_schema
+def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) -> None:
+    """Each date from one to another: its state, what a backfill would do with it, and how long that should take.
+
+    \b
+    missing    not every declared source is landed
+    landed     all landed, not loaded
+    identical  the warehouse has, by SHA-256, what is landed
+    stale      loaded, but otherwise than landed
+    loaded     in the warehouse, no longer landed
+    damaged    a manifest, or a file that it lists, can't be used
+
+    What a load of landed tables would refuse (types, names), and where it would turn a column to text, is said.
+    Times are medians of what the manifests and the ledger say; what they don't know is unknown.
+    """
+    with reported(logger):
+        days = parse_date(first, "--from"), parse_date(last, "--to")
+        loaded = ask(_loaded, schema)
+        planner = BackfillPlanner(LandingZone.configured(), declared_sources(), loaded, re_extract)
+        try:
+            with contextlib.nullcontext() if loaded is None else open_warehouse(schema) as planner.warehouse:
+                plans = planner.plan(*days)
+        except psycopg2.Error as error:  # a role that may only read
+            click.echo(f"The warehouse could not be asked what it would refuse: {describe(error)}", err=True)
+            planner.warehouse = None
+            plans = planner.plan(*days)
+        say(as_json, {"dates": [asdict(one) for one in plans], "total": total(plans)},
+             lambda: planned(plans))
+
+
+def _loaded(ledger: LoadHistory) -> Loaded:
+    """What is in the warehouse, by what the ledger says and what is there."""
+    found: dict[date, dict[tuple[str, str], LoadedTable]] = {}
+    for one in ledger.present():
+        found.setdefault(one.day, {})[one.source, one.table] = one
+    return found
+
+
+def planned(plans: Sequence[DatePlan]) -> str:
+    """Dates with what a backfill would do, and all of it together."""
+    rows = [(str(one.day), one.state, ", ".join(one.of(EXTRACT)) or "-", _load(one), duration(one.seconds),
+             _why(one)) for one in plans]
+    return f"{table(('date', 'state', 'extract', 'load', 'time', ''), rows)}\n{_total(plans)}"
+
+
+def _load(one: DatePlan) -> str:
+    tables = f"{len(one.tables)} tables" if one.tables else "yes"
+    return {LOAD: tables, NOTHING: "-", UNKNOWN: "unknown", REFUSE: "refused"}[one.load]
+
+
+def _why(one: DatePlan) -> str:
+    kept = [] if one.load in (NOTHING, UNKNOWN) else one.of(KEEP)
+    to_text = f"becomes text for all dates: {', '.join(one.to_text)}" if one.to_text else ""
+    return "; ".join(filter(None, [one.why, f"{', '.join(kept)} kept as landed" if kept else "", to_text,
+                                   *one.refusals]))
+
+
+def total(plans: Sequence[DatePlan]) -> dict[str, Any]:
+    """Dates, extracts and loads to run, seconds as far as they are known, and dates of which they aren't."""
+    return {
+        "dates": len(plans), "extract": sum(len(one.of(EXTRACT)) for one in plans),
+        "load": sum(one.load == LOAD for one in plans), "refused": sum(one.load == REFUSE for one in plans),
+        "seconds": sum(one.seconds or 0 for one in plans),
+        "seconds_unknown": sum(one.seconds is None for one in plans),
+    }
+
+
+def _total(plans: Sequence[DatePlan]) -> str:
+    sums = total(plans)
+    unknown, known = sums["seconds_unknown"], len(plans) - sums["seconds_unknown"]
+    time = duration(sums["seconds"]) if known else "unknown"
+    more = f", and {unknown} of them without a figure" if unknown and known else ""
+    refused = f" ({sums['refused']} refused)" if sums["refused"] else ""
+    return (f"{sums['dates']} dates: {sums['extract']} extracts, {sums['load']} loads{refused}; {time}{more}, "
+            "besides Meltano's own start of each.")

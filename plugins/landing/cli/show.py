@@ -1,0 +1,106 @@
+"""`landing show`: one date in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+import click
+
+from landing.cli.options import as_json, ask, logger, say, with_schema
+from landing.cli.output import duration, moment, table
+from landing.core.commands import extract_command
+from landing.core.dates import parse_date
+from landing.core.errors import (
+    DamagedError,
+    reported,
+)
+from landing.core.sources import declared_sources
+from landing.load.load_history import LoadedTable
+from landing.model.manifest import Manifest
+from landing.zone import run_log
+from landing.zone.landing_zone import LandingZone
+from landing.zone.run_log import Run
+
+Shown = tuple[str, Manifest | None, str | None, list[LoadedTable], list[Run]]
+
+
+@click.command(short_help="A date: tables, hashes, snapshot, loads, attempts.")
+@click.argument("day", metavar="DATE")
+@as_json
+@with_schema
+def show(day: str, as_json: bool, schema: str) -> None:
+    """A date: its tables with rows, bytes and hashes, their snapshot, when loaded, and all attempts at landing it."""
+    with reported(logger):
+        when, zone = parse_date(day, "DATE"), LandingZone.configured()
+        entries = ask(lambda ledger: ledger.present(when), schema)
+        sources = dict.fromkeys([*declared_sources(), *(name for name, at in zone.landed() if at == when),
+                                 *(name for name, at, _ in run_log.logs(zone.root) if at == when)])
+        found = [_source(zone, name, when, entries or []) for name in sources]
+        whole = {"date": when, "warehouse": entries is not None, "sources": [described(*one) for one in found]}
+        say(as_json, whole, lambda: "\n\n".join(shown(when, *one) for one in found))
+        if damaged := [one[0] for one in found if one[2]]:
+            raise DamagedError(f"Damaged: {', '.join(damaged)}. See above what is wrong and what mends it.")
+
+
+def _source(zone: LandingZone, source: str, day: date, entries: Sequence[LoadedTable]) -> Shown:
+    manifest, problem = None, None
+    try:
+        manifest = zone.manifest(source, day)
+    except DamagedError as error:
+        problem = str(error)
+    return (source, manifest, problem, [one for one in entries if one.source == source],
+            run_log.read(zone.root, source, day))
+
+
+def shown(day: date, source: str, manifest: Manifest | None, problem: str | None, entries: Sequence[LoadedTable],
+          tried: Sequence[Run]) -> str:
+    """A source's date."""
+    parts = [f"{source} of {day}: {_landed(source, day, manifest, problem)}"]
+    if manifest:
+        loads = {entry.table: entry for entry in entries}
+        rows = [(one.name, one.rows, one.bytes, one.sha256[:12], *_loaded(manifest, loads.get(one.name)))
+                for one in manifest.tables]
+        parts.append(table(("table", "rows", "bytes", "sha256", "loaded at (UTC)", "from run"), rows))
+        parts += [f"{one.name}: {one.quarantine.rows:,} bad rows, not among these, in {one.quarantine.path}"
+                  for one in manifest.tables if one.quarantine]
+    if tried:
+        rows = [(one.started_at, one.ended_at, f"{one.outcome} ({one.error})" if one.error else one.outcome,
+                 one.landed or one.run_id) for one in tried]
+        parts.append(table(("attempt began (UTC)", "ended", "outcome", "run"), rows))
+    return "\n".join(parts)
+
+
+def _landed(source: str, day: date, manifest: Manifest | None, problem: str | None) -> str:
+    if problem:
+        return f"damaged. {problem}"
+    if manifest is None:
+        return f"not landed. {extract_command(source, day)}"
+    about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in manifest.snapshot.items())
+    took = f", in {duration(manifest.seconds)}" if manifest.seconds is not None else ""
+    return (f"{len(manifest.tables)} tables, {manifest.rows:,} rows, {manifest.bytes:,} bytes\n"
+            f"run {manifest.run_id}, taken at {moment(manifest.taken_at)} UTC{took}" + (f"; {about}" if about else ""))
+
+
+def _loaded(manifest: Manifest, entry: LoadedTable | None) -> tuple[str | None, str | None]:
+    if entry is None:
+        return None, None
+    return moment(entry.loaded_at), "this one" if entry.run_id == manifest.run_id else entry.run_id
+
+
+def described(source: str, manifest: Manifest | None, problem: str | None, entries: Sequence[LoadedTable],
+              tried: Sequence[Run]) -> dict[str, Any]:
+    """The same for programs: all of the hashes, and the ledger's word for each table."""
+    loads = {one.table: {"loaded_at": one.loaded_at.isoformat(), "run_id": one.run_id, "rows": one.rows,
+                         "sha256": one.sha256, "seconds": one.seconds} for one in entries}
+    found = {"source": source, "landed": manifest is not None, "damaged": problem, "loaded": loads,
+             "attempts": [asdict(one) for one in tried]}
+    if manifest:
+        found |= {"run_id": manifest.run_id, "taken_at": manifest.taken_at.isoformat(), "seconds": manifest.seconds,
+                  "snapshot": manifest.snapshot, "tables": [
+                      {"stream": one.stream, "table": one.name, "rows": one.rows, "bytes": one.bytes,
+                       "sha256": one.sha256, "quarantine": one.quarantine and one.quarantine.to_dict()}
+                      for one in manifest.tables]}
+    return found

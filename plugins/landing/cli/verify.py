@@ -1,0 +1,68 @@
+"""`landing verify`: source = files = warehouse, by SHA-256."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+
+import click
+
+from landing.cli.options import as_json, logger, say, with_schema
+from landing.cli.output import table
+from landing.core.commands import extract_command, load_command
+from landing.core.dates import parse_date
+from landing.core.errors import (
+    VerificationError,
+    reported,
+)
+from landing.core.sources import declared_sources
+from landing.postgres.configured import connect
+from landing.verify.reconcile import BYTES, ROWS, VALUES, Reconciliation, Verification
+from landing.zone.landing_zone import LandingZone
+
+EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, by their types here"}
+
+
+@click.command(short_help="Prove a date: source = files = warehouse.")
+@click.argument("day", metavar="DATE")
+@as_json
+@with_schema
+def verify(day: str, as_json: bool, schema: str) -> None:
+    """Prove a date: source = files = warehouse, by SHA-256. Exits non-zero if any table differs."""
+    with reported(logger):
+        when = parse_date(day, "DATE")
+        zone = LandingZone.configured()
+        manifests = [zone.require(source, when) for source in declared_sources()]
+        with contextlib.closing(connect()) as connection:
+            proof = Reconciliation(zone, connection, schema)
+            proofs = [one for manifest in manifests for one in proof.tables(manifest)]
+        say(as_json, [asdict(one) | {"equal": one.holds} for one in proofs], lambda: proved(proofs))
+        wrong = [one for one in proofs if not one.holds]
+        if wrong:
+            raise VerificationError(mending(wrong, when, schema))
+
+
+def proved(proofs: Sequence[Verification]) -> str:
+    """Tables with their three hashes."""
+    head = ("source", "table", "rows", "bytes", "sha256: source", "files", "warehouse", "equal")
+    rows = [
+        (one.source, one.table, one.rows, one.bytes, *((value or "-")[:12] for value in
+                                                       (one.landed, one.files, one.warehouse)),
+         EQUAL[one.compared] if one.holds else f"NO: {one.problem}")
+        for one in proofs
+    ]
+    equal = sum(one.holds for one in proofs)
+    return f"{table(head, rows)}\n{equal} of {len(proofs)} tables equal, {sum(one.rows for one in proofs):,} rows."
+
+
+def mending(wrong: Sequence[Verification], day: date, schema: str) -> str:
+    """What differs, and what mends it: files that are damaged are landed again, a warehouse that differs is loaded."""
+    names = ", ".join(f"{one.source}.{one.table} ({one.problem})" for one in wrong)
+    commands = [
+        f"REEXTRACT=true {extract_command(source, day)}"
+        for source in sorted({one.source for one in wrong if one.files != one.landed})
+    ]
+    commands.append(f"RELOAD=true {load_command(day, schema)}")
+    return f"{day} is not proved: {names}. To mend it: {' && '.join(commands)}"

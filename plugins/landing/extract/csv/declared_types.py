@@ -1,0 +1,236 @@
+"""SQL types of a CSV file's columns, as DuckDB's expressions over a column's text.
+
+A type is inferred only where PostgreSQL writes each of the column's values exactly as the file does, so that what comes
+out of the warehouse is what went in. A declared type has to hold each value, however it is spelled; with `lossy: true`
+it only has to be one that PostgreSQL reads the text as.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from landing.model.schema import INTEGERS
+
+ALIASES = {
+    "int2": "smallint", "int": "integer", "int4": "integer", "int8": "bigint", "decimal": "numeric", "dec": "numeric",
+    "float4": "real", "float": "double precision", "float8": "double precision", "bool": "boolean",
+    "time": "time without time zone", "timetz": "time with time zone", "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone", "varchar": "character varying", "char varying": "character varying",
+    "char": "character", "varbit": "bit varying",
+}
+
+# PostgreSQL keeps every value of these, or refuses it: the load tells. `[]` behind a name is an array of it.
+KEPT = {"text", "json", "xml", "bytea", "inet", "cidr", "macaddr", "macaddr8", "pg_lsn", "bpchar", "character varying",
+        "bit varying", '"bit"', "numrange", "int4range", "int8range"}
+KEPT_IN_ARRAYS = KEPT | {*INTEGERS, "numeric", "boolean", "uuid"}
+SPACE = " \t\n\r\f\v"  # that PostgreSQL passes over around a value of these
+
+SPACED = {*INTEGERS, "numeric", "real", "double precision", "boolean", "oid", "interval", "date",
+          *(f"{name} {zone} time zone" for name in ("time", "timestamp") for zone in ("with", "without"))}
+NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
+PLAIN = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)"
+
+SHAPES = {
+    "boolean": "(?i)t(r(ue?)?)?|f(a(l(se?)?)?)?|y(es?)?|no?|on|off?|1|0",
+    "uuid": "(?i)[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}",
+}
+NOT_FINITE = "(?i)nan|[+-]?inf(inity)?"
+INFINITE = "(?i)-?infinity"
+DAY = "([0-9]{4}-[0-9]{1,2}-[0-9]{1,2}|[0-9]{4}/[0-9]{1,2}/[0-9]{1,2}|[0-9]{8})"
+CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.%s)?)?"
+FRACTION = "[0-9]{1,9}"
+ZONE = "(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?"
+MIDNIGHT = r"([ T]00:00(:00(\.0{1,9})?)?)?"
+DATES = {"date", "timestamp without time zone", "timestamp with time zone"}
+TIMES = {"time without time zone": "", "time with time zone": ZONE}
+AMOUNTS = r"([+-]?[0-9]{1,9} (years?|mons?|months?|weeks?|days?|hours?|mins?|minutes?|secs?|seconds?)( |$))*"
+SPANS = AMOUNTS + r"([+-]?[0-9]{1,9}:[0-5][0-9](:[0-5][0-9](\.%s)?)?)?"
+ISO_SPANS = (r"P(-?[0-9]{1,9}[YMWD])*(T(-?[0-9]{1,9}[HM])*(-?[0-9]{1,9}(\.%s)?S)?)?")
+MICROSECONDS = 6  # digits
+FLOATS = {"real": (1.2e-38, 3.4e38), "double precision": (2.3e-308, 1.79e308)}
+DIGITS = {"real": 6, "double precision": 15}  # that a float always gives back
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A declared type: its name as format_type() has it, what is in brackets, and whether it is an array."""
+
+    name: str
+    length: int | None
+    scale: int | None
+    array: bool
+
+    @classmethod
+    def of(cls, type_: str) -> Declared:
+        """ValueError where it is no type."""
+        name, length, scale, rest, array = re.fullmatch(
+            r"([^(\[]+)(?:\((-?\d+)(?:, ?(-?\d+))?\))?([^\[]*)((?:\[\])*)", type_).groups()
+        name, length = ALIASES.get(name + rest, name + rest), length and int(length)
+        if name == "double precision" and length:  # float(24)
+            name, length = "real" if length <= 24 else name, None
+        if name == "bpchar" and length:
+            name = "character"
+        if name in ("character", "bit") and length is None:
+            length = 1
+        return cls(name, length, scale and int(scale), bool(array))
+
+    @property
+    def spaced(self) -> bool:
+        """Whether spaces around a value are none of it."""
+        return self.name in SPACED
+
+    @property
+    def kept(self) -> bool:
+        """Whether PostgreSQL keeps or refuses each of its values, and changes none."""
+        if self.array:
+            return self.name in KEPT_IN_ARRAYS and self.length is None
+        return self.name in KEPT and (self.length is None or self.name == "bit varying")
+
+
+def loss_unknown(type_: str) -> bool:
+    """Whether a value of the type may change when PostgreSQL reads it, and only PostgreSQL can tell."""
+    return not Declared.of(type_).kept and held(type_, "c") is None
+
+
+def held(type_: str, column: str) -> str | None:
+    """DuckDB's condition that a declared type surely holds the text's value, and all of it.
+
+    Values are compared, not their spelling: 12.50 is held by numeric(10,1). None of a type that only PostgreSQL can
+    tell. Where the type is `spaced`, the column is to have no spaces around its values.
+    """
+    declared = Declared.of(type_)
+    name, length = declared.name, declared.length
+    if declared.array:
+        return None
+    if name == "numeric" and length:
+        return _held_decimal(length, declared.scale or 0, column)
+    if name == "numeric":
+        return f"strlen({column}) <= 1000 AND {matches(column, f'{NUMBER}|{NOT_FINITE}')}"
+    if name in FLOATS:
+        return _held_float(name, column)
+    if name in DATES:
+        return _held_date(name, MICROSECONDS if length is None else length, column)
+    exact = _exact_fraction(MICROSECONDS if length is None else length)
+    if name in TIMES:
+        return matches(column, CLOCK % exact + TIMES[name])
+    if name == "interval":
+        return f"{column} <> '' AND {matches(column, f'{SPANS % exact}|{ISO_SPANS % exact}')}"
+    if name == "money":
+        return matches(column, r"-?\$?[0-9]{1,16}(\.[0-9]{0,2}0{0,20})?")
+    if name == "oid":
+        return f"{matches(column, '[0-9]{1,10}')} AND TRY_CAST({column} AS BIGINT) < 4294967296"
+    if name == "bit":
+        return matches(column, f"[Bb]?[01]{{{length}}}" if length <= 1000 else "[01]*")
+    if name == "character varying" and length:
+        return f"length({column}) <= {length}"  # spaces that are too many would be cut
+    if name in ("name", '"char"'):
+        return f"strlen({column}) <= {63 if name == 'name' else 1}"
+    return fits(type_, column)
+
+
+def fits(type_: str, column: str) -> str | None:
+    """Whether PostgreSQL, from 15 on, surely reads the text as a declared type, if with a loss; None of a type that
+    only it can tell. It reads more than this ("Jan 8 1999").
+    """
+    declared = Declared.of(type_)
+    name, length = declared.name, declared.length
+    if declared.array:
+        return None
+    if name in INTEGERS or name in FLOATS or name == "numeric":
+        return _number(name, length, declared.scale or 0, column)
+    if name in ("character varying", "character") and length:
+        return f"length(rtrim({column}, ' ')) <= {length}"
+    if name in SHAPES:
+        return matches(column, SHAPES[name])
+    if name in DATES:
+        clock = f"([ T]{CLOCK % FRACTION}{ZONE})?"
+        return f"({matches(column, DAY + clock)} AND {calendar(column)} OR {matches(column, INFINITE)})"
+    return None
+
+
+def _exact_fraction(digits: int) -> str:
+    return f"[0-9]{{1,{digits}}}0{{0,20}}" if digits else "0{1,20}"
+
+
+def matches(column: str, pattern: str) -> str:
+    return f"regexp_full_match({column}, '{pattern}')"
+
+
+def calendar(column: str) -> str:
+    return f"{day_of(column)} >= DATE '0001-01-01'"
+
+def day_of(column: str) -> str:
+    """The day that a text begins with, or NULL."""
+    digits = f"replace(regexp_extract({column}, '^[0-9/-]+'), '/', '-')"
+    return rf"TRY_CAST(regexp_replace({digits}, '^(\d{{4}})(\d\d)(\d\d)$', '\1-\2-\3') AS DATE)"
+
+
+def _held_date(name: str, digits: int, column: str) -> str:
+    clock = f"([ T]{CLOCK % _exact_fraction(digits)}{ZONE if name == 'timestamp with time zone' else ''})?"
+    shape = DAY + (MIDNIGHT if name == "date" else clock)
+    return f"({matches(column, shape)} AND {calendar(column)} OR {matches(column, INFINITE)})"
+
+
+@dataclass(frozen=True)
+class Decimal:
+    """DuckDB's expressions for the decimal number that a text is: its digits without zeros at either end, and where
+    its point is, counted from the first of them."""
+
+    digits: str
+    point: str
+
+    @classmethod
+    def of(cls, column: str) -> Decimal:
+        # Not by regular expressions: each of a thousand columns would compile its own.
+        mantissa = f"split_part(lower({column}), 'e', 1)"
+        part = f"split_part({mantissa}, '.', 2)"
+        exponent = f"coalesce(TRY_CAST(ltrim(split_part(lower({column}), 'e', 2), '+') AS INTEGER), 0)"
+        cut = f"ltrim(replace({mantissa}, '.', ''), '+-0')"
+        return cls(f"rtrim({cut}, '0')", f"({exponent} + length({cut}) - length({part}))")
+
+
+def _held_decimal(precision: int, scale: int, column: str) -> str:
+    """Digits without a place of their own would be rounded away."""
+    number, whole = Decimal.of(column), precision - scale
+    # What is usual needs no more than its shape.
+    slow = f"{number.digits} = '' OR {number.point} <= {whole} AND length({number.digits}) - {number.point} <= {scale}"
+    cases = [f"WHEN {matches(column, NUMBER)} THEN {slow}", f"ELSE lower({column}) = 'nan'"]
+    if 0 <= scale <= precision <= 1000:
+        usual = matches(column, rf"[+-]?0*[0-9]{{0,{whole}}}(\.[0-9]{{0,{scale}}}0*)?")
+        cases.insert(0, f"WHEN {usual} THEN ltrim({column}, '+-.') <> ''")
+    return f"CASE {' '.join(cases)} END"
+
+
+def _held_float(name: str, column: str) -> str:
+    """A float holds a number that it gives back when asked for as many digits: 0.1 it does, 16777217 `real` doesn't."""
+    number, digits = Decimal.of(column), DIGITS[name]
+    float_ = f"TRY_CAST({column} AS {'FLOAT' if name == 'real' else 'DOUBLE'})"
+    value = f"abs({float_}::DOUBLE)"
+    # As programs write floats, shortest or with all digits; to look at any other spelling is slow.
+    as_written = (f"{float_}::VARCHAR = {column} OR "
+                  f"format('{{:.{digits + 2 + (name == 'real')}g}}', {float_}::DOUBLE) = {column}")
+    given = f"format('{{:.' || greatest(length({number.digits}) - 1, 0) || 'e}}', {value})"
+    same = (f"replace(split_part({given}, 'e', 1), '.', '') = {number.digits} AND "
+            f"TRY_CAST(ltrim(split_part({given}, 'e', 2), '+') AS INTEGER) = {number.point} - 1")
+    return (f"CASE WHEN strlen({column}) <= {digits} AND {matches(column, PLAIN)} THEN true "
+            f"WHEN {as_written} THEN true WHEN strlen({column}) > 1000 THEN false "
+            f"WHEN {matches(column, NUMBER)} THEN {number.digits} = '' "
+            f"OR coalesce({value} > 0 AND isfinite({value}), false) AND {same} "
+            f"ELSE {matches(column, NOT_FINITE)} END")
+
+
+def _number(name: str, precision: int | None, scale: int, column: str) -> str | None:
+    shaped = matches(column, NUMBER)
+    if name in INTEGERS:
+        number = f"TRY_CAST(ltrim({column}, '+') AS {name}) IS NOT NULL"
+        return f"{matches(column, '[+-]?[0-9]{1,30}')} AND {number}"
+    if name in FLOATS:
+        in_range = f"abs(TRY_CAST({column} AS DOUBLE)) BETWEEN {FLOATS[name][0]} AND {FLOATS[name][1]}"
+        return (f"({matches(column, NOT_FINITE)} OR {shaped} AND "
+                f"({in_range} OR NOT regexp_matches({column}, '^[^eE]*[1-9]')))")
+    if not precision:
+        return f"strlen({column}) <= 1000 AND {shaped}"
+    if 0 <= scale <= precision <= 38:
+        return f"{shaped} AND TRY_CAST({column} AS DECIMAL({precision}, {scale})) IS NOT NULL"
+    return None

@@ -1,0 +1,111 @@
+"""A declared entity of CSV files as a Singer stream."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk.helpers.conform import TypeConformanceLevel
+
+from landing.core.errors import DamagedError, SettingError
+from landing.core.progress import Progress
+from landing.extract.csv.inference import BITS
+from landing.extract.csv.quarantine import Quarantine
+from landing.model.naming import folder_name
+from landing.model.schema import File, Table
+from landing.singer.scratch import scratch
+from landing.singer.stream import Extract, LandingStream
+from landing.singer.types import json_schema
+from landing.storage.compression import SUFFIXES
+
+if TYPE_CHECKING:
+    from landing.extract.csv.tap import TapCSV
+
+
+class CsvStream(LandingStream):
+    """An entity: one file or several of one header."""
+
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    def __init__(self, tap: TapCSV, declaration: Any) -> None:
+        from landing.extract.csv.entity import CsvEntity
+
+        self.declaration = declaration
+        self._entity = CsvEntity(declaration)
+        columns = self._entity.columns()
+        schema = {"properties": {column.name: json_schema(column) for column in columns}}
+        super().__init__(tap, schema, declaration.entity)
+        self.primary_keys = declaration.keys
+        if self._quarantines and not self.get_batch_config(self.config):
+            raise SettingError(
+                f"tap-csv, entity {self.name}: on_bad_rows or on_duplicate_key is quarantine, which lies beside the "
+                "landed table, and rows that go as RECORDs (use_batch: false, stream_maps) are not landed by us. Set "
+                "on_bad_rows: fail, and on_duplicate_key: fail or keep_first."
+            )
+
+    @property
+    def _quarantines(self) -> bool:
+        return "quarantine" in (self.declaration.on_bad_rows, self.declaration.on_duplicate_key)
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        quarantine = self.table.quarantine
+        return {"source": self._tap.source, "declared_types": bool(self.declaration.types),
+                **({"lossy": True} if self.declaration.lossy else {}),
+                **({"duplicates": self.table.duplicates} if self.table.duplicates else {}),
+                **({"quarantine": quarantine.to_dict()} if quarantine else {})}
+
+    @property
+    def names(self) -> list[str]:
+        """All columns of the files, selected or not."""
+        return self._entity.names
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files as they came."""
+        return self._entity.size
+
+    @cached_property
+    def _converted(self) -> Extract:
+        """The file in our dialect: types are known only when all of it is read, so SCHEMA waits for it."""
+        entity = self._entity
+        wanted = [column.name for column in self.selected_columns(entity.columns())]
+        folder = self._tap.staging if self.get_batch_config(self.config) else self._tap.scratch
+        name = folder_name(self.name)
+        path = folder / (name + SUFFIXES[self.config["compression"]])
+        bad = Quarantine(folder / f"{name}.jsonl", self.declaration.max_bad_rows) if self._quarantines else None
+        with scratch() as decoded:
+            progress = Progress(self.logger, self.name, size=entity.size)
+            columns, copied = entity.convert(
+                wanted, Path(decoded), path, progress,
+                bad if self.declaration.on_bad_rows == "quarantine" else None,
+                bad if self.declaration.on_duplicate_key == "quarantine" else None, self._types_before())
+        progress.done(copied.rows)
+        file = File.at(path, copied.rows, copied.bytes, copied.sha256)
+        key = [name for name in self.primary_keys if name in wanted]
+        table = Table(self.name, self.name, None, columns, key, [file], None, bool(self.declaration.types),
+                           quarantine=bad and bad.close(),
+                           lossy=self.declaration.lossy, duplicates=entity.left_out)
+        return Extract(table, [path])
+
+    def _types_before(self) -> dict[str, str]:
+        """Types that the newest date before this one has for the table's columns, where values told them."""
+        if not self.get_batch_config(self.config):
+            return {}
+        source, landing_zone = self._tap.source, self._tap.landing_zone
+        earlier = [day for name, day in landing_zone.landed() if name == source and day < self._tap.date]
+        try:
+            manifest = landing_zone.manifest(source, max(earlier)) if earlier else None
+        except DamagedError:
+            return {}  # a load of that date says so
+        tables = [table for table in manifest.tables if table.stream == self.name] if manifest else []
+        return {column.name: column.type for table in tables for column in table.columns
+                if column.evidence and column.type in BITS}
+
+    @property
+    def table(self) -> Table:
+        return self._converted.table
+
+    def extract(self, folder: Path) -> Extract:
+        return self._converted

@@ -1,0 +1,115 @@
+"""CSV files -> Singer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from singer_sdk import typing as th
+
+from landing.core.dates import run_date
+from landing.core.sources import source_name, stock_source
+from landing.extract.tap import ExtractTap
+from landing.singer.scratch import scratch_folder
+from landing.singer.settings import (
+    COMPRESSION,
+    DISK_HEADROOM,
+    EXTRACTED_AT,
+    FROM_LANDING,
+    LANDING_ROOT,
+    SOURCE,
+    SOURCES,
+    USE_BATCH,
+)
+from landing.singer.stream import LandingStream
+
+BAD_ROWS = ["fail", "quarantine"]
+DUPLICATES = ["fail", "keep_first", "quarantine"]
+
+
+class TapCSV(ExtractTap):
+    """Singer tap for CSV files."""
+
+    name = "tap-csv"
+    package_name = "landing"
+    dynamic_catalog = True  # settings are checked at discovery already
+    config_jsonschema = th.PropertiesList(
+        th.Property(
+            "files",
+            th.ArrayType(
+                th.ObjectType(
+                    th.Property("entity", th.StringType, required=True, description="Name of the table."),
+                    th.Property("path", th.StringType, required=True, description="A file, a folder or a pattern."),
+                    th.Property("keys", th.ArrayType(th.StringType), description="Columns of the primary key."),
+                    th.Property("delimiter", th.StringType, description="Unset: as the header has it."),
+                    th.Property("encoding", th.StringType, description="Unset: by byte order mark, else UTF-8."),
+                    th.Property("quote", th.StringType, description='Unset: `"`.'),
+                    th.Property("escape", th.StringType, description="What escapes a quote. Unset: the quote itself."),
+                    th.Property("types", th.ObjectType(additional_properties=th.StringType),
+                                description="SQL types by column. Unset: inferred, never lossily."),
+                    th.Property("lossy", th.BooleanType,
+                                description="Take values that their declared type does not hold exactly."),
+                    th.Property("rename", th.ObjectType(additional_properties=th.StringType),
+                                description="New names of columns, by their name in the header."),
+                    th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES,
+                                description="For this entity."),
+                    th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),
+                    th.Property("max_bad_rows", th.IntegerType(minimum=0), description="For this entity."),
+                    additional_properties=False,
+                )
+            ),
+            default=[],
+            description="The CSV files of this source.",
+        ),
+        th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES, default="fail",
+                    description="What to do with a row that has the key of an earlier row: `fail`, leave it out and "
+                    "count it (`keep_first`), or put it with the bad rows (`quarantine`)."),
+        th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, default="fail",
+                    description="What to do with a row that cannot be landed: `fail`, or put it into a file beside the "
+                    "table (`quarantine`)."),
+        th.Property("max_bad_rows", th.IntegerType(minimum=0), default=1000,
+                    description="More bad lines than these in one entity fail all the same."),
+        FROM_LANDING,
+        EXTRACTED_AT,
+        SOURCES,
+        SOURCE,
+        LANDING_ROOT,
+        USE_BATCH,
+        COMPRESSION,
+        DISK_HEADROOM,
+    ).to_dict()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.date = run_date("DATESTAMP")  # first of all: a bad date is refused before anything is read
+        super().__init__(*args, **kwargs)
+
+    @property
+    def source(self) -> str:
+        """Name of this source."""
+        return source_name(self.config.get("source"), stock_source("csv"))
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder of this process, for rows that go as RECORDs."""
+        return scratch_folder()
+
+    def discover_streams(self) -> Sequence[LandingStream]:
+        """The declared entities."""
+        from landing.extract.csv.declaration import declarations  # here: --about needs no DuckDB
+        from landing.extract.csv.stream import CsvStream
+
+        defaults = {name: self.config[name] for name in ("on_duplicate_key", "on_bad_rows", "max_bad_rows")}
+        return [CsvStream(self, declaration) for declaration in declarations(self.config["files"], **defaults)]
+
+    def sync_all(self) -> None:
+        """Sync all streams, unless the date is one that stays as it is."""
+        self.require_whole_catalog("tap-csv declares")
+        if self.config["use_batch"] and not self.keep_if_frozen():
+            self.require_room(sum(stream.size for stream in self.streams.values() if stream.selected))
+        super().sync_all()
+
+    def closing(self) -> dict[str, Any]:
+        """What of the declared entities was sent, and what was left out."""
+        return self.landed_closing({stream.name: stream.names for stream in self.streams.values()})

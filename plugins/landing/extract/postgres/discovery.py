@@ -1,0 +1,53 @@
+"""The way into tap-postgres: discovery by itself, all else by the tap.
+
+Meltano starts a tap twice in every run, and the first time only for its catalog. For that a query is enough, and the
+Singer SDK, SQLAlchemy and paramiko, which take 0.5 s to import, are not needed: unless the way to the source leads
+through settings that only the MeltanoLabs tap knows (an SSH tunnel, certificates, a URL).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from landing.core.dates import run_date
+from landing.core.errors import reported
+from landing.core.settings import keep_private
+from landing.extract.postgres.catalog import catalog
+from landing.postgres.connect import connect
+from landing.singer import meltano_files
+from landing.zone.run_log import log_discovery_failure
+
+CONNECTION = {"host": "host", "port": "port", "database": "dbname", "user": "user", "password": "password"}
+PLAIN = {*CONNECTION, "filter_schemas", "ssl_enable", "ssl_mode", "source", "landing_root", "use_batch"}
+
+
+def plain_config(arguments: Sequence[str]) -> Mapping[str, Any] | None:
+    """The settings of `--config FILE --discover`, if they are simple enough."""
+    if len(arguments) != 3 or arguments[0] != "--config" or arguments[2] != "--discover":
+        return None
+    config = json.loads(Path(arguments[1]).read_text("utf-8")) if Path(arguments[1]).is_file() else {}
+    verified = config.get("ssl_enable") and str(config.get("ssl_mode", "verify-full")).startswith("verify-")
+    plain = {*CONNECTION} <= {*config} <= PLAIN and not verified
+    return config if plain else None
+
+
+def discover(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The catalog."""
+    run_date("DATESTAMP")  # first of all: a bad date is refused before anything is read
+    arguments = {libpq: config[setting] for setting, libpq in CONNECTION.items()}
+    if config.get("ssl_enable"):
+        arguments["sslmode"] = config["ssl_mode"]
+    return catalog(connect(arguments, "tap-postgres"), config.get("filter_schemas") or [])
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Print the catalog, as `--discover` does."""
+    keep_private(sys.argv)
+    logging.basicConfig(format="%(message)s")
+    with reported(logging.getLogger("tap-postgres")), log_discovery_failure("tap-postgres"):
+        json.dump(meltano_files.marked(discover(config), sys.argv), sys.stdout, indent=2)

@@ -1,0 +1,141 @@
+"""A table or view of PostgreSQL as a Singer stream: its rows leave by COPY."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from singer_sdk.helpers.conform import TypeConformanceLevel
+
+from landing.core.errors import SourceError, describe
+from landing.core.progress import Progress
+from landing.extract.postgres.catalog import SourceTable
+from landing.extract.postgres.snapshot import select
+from landing.model.naming import folder_name
+from landing.model.schema import File, Table
+from landing.singer.deferred import deferred
+from landing.singer.stream import Extract, LandingStream
+from landing.storage.compression import SUFFIXES
+
+with deferred("paramiko"):
+    from tap_postgres.client import PostgresStream
+
+
+class CopyStream(LandingStream, PostgresStream):
+    """A table or view; incremental ones go as RECORDs, since their bookmarks are read off the rows."""
+
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    @property
+    def source_key(self) -> tuple[str, str]:
+        """(schema, table) at the source."""
+        entry = self._singer_catalog_entry
+        return entry.metadata.root.schema_name, entry.table
+
+    @cached_property
+    def source_table(self) -> SourceTable:
+        """The table as it is in the snapshot, which may be newer than the catalog."""
+        try:
+            return self._tap.snapshot.tables[self.source_key]
+        except KeyError:
+            raise SourceError(
+                f"Table {'.'.join(self.source_key)} was there at discovery and is gone now. Nothing was committed; "
+                f"run again: {self._tap.retry_command}"
+            ) from None
+
+    @cached_property
+    def table(self) -> Table:
+        """Its selected columns; the key is the source's, or what the catalog's metadata says in its place."""
+        source = self.source_table
+        columns = self.selected_columns(source.columns)
+        names = {column.name for column in columns}
+        key = [name for name in self.primary_keys or source.primary_key if name in names]
+        foreign_keys = [one for one in source.foreign_keys if names.issuperset(one.columns)]
+        return Table(self.name, source.name, source.schema, columns, key, comment=source.comment,
+                          foreign_keys=foreign_keys, not_of_snapshot=self._tap.snapshot.foreign(self.source_key))
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        return {"source": self._tap.source, "replication_method": self.replication_method}
+
+    @property
+    def bookmark(self) -> str | None:
+        """The column whose last value limits what is read; none where the whole table is."""
+        return self.replication_key if self.replication_method == "INCREMENTAL" else None
+
+    def get_batch_config(self, config: Any) -> Any:
+        return super().get_batch_config(config) if self.replication_method == "FULL_TABLE" else None
+
+    def query(self, piece: sql.Composable | None = None) -> sql.Composed:
+        """What is read, or a piece of it, with the MeltanoLabs settings that narrow it."""
+        query = select(self.table.columns, self.source_key)
+        clauses = self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses", [])
+        conditions = [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in clauses]
+        if piece:
+            conditions.insert(0, piece)
+        start = self.get_starting_replication_key_value(None) if self.bookmark else None
+        if start is not None:
+            conditions.append(sql.SQL("{} >= {}").format(sql.Identifier(self.bookmark), sql.Literal(start)))
+        if conditions:
+            query += sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
+        if self.bookmark:
+            query += sql.SQL(" ORDER BY {} NULLS FIRST").format(sql.Identifier(self.bookmark))
+        if self.limit:
+            query += sql.SQL(" LIMIT {}").format(sql.Literal(self.limit))
+        return query
+
+    @property
+    def limit(self) -> int | None:
+        """Rows that are enough, if somebody said so."""
+        limits = [self.max_record_count(), self.ABORT_AT_RECORD_COUNT and self.ABORT_AT_RECORD_COUNT + 1]
+        return min(filter(None, limits), default=None)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows and columns are read."""
+        narrowed = self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses")
+        return not (self.limit or narrowed) and len(self.table.columns) == len(self.source_table.columns)
+
+    def start(self, folder: Path) -> None:
+        """Have the table copied into files, by whichever connection is free; extract() waits for them."""
+        what = ".".join(self.source_key)
+        snapshot, suffix = self._tap.snapshot, SUFFIXES[self.config["compression"]]
+        pieces = [None] if self.limit or self.bookmark else snapshot.pieces(self.source_key)
+        self._progress = Progress(self.logger, what, rows=self.source_table.estimated_rows)
+        self._copies = []
+        for number, piece in enumerate(pieces):
+            path = folder / f"{folder_name(self.name)}-{number:04}{suffix}"
+            work = functools.partial(self._copy, query=self.query(piece), path=path)
+            self._copies.append((path, self._tap.workers.submit(work)))
+
+    def _copy(self, worker: Any, query: sql.Composable, path: Path) -> File:
+        """COPY to a file, hashed on its way."""
+        try:
+            copied = self._tap.snapshot.read(worker, query, path, self._progress)
+        except psycopg2.Error as error:
+            raise SourceError(
+                f"Table {'.'.join(self.source_key)} could not be read to its end: {describe(error)}. Nothing of this "
+                f"date was committed; run again: {self._tap.retry_command}"
+            ) from error
+        return File.at(path, copied.rows, copied.bytes, copied.sha256)
+
+    def extract(self, folder: Path) -> Extract:
+        """The files, once they are there."""
+        for column in self.table.columns:
+            if column.source_type:
+                self.logger.info("%s.%s: %s lands as %s", ".".join(self.source_key), column.name, column.source_type,
+                                 column.type)
+        if self.table.not_of_snapshot:
+            self.logger.warning("%s reads foreign tables (%s): those rows are not of the snapshot's moment, and the "
+                                "manifest records it.", ".".join(self.source_key),
+                                ", ".join(self.table.not_of_snapshot))
+        self._tap.start(self, folder)
+        landed = [self._tap.workers.result(copy) for _, copy in self._copies]
+        table = replace(self.table, files=landed)
+        self._progress.done(table.rows)
+        return Extract(table, [path for path, _ in self._copies])

@@ -1,0 +1,154 @@
+"""PostgreSQL -> Singer: the MeltanoLabs tap, its full-table streams leaving by COPY from one snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from singer_sdk import Stream
+from singer_sdk import typing as th
+
+from landing.core.dates import run_date
+from landing.core.errors import SettingError, SourceError, StalledError, UnreachableError, describe
+from landing.core.sources import source_name, stock_source
+from landing.extract.postgres.catalog import catalog
+from landing.extract.postgres.snapshot import Snapshot
+from landing.extract.postgres.stream import CopyStream
+from landing.extract.tap import ExtractTap
+from landing.postgres.connect import connect
+from landing.postgres.tls import with_certificate_authority
+from landing.postgres.workers import Workers
+from landing.singer.deferred import deferred
+from landing.singer.settings import (
+    COMPRESSION,
+    CONNECTIONS,
+    DISK_HEADROOM,
+    LANDING_ROOT,
+    SOURCE,
+    STALL_TIMEOUT,
+    USE_BATCH,
+)
+
+with deferred("paramiko"):
+    from tap_postgres.tap import TapPostgres as StockTapPostgres
+
+
+class TapPostgres(ExtractTap, StockTapPostgres):
+    """Singer tap for PostgreSQL, from one snapshot, by COPY."""
+
+    package_name = "landing"
+    config_jsonschema = {
+        **StockTapPostgres.config_jsonschema,
+        "properties": {
+            **StockTapPostgres.config_jsonschema["properties"],
+            **th.PropertiesList(
+                SOURCE, LANDING_ROOT, USE_BATCH, CONNECTIONS, COMPRESSION,
+                STALL_TIMEOUT,
+                DISK_HEADROOM,
+            ).to_dict()["properties"],
+        },
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.date = run_date("DATESTAMP")  # first of all: a bad date is refused before anything is read
+        self._started: set[CopyStream] = set()
+        config = with_certificate_authority(kwargs["config"], "SOURCE_POSTGRES_SSLROOTCERT")
+        super().__init__(*args, **{**kwargs, "config": config})
+
+    @property
+    def source(self) -> str:
+        """Name of this source."""
+        return source_name(self.config.get("source"), stock_source("postgres"))
+
+    @property
+    def dsn(self) -> str:
+        """What libpq needs to get in, through the SSH tunnel where there is one."""
+        _ = self.connector  # opens the tunnel, and sets the parameters
+        return self.connection_parameters.render_as_psycopg2_dsn()
+
+    @property
+    def schemas(self) -> list[str]:
+        """Those of `filter_schemas`; none: all but PostgreSQL's own."""
+        return self.config.get("filter_schemas") or []
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """Taken once, when the first stream needs it."""
+        wanted = [stream.source_key for stream in self.streams.values() if stream.selected]
+        try:
+            return Snapshot(self.dsn, self.schemas, wanted, self.config["connections"], self.config["stall_timeout"])
+        except SourceError as error:
+            raise SourceError(f"{str(error).rstrip('.')}: {self.retry_command}") from error
+
+    @cached_property
+    def workers(self) -> Workers:
+        """The connections that copy."""
+        return Workers(self.config["connections"], self.snapshot.worker, [self.snapshot.connection])
+
+    def start(self, stream: CopyStream, folder: Path) -> None:
+        """Begin with a table; where they go as files, with all tables at once, the largest first."""
+        if stream in self._started:
+            return
+        batches = [other for other in self.streams.values() if other.selected and other.get_batch_config(self.config)]
+        streams = batches if stream in batches else [stream]
+        if streams is batches:
+            self.require_room(self.snapshot.expected_bytes([one.source_key for one in streams if one.whole]))
+        self._started.update(streams)
+        for one in sorted(streams, key=lambda one: -self.snapshot.pages(one.source_key)):
+            one.start(folder)
+
+    @property
+    def catalog_dict(self) -> dict[str, Any]:
+        """The given catalog, else every table and view with its exact types."""
+        if self.input_catalog:
+            return self.input_catalog.to_dict()
+        if not self._catalog_dict:
+            connection = connect(self.dsn, "tap-postgres", self.config["stall_timeout"])
+            self._catalog_dict = catalog(connection, self.schemas)
+            connection.close()
+        return self._catalog_dict
+
+    def discover_streams(self) -> Sequence[Stream]:
+        """One stream a table."""
+        for entry in self.catalog_dict["streams"]:
+            if entry.get("replication_method") == "LOG_BASED":
+                raise SettingError(
+                    f"{entry['tap_stream_id']}: LOG_BASED gives changes, and a landed date is a snapshot. Use "
+                    "FULL_TABLE here, or the stock meltanolabs-tap-postgres."
+                )
+        return [CopyStream(self, entry, connector=self.connector) for entry in self.catalog_dict["streams"]]
+
+    def sync_all(self) -> None:
+        """Sync all streams, unless the date is one that stays as it is."""
+        if self.config.get("use_batch", True):
+            self.keep_if_frozen()
+        try:
+            super().sync_all()
+        except (UnreachableError, StalledError) as error:
+            raise type(error)(f"{error} Nothing of {self.date} was committed; then run: {self.retry_command}"
+                              ) from error
+        except psycopg2.Error as error:
+            raise SourceError(f"The source ended the extract of {self.date}: {describe(error)}. Nothing of this date "
+                              f"was committed; run again: {self.retry_command}") from error
+        with contextlib.suppress(psycopg2.Error):  # all was sent and proved
+            self.close_connections()
+
+    def close_connections(self) -> None:
+        """End all connections."""
+        if "workers" in self.__dict__:
+            self.workers.close()
+        if "snapshot" in self.__dict__:
+            self.snapshot.close()
+
+    def closing(self) -> dict[str, Any]:
+        """When, and from which snapshot, this was taken."""
+        if "snapshot" not in self.__dict__:  # nothing was read
+            return self.landed_closing({})
+        self.snapshot.confirm()
+        available = {table.stream: [column.name for column in table.columns] for table in self.snapshot.tables.values()}
+        return {**self.landed_closing(available), "taken_at": self.snapshot.taken_at.isoformat(),
+                "snapshot": self.snapshot.info}

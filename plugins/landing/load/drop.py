@@ -1,0 +1,120 @@
+"""What `landing drop` takes away: one date, of one source or of all, out of the warehouse and out of the landing zone.
+
+The warehouse comes first, in one transaction under the lock that loads hold; then each source's date in the landing
+zone, under its commit lock. Killed in between, the date is landed and not loaded; run again, the rest goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from functools import partial
+
+from landing.core.errors import DamagedError, SettingError
+from landing.core.sources import declared_sources
+from landing.load import history
+from landing.load.gc import SIZES
+from landing.load.history import history_name
+from landing.load.staging import Load
+from landing.load.warehouse import Warehouse
+from landing.model.naming import new_run_id
+from landing.model.schema import Table
+from landing.zone.gc import Leftover, size_of
+from landing.zone.landing_zone import LandingZone
+from landing.zone.run_log import DROPPED, RunLog
+
+
+class Drop:
+    """A date that is to go. `source`: the only one, or None for all."""
+
+    def __init__(self, landing_zone: LandingZone, warehouse: Warehouse | None, day: date, source: str | None) -> None:
+        """`warehouse`: held (Warehouse.hold), or None where nothing was ever loaded."""
+        self.zone, self.warehouse, self.day, self.source = landing_zone, warehouse, day, source
+        self.sources = None if source is None else [source]
+
+    def __iter__(self) -> Iterator[Leftover]:
+        """What goes, in the order in which it has to; SettingError for a source that is not known."""
+        landed = self._landed()
+        self._check(landed)
+        if self.warehouse and (tables := self.warehouse.of_date(self.day, self.sources)):
+            yield self._loaded(self.warehouse, tables)
+        for source in landed:
+            if self.source in (None, source):
+                path = self.zone.partition(source, self.day)
+                yield Leftover("landed date", str(path.relative_to(self.zone.root)), size_of(path), self._rows(source),
+                               "dropped", partial(self._remove, source))
+
+    def _check(self, landed: Sequence[str]) -> None:
+        loaded = self.warehouse.ledger.newest() if self.warehouse else {}
+        known = sorted({*landed, *declared_sources(), *(source for source, _ in self.zone.landed()), *loaded})
+        if self.source not in (None, *known):
+            raise SettingError(f"--source {self.source}: there is no such source. Known are {', '.join(known)}.")
+
+    def _landed(self) -> list[str]:
+        """Sources that have a folder for the date, with a manifest or without."""
+        paths = sorted(self.zone.root.glob(f"source=*/extracted_at={self.day}"))
+        return [path.parent.name.removeprefix("source=") for path in paths
+                if path.is_dir() and not path.is_symlink() and not path.parent.is_symlink()]
+
+    def _rows(self, source: str) -> int | None:
+        try:
+            manifest = self.zone.manifest(source, self.day)
+        except DamagedError:
+            return None
+        return manifest and manifest.rows
+
+    def _loaded(self, warehouse: Warehouse, tables: Sequence[tuple[str, str]]) -> Leftover:
+        partitions = history.partitions(warehouse.cursor, warehouse.history, self.day)
+        sizes = dict(warehouse.execute(SIZES, (warehouse.history,)))
+        rows = sum(entry.rows for entry in warehouse.ledger.entries(self.day)
+                   if (entry.source, entry.table) in tables)
+        sources = sorted({source for source, _ in tables} - {""})
+        return Leftover("loaded date", f"{warehouse.history} {self.day} {', '.join(sources)}".rstrip(),
+                        sum(sizes.get(partitions.get(name), 0) for _, name in tables), rows,
+                        "; ".join(self._views(warehouse, sources)) or "its views stay as they are",
+                        partial(self._unload, warehouse))
+
+    def _views(self, warehouse: Warehouse, sources: Sequence[str]) -> Iterator[str]:
+        """What becomes of the views that show it."""
+        newest = warehouse.ledger.newest()
+        for source in sources:
+            if newest.get(source) == self.day:
+                left = self._left(warehouse, source)
+                yield f"the views of {source} " + (f"go back to {left}" if left else "stay, empty")
+
+    def _left(self, warehouse: Warehouse, source: str) -> date | None:
+        return max((entry.day for entry in warehouse.ledger.entries()
+                    if entry.source == source and entry.day != self.day), default=None)
+
+    def _unload(self, warehouse: Warehouse) -> bool:
+        newest = warehouse.ledger.newest()
+        left = [load for source, day in newest.items() if day == self.day and self.source in (None, source)
+                for load in self._landed_as(warehouse, source)]
+        warehouse.drop(self.day, self.sources, left)
+        return True
+
+    def _landed_as(self, warehouse: Warehouse, source: str) -> list[Load]:
+        """Tables of the newest date that is left, those of which the very run is still landed that is loaded."""
+        day = self._left(warehouse, source)
+        try:
+            manifest = day and self.zone.manifest(source, day)
+        except DamagedError:
+            return []
+        runs = warehouse.ledger.runs(day) if manifest else {}
+        have = history.tables(warehouse.cursor, warehouse.history)
+        return [Load(source, day, manifest.run_id, manifest.taken_at, _as_stored(table, have[table.name][0]))
+                for table in (manifest.tables if manifest else [])
+                if runs.get((source, day, table.name)) == manifest.run_id and table.name in have]
+
+    def _remove(self, source: str) -> bool:
+        self.zone.remove(source, self.day)
+        log = RunLog(self.zone.root, new_run_id(), self.day)
+        log.begin(source)
+        log.end(DROPPED)
+        return True
+
+
+def _as_stored(table: Table, have: dict[str, str]) -> Table:
+    """Without columns that somebody took out of history since."""
+    return replace(table, columns=[column for column in table.columns if history_name(column.name) in have])

@@ -1,0 +1,268 @@
+"""A landed table on its way into the warehouse: COPY into a staging table, which has to hold what was landed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import errors as pg_errors
+from psycopg2 import sql
+
+from landing.core.commands import extract_command
+from landing.core.errors import DamagedError, RefusedError, WarehouseError, describe
+from landing.core.progress import PROGRESS_EVERY, Progress
+from landing.load import history
+from landing.load.history import PARTITION_KEY, STAGING, history_key, history_name
+from landing.model import csv_dialect
+from landing.model.schema import File, Table
+from landing.postgres import copy
+from landing.postgres.copy import identifiers
+from landing.postgres.transaction import transaction
+from landing.postgres.workers import Workers
+from landing.storage import hashing
+
+DROPS = 50  # tables in one statement
+
+# Of the phase, not of the whole.
+KEYS = """
+SELECT c.relname, p.phase, CASE WHEN p.tuples_total > 0 THEN p.tuples_done::float / p.tuples_total
+                                WHEN p.blocks_total > 0 THEN p.blocks_done::float / p.blocks_total END
+FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid
+"""
+Files = Sequence[tuple[Path, File]]
+logger = logging.getLogger("target-postgres")
+
+
+@dataclass(frozen=True)
+class Load:
+    """A landed table on its way into the warehouse, its `columns` with the types that history will have for them.
+
+    `layout`: every column that its table in history will have, in order.
+    """
+
+    source: str
+    day: date
+    run_id: str
+    taken_at: datetime
+    table: Table
+    layout: Mapping[str, str] = field(default_factory=dict)
+    staging: str = ""  # the staging table's name, once it is there
+    seconds: float | None = None  # that COPY and key took
+
+    def __str__(self) -> str:
+        return f"{self.source} of {self.day}, table {self.table.name}"
+
+    @property
+    def land_again(self) -> str:
+        """The command that lands it anew."""
+        return f"REEXTRACT=true {extract_command(self.source, self.day)}"
+
+
+def name_for(load: Load, number: int) -> str:
+    """Name of a staging table; `number` tells the tables of a date apart."""
+    return f"{STAGING}{load.run_id}_{number}".lower()
+
+
+def drop_all(cursor: Any, schema: str) -> None:
+    """Remove every staging table in `schema`, some at a time: all at once could be more locks than the server has."""
+    cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
+                   (schema, STAGING))
+    tables = [sql.Identifier(schema, name) for name, in cursor.fetchall()]
+    for start in range(0, len(tables), DROPS):
+        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(tables[start:start + DROPS])))
+
+
+def fill(
+    workers: Workers, connection: Any, schema: str, loads: Sequence[tuple[Load, Files]], *, frozen: bool
+) -> list[Load]:
+    """Copy loads into staging tables of `schema`, side by side, the largest first, and build their keys.
+
+    The `seconds` of each are its share of the time that all of them took.
+    """
+    begun = time.monotonic()
+    fillings = [_Filling(schema, load, paths, frozen or len(paths) == 1) for load, paths in loads]
+    by_size = sorted(fillings, key=lambda one: -one.load.table.bytes)
+    names = {one.load.staging: one.load.table.name for one in fillings}
+    wait = functools.partial(workers.result, every=PROGRESS_EVERY, say=lambda: _say_keys(connection, names))
+    for one in by_size:
+        one.start(workers, connection)
+    for one in by_size:
+        one.go_on(workers, wait)
+    for one in by_size:
+        one.finish(wait)
+    share = (time.monotonic() - begun) / (sum(one.seconds for one in fillings) or 1)
+    return [replace(one.load, seconds=round(share * one.seconds, 4)) for one in fillings]
+
+
+class _Filling:
+    """A table on its way into a staging table: rows first, checked by number and hash, then the key.
+
+    Frozen, all its files go in by one transaction: see database.copy_in(). Else each goes in by one of its own, side
+    by side, and their rows lie in no order: that is what the proof has to know.
+    """
+
+    def __init__(self, schema: str, load: Load, paths: Files, frozen: bool) -> None:
+        self.load, self.seconds = load, 0.0
+        self._paths, self._frozen = paths, frozen
+        self._relation = sql.Identifier(schema, load.staging)
+        self._progress = Progress(logger, load.table.name, size=load.table.bytes)
+        self._works: list[Future[float]] = []
+
+    def start(self, workers: Workers, connection: Any) -> None:
+        """Have the files copied."""
+        if self._frozen:
+            self._works = [workers.submit(self._all)]
+            return
+        with connection.cursor() as cursor:
+            _create(cursor, self._relation, self.load)
+        self._works = [workers.submit(functools.partial(self._one, path=path, file=file)) for path, file in self._paths]
+
+    def go_on(self, workers: Workers, wait: Callable[[Future[float]], float]) -> None:
+        """Once the rows are there, have the key built."""
+        self.finish(wait)
+        self._progress.done(self.load.table.rows)
+        if not self._frozen:
+            self._works = [workers.submit(self._key)]
+
+    def finish(self, wait: Callable[[Future[float]], float]) -> None:
+        """Wait for what is at work."""
+        self.seconds += sum(wait(work) for work in self._works)
+        self._works = []
+
+    def _all(self, connection: Any) -> float:
+        begun = time.monotonic()
+        with transaction(connection) as cursor:
+            _create(cursor, self._relation, self.load)
+            for path, file in self._paths:
+                _copy(connection, self._relation, self.load, path, file, self._progress, freeze=True)
+            _add_key(cursor, self._relation, self.load)
+        return time.monotonic() - begun
+
+    def _one(self, connection: Any, path: Path, file: File) -> float:
+        begun = time.monotonic()
+        with transaction(connection):
+            _copy(connection, self._relation, self.load, path, file, self._progress, freeze=False)
+        return time.monotonic() - begun
+
+    def _key(self, connection: Any) -> float:
+        begun = time.monotonic()
+        with connection.cursor() as cursor:
+            _add_key(cursor, self._relation, self.load)
+        return time.monotonic() - begun
+
+
+def _say_keys(connection: Any, names: Mapping[str, str]) -> None:
+    """How far the keys are that are being built."""
+    with connection.cursor() as cursor:
+        cursor.execute(KEYS)
+        for staging, phase, share in cursor.fetchall():
+            if staging in names:
+                logger.info("%s: its key, %s%s", names[staging], phase, "" if share is None else f", {share:.0%} done")
+
+
+def dry_run(cursor: Any, schema: str, load: Load) -> None:
+    """Make a load's staging table without its rows, in the caller's transaction, and undo it."""
+    relation = sql.Identifier(schema, name_for(load, 0))
+    cursor.execute("SAVEPOINT rehearsal")
+    try:
+        _create(cursor, relation, load)
+        _add_key(cursor, relation, load)
+    finally:
+        cursor.execute("ROLLBACK TO SAVEPOINT rehearsal")
+
+
+def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
+    """A table with the columns of history in history's order, so that no partition ever needs a conversion.
+
+    Not left to the key: NOT NULL, for which it would read all rows once more. The CHECK spares ATTACH the same.
+    """
+    day = sql.Literal(load.day.isoformat())
+    others = {name: type_ for name, type_ in load.layout.items() if name != PARTITION_KEY}
+    key = sql.SQL("{key} date NOT NULL DEFAULT {day} CHECK ({key} = {day})").format(
+        key=sql.Identifier(PARTITION_KEY), day=day)
+    columns = [history.fields({name: type_}, filled=history_key(load.table.primary_key))
+               for name, type_ in others.items()]
+    columns.insert([*load.layout].index(PARTITION_KEY), key)
+    statement = sql.SQL("CREATE TABLE {} ({})").format(relation, sql.SQL(", ").join(columns))
+    with _possible(load):
+        cursor.execute(statement)
+
+
+@contextlib.contextmanager
+def _possible(load: Load) -> Iterator[None]:
+    """What no server's tables can be is a refusal, in PostgreSQL's words."""
+    try:
+        yield
+    except (psycopg2.ProgrammingError, pg_errors.ProgramLimitExceeded, pg_errors.TooManyColumns) as error:
+        raise RefusedError(load, f"the warehouse cannot have such a table: {describe(error)}",
+                           "Rename or leave out what is named here", load.land_again) from error
+
+
+def _copy(
+    connection: Any, relation: sql.Identifier, load: Load, path: Path, file: File, progress: Progress,
+    *, freeze: bool,
+) -> None:
+    _check_header(load, path)
+    names = [history_name(column.name) for column in load.table.columns]
+    try:
+        copied = copy.copy_in(connection, relation, names, path, progress, freeze=freeze)
+    except pg_errors.QueryCanceled as error:
+        if DamagedError.__name__ in str(error):  # raised by the file, under libpq
+            raise _damaged(load, f"file {path} cannot be read") from error
+        raise
+    except pg_errors.NotNullViolation as error:
+        raise _no_key(load, error) from error
+    except psycopg2.DataError as error:
+        if (found := hashing.sha256(path)) != file.sha256:
+            raise _damaged(load, f"file {path}: expected SHA-256 {file.sha256}, found {found}") from error
+        raise WarehouseError(
+            f"{load}, file {path}: the warehouse cannot read it: {describe(error)}. Nothing was loaded. Correct the "
+            f"types that are declared, then land and load again: {load.land_again}"
+        ) from error
+    if (copied.rows, copied.bytes, copied.sha256) != (file.rows, file.bytes, file.sha256):
+        raise _damaged(
+            load, f"file {path}: expected {file.rows} rows, {file.bytes} bytes, SHA-256 {file.sha256}; found "
+            f"{copied.rows} rows, {copied.bytes} bytes, SHA-256 {copied.sha256}"
+        )
+
+
+def _check_header(load: Load, path: Path) -> None:
+    header = csv_dialect.header(load.table.columns)
+    try:
+        with hashing.reader(path) as opened:
+            found = opened.read(len(header))
+    except DamagedError as error:
+        raise _damaged(load, str(error)) from None
+    if found != header:
+        raise _damaged(load, f"file {path}: expected the header {header!r}, found {found!r}")
+
+
+def _damaged(load: Load, what: str) -> DamagedError:
+    return DamagedError(f"{load}: {what}. Nothing was loaded. Land it again: {load.land_again}")
+
+
+def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
+    if not load.table.primary_key:
+        return
+    key = identifiers(history_key(load.table.primary_key))
+    try:
+        with _possible(load):
+            cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))
+    except pg_errors.UniqueViolation as error:
+        raise _no_key(load, error) from error
+
+
+def _no_key(load: Load, error: psycopg2.Error) -> WarehouseError:
+    return WarehouseError(
+        f"{load}: the key {load.table.primary_key} does not hold ({describe(error)}). Nothing was loaded. Correct "
+        f"the data, or the `keys` that are declared; then land and load again: {load.land_again}"
+    )

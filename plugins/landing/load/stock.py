@@ -1,0 +1,71 @@
+"""Singer -> the warehouse: landed dates as warehouse.py has it, all else as the MeltanoLabs target does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from singer_sdk.helpers._batch import BaseBatchFileEncoding
+from sqlalchemy import Engine, StaticPool, create_engine
+
+from landing.core.commit_point import CommitPoint
+from landing.core.errors import SettingError
+from landing.model.csv_dialect import json_text
+from landing.singer.deferred import deferred
+from landing.singer.metadata import ENCODING
+from landing.singer.sinks import StrictSink
+
+with deferred("paramiko"):
+    from target_postgres.connector import PostgresConnector
+    from target_postgres.sinks import PostgresSink
+
+
+class Connector(PostgresConnector):
+    """The stock one on one connection, all in one transaction: a tap that dies midway changes nothing."""
+
+    def create_engine(self) -> Engine:
+        """An engine whose commits wait for commit(); who ends without it has done nothing."""
+        engine = create_engine(
+            self.sqlalchemy_url, poolclass=StaticPool, pool_reset_on_return=None,
+            json_serializer=json_text, json_deserializer=self.deserialize_json,
+        )
+        self._commit = engine.dialect.do_commit
+        engine.dialect.do_commit = engine.dialect.do_rollback = lambda _: None
+        return engine
+
+    def commit(self, point: CommitPoint) -> None:
+        """Make everything be there."""
+        with self._engine.connect() as connection:
+            dbapi = connection.connection.dbapi_connection
+            with point.passing(lost=lambda: bool(dbapi.closed)):
+                self._commit(dbapi)
+
+    def close(self) -> None:
+        """End the connection, and with it what was not committed."""
+        if self._cached_engine:
+            self._cached_engine.dispose()
+
+    def get_sqlalchemy_query(self, config: dict[str, Any]) -> dict[str, Any]:
+        """libpq's options for TLS; the stock one wants a certificate authority even where nothing is verified."""
+        mode = config["ssl_mode"]
+        if not config["ssl_enable"] or mode.startswith("verify-"):
+            return super().get_sqlalchemy_query(config)
+        return {**super().get_sqlalchemy_query({**config, "ssl_enable": False}), "sslmode": mode}
+
+
+class StockSink(StrictSink, PostgresSink):
+    """For streams that do not come out of the landing zone."""
+
+    connector_class = Connector
+
+    def table_of(self, stream_name: str, schema: dict) -> str:
+        return stream_name.split("-")[-1]
+
+    def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
+        """The SDK reads the formats that it knows; ours mean that a tap of ours is here without the landing zone."""
+        if encoding.format == ENCODING:
+            raise SettingError(
+                f"Stream {self.stream_name} comes as files, and not out of the landing zone. Land it first (meltano "
+                "run <tap> target-csv) and load that, or send RECORDs: set use_batch: false for the tap."
+            )
+        super().process_batch_files(encoding, files)

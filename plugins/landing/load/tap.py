@@ -1,0 +1,142 @@
+"""One landed date -> Singer: what a load reads.
+
+There is no list of tables anywhere: every declared source's manifest says what there is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from singer_sdk import typing as th
+from singer_sdk.helpers.conform import TypeConformanceLevel
+
+from landing.core.commands import extract_command, load_command
+from landing.core.dates import run_date
+from landing.core.errors import DamagedError, SettingError
+from landing.core.settings import landing_root
+from landing.core.sources import declared_sources
+from landing.model.manifest import Manifest
+from landing.model.schema import Table
+from landing.singer.metadata import unused_name
+from landing.singer.settings import EXTRACTED_AT, FROM_LANDING, LANDING_ROOT, SOURCES, USE_BATCH
+from landing.singer.stream import Extract, LandingStream
+from landing.singer.tap import LandingTap
+from landing.singer.types import json_schema
+from landing.storage import hashing
+from landing.zone.landing_zone import LandingZone
+
+
+class LandedStream(LandingStream):
+    """A table of a landed date."""
+
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    def __init__(self, tap: TapLanding, manifest: Manifest, table: Table) -> None:
+        self.manifest, self._table = manifest, table
+        names = [column.name for column in table.columns]
+        source, day = (unused_name(name, names) for name in ("source", "extracted_at"))
+        self.constants = {source: manifest.source, day: manifest.extracted_at.isoformat()}
+        self._day = day
+        schema = {"properties": {column.name: json_schema(column) for column in table.columns}}
+        super().__init__(tap, self.conform(schema), table.stream)
+        self.primary_keys = self.message_keys(table)
+
+    @property
+    def table(self) -> Table:
+        return self._table
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """Which date of which source, and which run and moment it is of."""
+        manifest = self.manifest
+        return {
+            "source": manifest.source,
+            "extracted_at": manifest.extracted_at.isoformat(),
+            "run_id": manifest.run_id,
+            "taken_at": manifest.taken_at.isoformat(),
+            "primary_key": self._table.primary_key,
+        }
+
+    def message_keys(self, table: Table) -> list[str]:
+        """The date belongs to the key: a target that upserts keeps the dates apart."""
+        return [self._day, *table.primary_key] if table.primary_key else []
+
+    def conform(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Partition values, as Hive has them in the path."""
+        source, day = self.constants
+        schema["properties"][source] = {"type": ["string"], "const": self.constants[source]}
+        schema["properties"][day] = {"type": ["string"], "format": "date", "const": self.constants[day]}
+        return schema
+
+    def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
+        """Rows leave when the files are what was landed: who gets rows has no hash to check."""
+        for path, file in zip(self.extract(self._tap.scratch).paths, self._table.files, strict=True):
+            if (found := hashing.sha256(path)) != file.sha256:
+                raise DamagedError(
+                    f"{path}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. Run again: "
+                    f"REEXTRACT=true {extract_command(self.manifest.source, self.manifest.extracted_at)}")
+        return super().get_records(context)
+
+    def extract(self, folder: Path) -> Extract:
+        """The landed files where they lie; who reads them checks their hashes."""
+        landing_zone = self._tap.landing_zone
+        return Extract(self._table, [landing_zone.path(self.manifest, file) for file in self._table.files])
+
+
+class TapLanding(LandingTap):
+    """Singer tap for one date of the landing zone, all declared sources together."""
+
+    name = "tap-csv"
+    package_name = "landing"
+    dynamic_catalog = True  # settings are checked at discovery already
+    needs_catalog = False  # a landed date is loaded whole
+    config_jsonschema = th.PropertiesList(FROM_LANDING, EXTRACTED_AT, SOURCES, LANDING_ROOT, USE_BATCH).to_dict()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.date = run_date("EXTRACTED_AT", (kwargs.get("config") or {}).get("extracted_at"))
+        super().__init__(*args, **kwargs)
+
+    @property
+    def retry_command(self) -> str:
+        return load_command(self.date, os.environ.get("SCHEMA", "public"))
+
+    @property
+    def landing_zone(self) -> LandingZone:
+        """The landing zone of the settings."""
+        return LandingZone(landing_root(self.config.get("landing_root")))
+
+    @cached_property
+    def manifests(self) -> list[Manifest]:
+        """Of every declared source; one that isn't landed is refused with the command that lands it."""
+        sources = self.config.get("sources") or declared_sources()
+        if not sources:
+            raise SettingError("meltano.yml declares no source: it has no job named extract_<source>.")
+        return [self.landing_zone.require(source, self.date) for source in sources]
+
+    def discover_streams(self) -> Sequence[LandingStream]:
+        """Every table of the date."""
+        streams: dict[str, LandedStream] = {}
+        for manifest in self.manifests:
+            for table in manifest.tables:
+                other = streams.setdefault(table.stream, LandedStream(self, manifest, table))
+                if other.manifest is not manifest:
+                    raise SettingError(
+                        f"Sources {other.manifest.source} and {manifest.source} both have a table {table.stream}. "
+                        "Rename one (an entity in meltano.yml, or with filter_schemas), and land it again."
+                    )
+        return list(streams.values())
+
+    def sync_all(self) -> None:
+        """Sync all streams, whatever a catalog selects: a date is loaded whole."""
+        self.require_whole_catalog("the landed date has")
+        for stream in self.streams.values():
+            stream.selected = True
+        super().sync_all()
+
+    def closing(self) -> dict[str, Any]:
+        """The date and the sources that this is the whole of."""
+        return {"extracted_at": self.date.isoformat(), "sources": [manifest.source for manifest in self.manifests]}

@@ -1,0 +1,168 @@
+"""Views replaced together with what people built on them: their own views, grants, comments, triggers survive.
+
+`CREATE OR REPLACE VIEW` can only add columns at the end. Where more changes, the view and all that depends on it are
+taken down and built up again, in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg2
+from psycopg2 import errors as pg_errors
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from landing.core.errors import WarehouseError, describe
+
+DEPENDENTS = """
+WITH RECURSIVE dependent AS (
+    SELECT to_regclass(%(relation)s)::oid AS oid, 0 AS depth
+  UNION
+    SELECT r.ev_class, d.depth + 1
+    FROM dependent d
+    JOIN pg_depend p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = d.oid
+                    AND p.classid = 'pg_rewrite'::regclass
+    JOIN pg_rewrite r ON r.oid = p.objid AND r.ev_class <> d.oid
+)
+SELECT c.oid, n.nspname, c.relname, c.relkind::text, pg_get_viewdef(c.oid), c.reloptions,
+       pg_get_userbyid(c.relowner)
+FROM dependent d
+JOIN pg_class c ON c.oid = d.oid AND c.relkind IN ('v', 'm')
+JOIN pg_namespace n ON n.oid = c.relnamespace
+GROUP BY c.oid, n.nspname
+ORDER BY max(d.depth), n.nspname, c.relname
+"""
+
+# What would go with a view, as statements that bring it back, quoted by the server; with the column that each needs.
+BUILT = """
+WITH view AS (
+    SELECT c.oid, format('%%I.%%I', n.nspname, c.relname) AS name, c.relowner,
+           coalesce(c.relacl, acldefault('r', c.relowner)) AS acl
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %(oid)s
+), granted AS (
+    SELECT NULL AS attname, a.* FROM view, aclexplode(view.acl) a
+  UNION ALL
+    SELECT t.attname, a.* FROM view JOIN pg_attribute t ON t.attrelid = view.oid, aclexplode(t.attacl) a
+)
+SELECT g.attname, format('GRANT %%s%%s ON %%s TO %%s%%s', g.privilege_type, ' (' || quote_ident(g.attname) || ')',
+                         name, coalesce(quote_ident(r.rolname), 'PUBLIC'),
+                         CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' END)
+FROM view, granted g LEFT JOIN pg_roles r ON r.oid = g.grantee
+UNION ALL
+SELECT a.attname, CASE WHEN d.objsubid = 0 THEN format('COMMENT ON VIEW %%s IS %%L', name, d.description)
+                       ELSE format('COMMENT ON COLUMN %%s.%%I IS %%L', name, a.attname, d.description) END
+FROM view JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = view.oid
+LEFT JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid AND d.objsubid > 0
+UNION ALL
+SELECT a.attname, format('ALTER VIEW %%s ALTER COLUMN %%I SET DEFAULT %%s', name, a.attname,
+                         pg_get_expr(d.adbin, d.adrelid))
+FROM view JOIN pg_attrdef d ON d.adrelid = view.oid
+JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+UNION ALL
+SELECT NULL, pg_get_triggerdef(t.oid) FROM view JOIN pg_trigger t ON t.tgrelid = view.oid AND NOT t.tgisinternal
+UNION ALL
+SELECT NULL, pg_get_ruledef(r.oid) FROM view JOIN pg_rewrite r ON r.ev_class = view.oid AND r.rulename <> '_RETURN'
+"""
+
+# Whatever the database grants on new views by default is no grant that was there before.
+REVOKES = """
+SELECT DISTINCT format('REVOKE ALL ON %%s FROM %%s', %(view)s, coalesce(quote_ident(r.rolname), 'PUBLIC'))
+FROM pg_class c
+CROSS JOIN aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
+LEFT JOIN pg_roles r ON r.oid = a.grantee
+WHERE c.oid = to_regclass(%(view)s)
+"""
+
+
+@dataclass(frozen=True)
+class SavedView:
+    """A view, and all that would go with it: `built` has statements, and the column that each needs, if any."""
+
+    name: sql.Identifier
+    label: str
+    definition: sql.Composable
+    options: sql.Composable
+    owner: str
+    built: list[tuple[str | None, str]]
+
+    def create(self, cursor: Cursor) -> None:
+        """Build it up again, without what was built on columns that it has no longer."""
+        cursor.execute(sql.SQL("CREATE VIEW {}{} AS {}").format(self.name, self.options, self.definition))
+        cursor.execute(sql.SQL("ALTER VIEW {} OWNER TO {}").format(self.name, sql.Identifier(self.owner)))
+        name = self.name.as_string(cursor)
+        cursor.execute(REVOKES, {"view": name})
+        for (statement,) in cursor.fetchall():
+            cursor.execute(statement)
+        cursor.execute("SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)", (name,))
+        columns = {name for (name,) in cursor.fetchall()}
+        for column, statement in self.built:
+            if column is None or column in columns:
+                cursor.execute(statement)
+
+
+def dependents(cursor: Cursor, relation: sql.Identifier) -> list[SavedView]:
+    """Views on a table or view, and the views on those, in the order in which they can be built; itself if a view."""
+    cursor.execute(DEPENDENTS, {"relation": relation.as_string(cursor)})
+    saved = []
+    for oid, schema, name, kind, definition, options, owner in cursor.fetchall():
+        if kind == "m":
+            raise WarehouseError(
+                f"Materialized view {schema}.{name} stands on columns that have to change. Nothing was loaded. Drop "
+                "it, load again, and create it anew."
+            )
+        cursor.execute(BUILT, {"oid": oid})
+        body = sql.SQL(definition.rstrip().rstrip(";"))
+        saved.append(SavedView(sql.Identifier(schema, name), f"{schema}.{name}", body, with_options(options), owner,
+                               cursor.fetchall()))
+    return saved
+
+
+def with_options(options: list[str] | None) -> sql.Composable:
+    """`WITH (security_barrier=true)`, as pg_class.reloptions has it."""
+    return sql.SQL(f" WITH ({', '.join(options)})" if options else "")
+
+
+@contextmanager
+def dropped_dependents(cursor: Cursor, relation: sql.Identifier) -> Iterator[list[SavedView]]:
+    """Drop what depends on a relation (and itself, if it is a view) for the time of the block.
+
+    The block may change the list; what is in it at the end comes back.
+    """
+    views = dependents(cursor, relation)
+    for view in reversed(views):
+        with _explained(f"View {view.label} has to be built anew for columns that change, and cannot be dropped"):
+            cursor.execute(sql.SQL("DROP VIEW {}").format(view.name))
+    yield views
+    for view in views:
+        with _explained(f"View {view.label} cannot stand on the columns that change"):
+            view.create(cursor)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.OperationalError:  # a lock that was not to be had, a lost connection: nothing about the view
+        raise
+    except psycopg2.Error as error:
+        raise WarehouseError(
+            f"{what}: {describe(error)}. Nothing was loaded. Change or drop what is named here, and load again."
+        ) from error
+
+
+def replace(cursor: Cursor, view: sql.Identifier, select: sql.Composable) -> None:
+    """Give a view a new definition, whatever changes in its columns, and whatever stands on it."""
+    cursor.execute("SELECT reloptions FROM pg_class WHERE oid = to_regclass(%s)", (view.as_string(cursor),))
+    options, = cursor.fetchone() or (None,)  # CREATE OR REPLACE would reset them
+    cursor.execute("SAVEPOINT replace_view")
+    try:
+        cursor.execute(sql.SQL("CREATE OR REPLACE VIEW {}{} AS {}").format(view, with_options(options), select))
+    except pg_errors.InvalidTableDefinition:
+        cursor.execute("ROLLBACK TO SAVEPOINT replace_view")
+        with dropped_dependents(cursor, view) as views:
+            views[0] = dataclasses.replace(views[0], definition=select)
+    cursor.execute("RELEASE SAVEPOINT replace_view")

@@ -1,0 +1,95 @@
+r"""The one CSV dialect of the landing zone, and how SQL types look in it and in Singer.
+
+UTF-8, LF, a header, comma, `"` doubled inside `"`; NULL is nothing at all and an empty string is `""`. These are the
+bytes that PostgreSQL's `COPY … TO STDOUT (FORMAT csv, HEADER)` writes, so a line that we write ourselves is quoted by
+its rules (`CopyAttributeOutCSV` in copyto.c), and the same rows have the same SHA-256 whoever wrote them.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from landing.model.schema import Column
+from landing.storage import hashing
+
+COPY_OPTIONS = "(FORMAT csv, HEADER, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULL '', ENCODING 'UTF8')"
+MUST_QUOTE = re.compile('[,"\n\r]')
+FIELD = re.compile(',(?:"([^"]*(?:""[^"]*)*)"|([^,]*))')
+
+
+def quoted(value: str | None, *, alone: bool = False) -> str:
+    r"""One field; `alone` in its line, `\.` is quoted as well (older servers take it for the end of the data)."""
+    if value is None:
+        return ""
+    if not value or MUST_QUOTE.search(value) or (alone and value == r"\."):
+        return '"' + value.replace('"', '""') + '"'
+    return value
+
+
+def line(values: Sequence[str | None]) -> bytes:
+    """One line, with its line feed."""
+    return (",".join(quoted(value, alone=len(values) == 1) for value in values) + "\n").encode()
+
+
+def sql_line(columns: Sequence[str]) -> str:
+    """DuckDB's expression for the line of a row of text columns; `columns` are SQL expressions."""
+    fields = [
+        f"CASE WHEN {c} IS NULL THEN '' WHEN {c} = '' OR regexp_matches({c}, '[,\"\\n\\r]')"
+        + (rf" OR {c} = '\.'" if len(columns) == 1 else "")
+        + f" THEN '\"' || replace({c}, '\"', '\"\"') || '\"' ELSE {c} END"
+        for c in columns
+    ]
+    return f"concat_ws(',', {', '.join(fields)})"  # `||` between them would be too deep for a thousand columns
+
+
+def read_rows(path: Path) -> Iterator[list[str | None]]:
+    """Rows of a file in our dialect, as text, NULL and '' apart; a field may be as long as PostgreSQL allows."""
+    with io.TextIOWrapper(hashing.reader(path), "utf-8", newline="\n") as file:
+        records = _records(file)
+        next(records, None)  # the header
+        for record in records:
+            if '"' in record:
+                fields = FIELD.finditer("," + record)
+                yield [m[2] or None if m[1] is None else m[1].replace('""', '"') for m in fields]
+            else:
+                yield [field or None for field in record.split(",")]
+
+
+def _records(lines: Iterable[str]) -> Iterator[str]:
+    """Lines put together where a line feed is in quotes, which leaves an odd number of them before it."""
+    parts: list[str] = []
+    inside = False
+    for text in lines:
+        parts.append(text)
+        inside ^= text.count('"') % 2 == 1
+        if not inside:
+            yield "".join(parts).removesuffix("\n")
+            parts.clear()
+
+
+def text(value: Any) -> str | None:
+    """From the value of a RECORD to the field's text; what is text already stays as it is."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, (dict, list)):
+        return json_text(value)
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+def json_text(value: Any) -> str:
+    """JSON with every digit of its numbers: Python's own would write a Decimal as text, if it did."""
+    import simplejson  # here: it comes with the Singer SDK, and not everybody who imports this has that
+
+    return simplejson.dumps(value, ensure_ascii=False, use_decimal=True, default=str)
+
+
+def header(columns: Iterable[Column]) -> bytes:
+    """The header line."""
+    return line([column.name for column in columns])

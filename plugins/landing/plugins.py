@@ -1,0 +1,61 @@
+"""The four plugins, as Meltano starts them: two taps and two targets."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import sys
+from pathlib import Path
+
+
+def tap_postgres() -> None:
+    """PostgreSQL -> Singer. Discovery alone needs neither the Singer SDK nor SQLAlchemy."""
+    from landing.extract.postgres import discovery
+
+    if (config := discovery.plain_config(sys.argv[1:])) is not None:
+        discovery.run(config)
+        return
+    from landing.extract.postgres.tap import TapPostgres
+    from landing.singer import process
+    from landing.zone.run_log import log_discovery_failure
+
+    process.run(TapPostgres, log_discovery_failure(TapPostgres.name))
+
+
+def tap_csv() -> None:
+    """CSV files -> Singer; where the setting `from_landing` says so, one landed date -> Singer."""
+    from landing.singer import process
+    from landing.zone.run_log import log_discovery_failure
+
+    if _configured(sys.argv[1:], "from_landing"):
+        from landing.load.tap import TapLanding as Tap
+    else:
+        from landing.extract.csv.tap import TapCSV as Tap
+    process.run(Tap, log_discovery_failure(Tap.name))
+
+
+def target_csv() -> None:
+    """Singer -> the landing zone."""
+    from landing.singer import process
+    from landing.zone.target import TargetCSV
+
+    process.run(TargetCSV)
+
+
+def target_postgres() -> None:
+    """Singer -> the warehouse."""
+    from landing.load.target import TargetPostgres
+    from landing.singer import process
+
+    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
+    process.run(TargetPostgres)
+
+
+def _configured(arguments: list[str], setting: str) -> bool:
+    """Whether the last `--config` file that has a setting switches it on."""
+    found = False
+    for option, value in itertools.pairwise(arguments):
+        if option == "--config" and Path(value).is_file():
+            found = json.loads(Path(value).read_text("utf-8")).get(setting, found)
+    return bool(found)

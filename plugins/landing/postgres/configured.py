@@ -1,0 +1,25 @@
+"""The servers that SOURCE_POSTGRES_… and TARGET_POSTGRES_… name."""
+
+from __future__ import annotations
+
+from landing.core.errors import SettingError
+from landing.core.settings import settings
+from landing.postgres import connect as postgres
+from landing.postgres.session import Session
+from landing.postgres.tls import certificate_authority
+
+VARIABLES = {"host": "HOST", "port": "PORT", "dbname": "DB", "user": "USER", "password": "PASSWORD",
+             "sslmode": "SSLMODE"}
+
+
+def connect(role: str = "TARGET") -> Session:
+    """The warehouse that TARGET_POSTGRES_… names (or the SOURCE), in the environment or in the project's .env."""
+    values = settings()
+    variables = {key: f"{role}_POSTGRES_{name}" for key, name in VARIABLES.items()}
+    if missing := [name for name in variables.values() if name not in values]:
+        raise SettingError(f"{', '.join(missing)} not set. Write them into .env (see .env.example), or run make demo.")
+    arguments = {key: values[name] for key, name in variables.items()}
+    if arguments["sslmode"].startswith("verify-"):
+        arguments["sslrootcert"] = certificate_authority(arguments["sslmode"], f"{role}_POSTGRES_SSLROOTCERT",
+                                                                  values)
+    return postgres.connect(arguments, "landing")

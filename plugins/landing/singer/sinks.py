@@ -1,0 +1,166 @@
+"""What our plugins say to each other in Singer's own messages.
+
+SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
+bad rows where it has some and, when it comes out of the landing zone, of which date and run.
+
+BATCH has the encoding `csv`: files in the one dialect (dialect.py).
+
+STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
+only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
+commit.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from singer_sdk import Sink, Target
+from singer_sdk.helpers._batch import BaseBatchFileEncoding
+
+from landing.core.errors import IncompleteInputError
+from landing.core.progress import Progress
+from landing.model import csv_dialect
+from landing.model.naming import folder_name
+from landing.model.schema import NAME_BYTES, File, ForeignKey
+from landing.singer import values
+from landing.singer.metadata import ENCODING, METADATA, file_of
+from landing.singer.reader import BadLineError
+from landing.singer.types import column_of
+from landing.singer.validator import Validator
+from landing.storage.compression import SUFFIXES
+from landing.storage.hashing import BUFFER, HashedFile
+
+MIXED = "{} comes as files and as records at once"
+
+
+class StrictSink(Sink):
+    """Takes a record only as its SCHEMA has it; `validate_records: false` takes it as it comes."""
+
+    def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **more: Any) -> None:
+        for name in (self.table_of(stream_name, schema), *schema["properties"]):
+            if len(name.encode()) > NAME_BYTES:
+                raise BadLineError(f"{stream_name} has the name {name!r}, and PostgreSQL cuts names after "
+                                   f"{NAME_BYTES} bytes")
+        super().__init__(target, stream_name, schema, key_properties, **more)
+
+    def table_of(self, stream_name: str, schema: dict) -> str:
+        """Name of the table that a stream becomes."""
+        return schema.get(METADATA, {}).get("table", stream_name)
+
+    def get_validator(self) -> Any:
+        return Validator(self.schema) if self.validate_schema else None
+
+    def _validate_and_parse(self, record: dict) -> dict:
+        if self.validate_schema and (more := record.keys() - self.schema["properties"].keys()):
+            lost = sorted(name for name in more if record[name] is not None)
+            if lost:
+                raise BadLineError(f"a record of {self.stream_name} has what its SCHEMA does not: {', '.join(lost)}")
+        return super()._validate_and_parse(record)
+
+    def _remove_sdc_metadata_from_schema(self) -> None:
+        """What a tap calls so is its data."""
+
+    def _remove_sdc_metadata_from_record(self, record: dict) -> None:
+        """As above."""
+
+
+class FileSink(StrictSink):
+    """Gathers a table's rows in files: those that BATCH names, or one that it writes from RECORDs."""
+
+    include_sdc_metadata_properties = False
+
+    def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **_: Any) -> None:
+        self.mark = schema.get(METADATA, {})
+        self.foreign_keys = [ForeignKey(**key) for key in self.mark.get("foreign_keys", [])]
+        self._ours = METADATA in schema
+        super().__init__(target, stream_name, schema, key_properties)
+        exact = {name: self._ours and name not in self.mark.get("mapped", ()) for name in schema["properties"]}
+        self.columns = [column_of(name, p, ours=exact[name])
+                        for name, p in schema["properties"].items() if "const" not in p]
+        self._writers = [(column.name, csv_dialect.text if exact[column.name] else values.writer(column))
+                         for column in self.columns]
+        self.paths: list[Path] = []
+        self.written: File | None = None
+        self._target = target
+        self._open: tuple[HashedFile, io.BufferedWriter] | None = None
+        self._rows = 0
+
+    @property
+    def header(self) -> tuple[Any, ...]:
+        """What may not change when a SCHEMA comes again."""
+        return {column.name: column for column in self.columns}, list(self.key_properties), self.mark
+
+    def get_validator(self) -> Any:
+        """Another tap's records only: ours come from a database's own types."""
+        return None if self._ours else super().get_validator()
+
+    def _parse_timestamps_in_record(self, *_: Any, **__: Any) -> None:
+        """What is text stays as it is."""
+
+    def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
+        """Take the files; what they hold, the closing message says."""
+        if encoding.format != ENCODING:
+            raise BadLineError(f"a BATCH of {self.stream_name} has the encoding {encoding.format!r}; csv and jsonl are "
+                               "known")
+        if self._open is not None:
+            raise BadLineError(MIXED.format(self.stream_name))
+        self.paths += [self._target.accept(file_of(url)) for url in files]
+
+    def process_batch(self, context: dict) -> None:
+        """Nothing waits to be written: records are, as they come."""
+
+    def process_record(self, record: dict, context: dict) -> None:
+        """Write one line."""
+        if self._open is None:
+            self._start()
+        self._open[1].write(csv_dialect.line([*self._fields(record)]))
+        self._rows += 1
+
+    def activate_version(self, new_version: int) -> None:
+        """Nothing to do where all rows are of that version: a landed date holds no others."""
+        if others := self._target.versions[self.stream_name] - {new_version}:
+            raise BadLineError(f"{self.stream_name} has rows of version {min(others)}, and version {new_version} is "
+                               "activated; a landed date is of one version")
+
+    def _fields(self, record: Mapping[str, Any]) -> Iterator[str | None]:
+        for name, write in self._writers:
+            try:
+                yield write(record.get(name))
+            except ValueError as error:
+                raise BadLineError(f"{name} in a record of {self.stream_name} {error}") from None
+
+    def _start(self) -> None:
+        if self.paths:
+            raise BadLineError(MIXED.format(self.stream_name))
+        name = folder_name(self.stream_name) + SUFFIXES[self.config.get("compression", "none")]
+        path = self._target.staging / name
+        raw = HashedFile(path, "xb", Progress(self.logger, self.stream_name).advance)
+        self.paths = [path]
+        self._open = raw, io.BufferedWriter(raw, BUFFER)
+        self._open[1].write(csv_dialect.header(self.columns))
+
+    def finish(self) -> None:
+        """Close what is being written; a stream without rows is a header and nothing else."""
+        if not self.paths:
+            self._start()
+        if self._open is not None:
+            raw, file = self._open
+            file.close()
+            self.written = File.at(self.paths[0], self._rows, raw.size, raw.sha256)
+            self._open = None
+
+    def proved(self, sent: Mapping[str, Any]) -> list[File]:
+        """What `paths` hold, by the tap's word for files and by our own for records; NoProofError if they disagree."""
+        if self.written and self.written.rows == sent["rows"]:
+            return [self.written]
+        said = [File(**file) for file in sent["files"]]
+        if not self.written and len(said) == len(self.paths) and sum(file.rows for file in said) == sent["rows"]:
+            return said
+        found = f"{self.written.rows} rows" if self.written else f"{len(self.paths)} files"
+        raise IncompleteInputError(
+            f"{self.stream_name}: the tap sent {sent['rows']} rows in {len(sent['files'])} files, and {found} arrived. "
+            "Nothing was committed; run again."
+        )

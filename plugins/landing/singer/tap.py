@@ -1,0 +1,79 @@
+"""The base of all taps: a tap that says at its end what it sent, and proves it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import date
+from typing import Any
+
+from singer_sdk import Tap
+
+from landing.core.dates import now
+from landing.core.errors import CatalogError, storage_error
+from landing.model.naming import new_run_id
+from landing.singer import meltano_files
+from landing.singer.completion import COMPLETION
+from landing.singer.signals import SignalHandling
+
+
+class LandingTap(SignalHandling, Tap):
+    """A tap that closes with its proof."""
+
+    date: date  # that is landed, or loaded
+    kept = False  # the date is frozen: nothing is sent
+    needs_catalog = True  # to know which streams are selected
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.run_id, self.started_at = new_run_id(), now()
+        super().__init__(*args, **kwargs)
+        self.point.done = self.point.unknown = "The target's own lines tell whether it committed what was sent."
+        self.metrics_logger.setLevel(logging.WARNING)  # the closing line says it all
+
+    @property
+    def catalog_json_text(self) -> str:
+        """What `--discover` prints."""
+        return json.dumps(meltano_files.marked(self.catalog_dict, sys.argv), indent=2)
+
+    @property
+    def retry_command(self) -> str:
+        """The command that runs this again."""
+        raise NotImplementedError
+
+    def require_whole_catalog(self, having: str) -> None:
+        """Raise CatalogError for a catalog that lacks a stream: to leave one out on purpose is to deselect it."""
+        given = self.input_catalog
+        if given is not None and (missing := sorted(self.streams.keys() - given.keys())):
+            raise CatalogError(
+                f"The catalog lacks {', '.join(missing)}, which {having}. Nothing was landed or loaded. Discover it "
+                f"anew by running again: {self.retry_command}. To leave a table out, deselect it by `select` in "
+                "meltano.yml."
+            )
+
+    def closing(self) -> dict[str, Any]:
+        """What a subclass adds to the proof."""
+        return {}
+
+    def sync_all(self) -> None:
+        """Sync all streams, then prove that this was all. On any failure the run's staging goes.
+
+        What the file system refuses is a ZoneError.
+        """
+        try:
+            if self.needs_catalog:
+                meltano_files.require_catalog(sys.argv)
+            super().sync_all()
+            streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
+            proof = {"run_id": self.run_id, "streams": streams, **self.closing()}
+            with self.point.passing():  # from here on the target may take the files
+                self.state_writer.write_state({**self.state, COMPLETION: proof})
+        except BaseException as error:
+            self.close_connections()
+            self.clean_up()
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # that one the target explains
+                raise storage_error(error, self.retry_command) from error
+            raise
+
+    def close_connections(self) -> None:
+        """Hook to end what still writes into staging."""

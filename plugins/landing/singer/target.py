@@ -1,0 +1,180 @@
+"""What our plugins say to each other in Singer's own messages.
+
+SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
+bad rows where it has some and, when it comes out of the landing zone, of which date and run.
+
+BATCH has the encoding `csv`: files in the one dialect (dialect.py).
+
+STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
+only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
+commit.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import psycopg2
+import simplejson
+from singer_sdk import Target
+from singer_sdk.exceptions import SingerSDKError
+
+from landing.core.commit_point import PASSED
+from landing.core.errors import (
+    AfterCommitError,
+    IncompleteInputError,
+    LandingError,
+    MessageError,
+    sentence,
+    storage_error,
+)
+from landing.model.schema import File
+from landing.singer import reader
+from landing.singer.completion import COMPLETION, PROOF
+from landing.singer.reader import BadLineError, Reader
+from landing.singer.signals import SignalHandling
+from landing.singer.sinks import FileSink
+from landing.storage.local import named
+
+
+class LandingTarget(SignalHandling, Target):
+    """A target that commits only what a tap has proved to be whole, and passes on STATE when that is done."""
+
+    message_reader_class = Reader
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.max_parallelism = 1  # files, or one connection: nothing to drain side by side
+        self.metrics_logger.setLevel(logging.WARNING)
+        self.proof: dict[str, Any] | None = None
+        self.sinks: dict[str, FileSink] = {}
+        self.versions: defaultdict[str, set[int]] = defaultdict(set)  # by stream
+
+    def listen(self, file_input: Any = None) -> None:
+        """Take all input and commit it; what the file system refuses is a ZoneError."""
+        try:
+            self._take(file_input)
+            self.process_endofpipe()
+        except Exception as error:
+            if self.point.state == PASSED:
+                raise AfterCommitError(f"{self.point.done} But then: {sentence(error)}") from error
+            if isinstance(error, OSError):
+                raise storage_error(error, self.retry_command) from error
+            raise
+
+    def _take(self, file_input: Any) -> None:
+        """A message that can't be taken is refused with its line."""
+        try:
+            self.process_lines(file_input)
+        except (LandingError, psycopg2.Error, OSError):
+            raise
+        except Exception as error:
+            self.logger.debug("Line %d", self.message_reader.line, exc_info=True)
+            raise self.refusal(error) from error
+
+    def refusal(self, error: Exception) -> LandingError:
+        """What went wrong with a message, as an error that names its line."""
+        reason = " ".join(str(error).split())
+        if not isinstance(error, (ValueError, SingerSDKError)):  # theirs are sentences
+            reason = f"{type(error).__name__}: {reason}"
+        return MessageError(self.message_reader.line, reason[:500].rstrip("."))
+
+    def process_endofpipe(self) -> None:
+        """Commit, and only then pass on the tap's STATE: who keeps that will not ask for these rows again."""
+        self.drain_all(is_endofpipe=True)
+        self.commit()
+        if self._latest_state:
+            with named("the tap's STATE, to standard output"):
+                sys.stdout.write(simplejson.dumps(self._latest_state, use_decimal=True) + "\n")
+                sys.stdout.flush()
+
+    def commit(self) -> None:
+        """Make all of the input be there at once."""
+        raise NotImplementedError
+
+    def _write_state_message(self, state: dict) -> None:
+        """The SDK's moment for it is too early."""
+
+    def _handle_max_record_age(self) -> None:
+        """Nothing is committed before the end."""
+
+    def file_sink(self, stream_name: str, schema: dict | None, key_properties: Any) -> FileSink:
+        """The one for a stream; a table whose columns change while it comes is refused."""
+        sink = self.sinks.get(stream_name)
+        if schema is None:
+            return sink
+        new = FileSink(self, stream_name, schema, key_properties)
+        if sink is None or not sink.paths:
+            self.sinks[stream_name] = self._sinks_active[stream_name] = new
+            return new
+        if sink.header != new.header:
+            raise BadLineError(f"the columns or the key of {stream_name} change after rows of it came, and a landed "
+                               "table has one header")
+        sink.schema, sink._validator = new.schema, new._validator
+        return sink
+
+    def _process_record_message(self, message_dict: dict) -> None:
+        if message_dict.get("version") is not None:
+            self.versions[message_dict["stream"]].add(message_dict["version"])
+        super()._process_record_message(message_dict)
+
+    def _process_activate_version_message(self, message_dict: dict) -> None:
+        self._require_schema(message_dict)
+        if message_dict["stream"] in self.sinks:
+            self.sinks[message_dict["stream"]].activate_version(message_dict["version"])
+        else:
+            super()._process_activate_version_message(message_dict)
+
+    def _process_batch_message(self, message_dict: dict) -> None:
+        """Records in the SDK's own encoding are looked at as if each came by itself."""
+        self._require_schema(message_dict)
+        encoding, stream = message_dict["encoding"], message_dict["stream"]
+        if encoding.get("format") != "jsonl":
+            super()._process_batch_message(message_dict)
+            return
+        for url in message_dict["manifest"]:
+            for record in reader.records(url, encoding.get("compression")):
+                self._process_record_message({"type": "RECORD", "stream": stream, "record": record})
+
+    def _require_schema(self, message: Mapping[str, Any]) -> None:
+        if message["stream"] not in self.mapper.stream_maps:
+            raise BadLineError(f"a {message['type']} of {message['stream']} comes before its SCHEMA")
+
+    @property
+    def retry_command(self) -> str:
+        """The command that does once more what this run is to do."""
+        raise NotImplementedError
+
+    def _process_state_message(self, message_dict: dict) -> None:
+        proof = (message_dict["value"] or {}).get(COMPLETION)
+        if proof is not None:
+            try:
+                PROOF.validate(proof)
+            except BadLineError as error:
+                raise BadLineError(f"the closing message is not what it should be: {error}") from None
+        self.proof = proof  # of the last message only: a tap's earlier words prove nothing
+        super()._process_state_message(message_dict)
+
+    def proved(self, sinks: Mapping[str, FileSink]) -> dict[str, list[File]]:
+        """Each stream's files, as the tap's closing message and what came agree on; else NoProofError."""
+        sent = self.streams_sent(sinks)
+        return {stream: sink.proved(sent[stream]) for stream, sink in sinks.items()}
+
+    def streams_sent(self, arrived: Iterable[str]) -> dict[str, Any]:
+        """What the tap says that it sent, of exactly the streams that arrived; else NoProofError."""
+        if self.proof is None:
+            raise IncompleteInputError(
+                "The input ended without the tap's closing message: the tap died, or is not one of ours. Nothing was "
+                "committed, and all is as it was before. See the tap's own error above and run again."
+            )
+        sent = self.proof["streams"]
+        if odd := {*sent} ^ {*arrived}:
+            raise IncompleteInputError(
+                f"Streams that were sent or that arrived, but not both: {', '.join(sorted(odd))}. Nothing was "
+                "committed; run again."
+            )
+        return sent

@@ -1,0 +1,91 @@
+r"""The one CSV dialect of the landing zone, and how SQL types look in it and in Singer.
+
+UTF-8, LF, a header, comma, `"` doubled inside `"`; NULL is nothing at all and an empty string is `""`. These are the
+bytes that PostgreSQL's `COPY … TO STDOUT (FORMAT csv, HEADER)` writes, so a line that we write ourselves is quoted by
+its rules (`CopyAttributeOutCSV` in copyto.c), and the same rows have the same SHA-256 whoever wrote them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from landing.model.csv_dialect import read_rows
+from landing.model.schema import INTEGERS, TYPE, Column
+
+
+def json_schema(column: Column) -> dict[str, Any]:
+    """A column's property in a SCHEMA message.
+
+    Integers and booleans go as JSON's own. All else goes as PostgreSQL's text: JSON's numbers have no NaN, and those
+    who read them no 38 digits. `format` tells other targets what the text is.
+    """
+    kind, format_ = "string", None
+    if column.type in INTEGERS:
+        kind = "integer"
+    elif column.type == "boolean":
+        kind = "boolean"
+    elif column.type in {"real", "double precision"} or re.fullmatch(r"numeric(\(.*\))?", column.type):
+        format_ = "singer.decimal"
+    elif column.type == "date":
+        format_ = "date"
+    elif re.fullmatch(r"timestamp(\(\d\))? with(out)? time zone", column.type):
+        format_ = "date-time"
+    schema: dict[str, Any] = {"type": [kind, "null"] if column.nullable else [kind]}
+    if format_:
+        schema["format"] = format_
+    if column.comment:
+        schema["description"] = column.comment
+    if column.source_type:
+        schema["x-source-type"] = column.source_type
+    if not column.evidence:
+        schema["x-evidence"] = False
+    return schema | {"x-sql-datatype": column.type}
+
+
+def column_of(name: str, schema: Mapping[str, Any], *, ours: bool = True) -> Column:
+    """The column of a property in a SCHEMA message, by our own mark or, from another tap, by its JSON type.
+
+    ValueError where our mark is no type.
+    """
+    types = schema.get("type") or [t for option in schema.get("anyOf", []) for t in _as_list(option.get("type"))]
+    types = _as_list(types) or ["null", "string"]
+    said = schema.get("x-sql-datatype")
+    if ours and said and not TYPE.fullmatch(said):
+        raise ValueError(f"property {name!r} has the type {said!r}, which is not one")
+    type_ = said if said and (ours or said in INTEGERS) else _foreign_type({*types} - {"null"}, schema.get("format"))
+    evidence = not ours or schema.get("x-evidence") is not False
+    return Column(name, type_, "null" in types, schema.get("x-source-type"), schema.get("description"), evidence)
+
+
+def _as_list(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+def _foreign_type(types: set[str], format_: str | None) -> str:
+    if types == {"string"}:
+        named = {"date": "date", "date-time": "timestamp with time zone", "singer.decimal": "numeric"}
+        return named.get(format_ or "", "text")
+    if types and types <= {"object", "array"}:
+        return "jsonb"
+    named = {("integer",): "bigint", ("number",): "numeric", ("integer", "number"): "numeric", ("boolean",): "boolean"}
+    return named.get(tuple(sorted(types)), "text")
+
+
+def reader(column: Column) -> Callable[[str | None], Any]:
+    """From the field's text to the value of a RECORD, as json_schema() promises it."""
+    if column.type in INTEGERS:
+        return lambda text: None if text is None else int(text)
+    if column.type == "boolean":
+        return lambda text: None if text is None else text == "t"
+    return lambda text: text
+
+
+def records(path: Path, columns: Sequence[Column], constants: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """A landed file as Singer records; `constants` are added to each."""
+    readers = [reader(column) for column in columns]
+    names = [column.name for column in columns]
+    for row in read_rows(path):
+        yield dict(zip(names, (read(field) for read, field in zip(readers, row, strict=True)), strict=True)) | constants

@@ -1,0 +1,90 @@
+"""Values of another tap's RECORDs: each in its column's type, or refused.
+
+What was landed and can't be loaded would stop the load of everything else of that date. So a value is refused before it
+is landed where PostgreSQL would refuse it, or would keep less of it than was said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from landing.model import validation
+from landing.model.csv_dialect import json_text, text
+from landing.model.schema import INTEGERS, Column
+
+# What Python and PostgreSQL both read.
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?|NaN|[+-]?Infinity")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+TIMESTAMP = re.compile(
+    DATE.pattern + r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?( ?Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
+)
+NUL_ESCAPED = re.compile(r"(?<!\\)(\\\\)*\\u0000")
+
+
+def writer(column: Column) -> Callable[[Any], str | None]:
+    """From the value of a RECORD to the field's text; ValueError where `column.type` can't hold it."""
+    if column.type in INTEGERS:
+        bound = 1 << (8 * INTEGERS[column.type] - 1)
+        return lambda value: None if value is None else _integer(value, bound)
+    write = WRITERS.get(column.type, _text)
+    return lambda value: None if value is None else write(value)
+
+
+def _integer(value: Any, bound: int) -> str:
+    if not isinstance(value, int) or isinstance(value, bool) or not -bound <= value < bound:
+        raise ValueError(f"is not a whole number from {-bound} to {bound - 1}")
+    return str(value)
+
+
+def _number(value: Any) -> str:
+    said = text(value)
+    if isinstance(value, bool) or not NUMBER.fullmatch(said):
+        raise ValueError("is not a number")
+    return said
+
+
+def _boolean(value: Any) -> str:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false")
+    return text(value)
+
+
+def _date(value: Any) -> str:
+    if not DATE.fullmatch(text(value)) or not _happened(value):
+        raise ValueError("is not a date as YYYY-MM-DD")
+    return value
+
+
+def _timestamp(value: Any) -> str:
+    if not TIMESTAMP.fullmatch(text(value)) or not _happened(value):
+        raise ValueError("is not a date and time in ISO 8601")
+    return value
+
+
+def _happened(value: str) -> bool:
+    """Whether the calendar and the clock have it."""
+    try:
+        return validation.moment(value) is not None
+    except ValueError:
+        return False
+
+
+def _json(value: Any) -> str:
+    said = json_text(value)
+    if NUL_ESCAPED.search(said):
+        raise ValueError("has the character NUL, which PostgreSQL's jsonb cannot hold")
+    return said
+
+
+def _text(value: Any) -> str:
+    said = text(value)
+    if "\0" in said:
+        raise ValueError("has the character NUL, which PostgreSQL's text cannot hold")
+    return said
+
+
+WRITERS = {"numeric": _number, "boolean": _boolean, "date": _date, "timestamp with time zone": _timestamp,
+           "jsonb": _json}

@@ -1,0 +1,245 @@
+"""What each date is, and what a backfill would do with it.
+
+    missing     not every declared source is landed
+    loaded      what is not landed (any more) is in the warehouse all the same
+    landed      all landed, and nothing of it loaded
+    identical   the warehouse holds what is landed: the same tables with the same SHA-256
+    stale       loaded, but otherwise than it is landed
+    damaged     what is landed can't be used
+    unknown     all landed, and the warehouse can't be asked
+
+A backfill runs each declared source's extract for a date, and then the load. What a load of landed tables would refuse
+is known before: each date is planned as if those before it had been loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from statistics import median
+
+from landing.core.dates import today
+from landing.core.errors import DamagedError, RefusedError, SettingError
+from landing.load.load_history import LoadedTable
+from landing.load.staging import Load
+from landing.load.warehouse import Warehouse, refuse_shared_names
+from landing.model.manifest import Manifest
+from landing.model.schema import Table
+from landing.zone.landing_zone import LandingZone
+
+FIGURES = 60  # dates of a source, from the newest, whose times count besides those of the plan
+MANY = 10_000  # rows; below, a table takes the same time whatever its rows
+EXTRACT, KEEP, REFUSE = "extract", "keep", "refuse"
+LOAD, NOTHING, UNKNOWN = "load", "nothing", "unknown"
+Loaded = Mapping[date, Mapping[tuple[str, str], LoadedTable]]  # what is in the warehouse, by date, and source and table
+
+
+@dataclass(frozen=True)
+class DatePlan:
+    """A date: its state, what a backfill does for each source, whether it then loads, and what that takes.
+
+    `tables` are those to load, by source and name, as far as they are known; `seconds` is None where no figure is.
+    `refusals`: why the load would stop; `to_text`: columns of history that it would turn to text, with their types.
+    """
+
+    day: date
+    state: str
+    why: str
+    sources: dict[str, str]
+    load: str
+    tables: list[tuple[str, str]]
+    seconds: float | None
+    refusals: list[str] = field(default_factory=list)
+    to_text: list[str] = field(default_factory=list)
+
+    def of(self, action: str) -> list[str]:
+        """Sources with which that is done."""
+        return [source for source, one in self.sources.items() if one == action]
+
+
+class Times:
+    """How long things take, by what the manifests and the ledger say that they took: medians, or None."""
+
+    def __init__(self, manifests: Iterable[Manifest], entries: Iterable[LoadedTable]) -> None:
+        self._extracts: dict[str, list[tuple[int, float]]] = {}
+        self._loads: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        for manifest in manifests:
+            if manifest.seconds is not None:
+                self._extracts.setdefault(manifest.source, []).append((manifest.rows, manifest.seconds))
+        for entry in entries:
+            if entry.seconds is not None:
+                self._loads.setdefault((entry.source, entry.table), []).append((entry.rows, entry.seconds))
+
+    def extract(self, source: str, rows: int) -> float | None:
+        """Seconds for an extract of so many rows."""
+        return _scaled(self._extracts.get(source, []), rows)
+
+    def load(self, source: str, table: str, rows: int) -> float | None:
+        """Seconds for COPY and key of a table of so many rows."""
+        return _scaled(self._loads.get((source, table), []), rows)
+
+
+def _scaled(known: Sequence[tuple[int, float]], rows: int) -> float | None:
+    """The median of what it took, each as if it had been so many rows."""
+    return median(seconds * rows / have if have >= MANY else seconds for have, seconds in known) if known else None
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A source's date in the landing zone: a manifest or none, and what is wrong with it or with its files."""
+
+    manifest: Manifest | None
+    problem: str | None = None
+
+
+class Trial:
+    """Loads of landed dates, tried one after the other on what the warehouse has, without loading anything."""
+
+    def __init__(self, warehouse: Warehouse, manifests: Iterable[Manifest]) -> None:
+        """`manifests`: all that will be tried."""
+        self._plan = warehouse.planner([load for manifest in manifests for load in _loads(manifest)])
+
+    def date(self, manifests: Iterable[Manifest], tables: Sequence[tuple[str, Table]]) -> tuple[list[str], list[str]]:
+        """Load `tables` of a date's manifests: what is refused, and which columns become text. Refused, nothing is."""
+        loads = [load for manifest in manifests for load in _loads(manifest)]
+        names = {(source, table.name) for source, table in tables}
+        refusals, planned = [], []
+        try:
+            refuse_shared_names(loads)
+        except RefusedError as error:
+            refusals.append(_refusal(error))
+        for load in loads:
+            if (load.source, load.table.name) in names:
+                try:
+                    planned.append(self._plan(load))
+                except RefusedError as error:
+                    refusals.append(_refusal(error))
+        return refusals, [] if refusals else [column for load in planned for column in self._plan.assume(load)]
+
+
+def _loads(manifest: Manifest) -> Iterable[Load]:
+    return (Load(manifest.source, manifest.extracted_at, manifest.run_id, manifest.taken_at, table)
+            for table in manifest.tables)
+
+
+def _refusal(error: RefusedError) -> str:
+    return f"{error.where}: {error.what}. {error.then}"
+
+
+class BackfillPlanner:
+    """Plans dates of a landing zone against a warehouse, or against None where it can't be asked."""
+
+    def __init__(self, zone: LandingZone, sources: Sequence[str], loaded: Loaded | None, re_extract: bool) -> None:
+        self.zone, self.sources, self.loaded, self.re_extract = zone, sources, loaded, re_extract
+        self.warehouse: Warehouse | None = None  # asked what it would refuse, where it is set
+        self.today = today()
+        self._seen: dict[tuple[str, date], Landed] = {}
+
+    def plan(self, first: date, last: date) -> list[DatePlan]:
+        """A plan for each date; SettingError for dates in the wrong order, or that are yet to come."""
+        if first > last:
+            raise SettingError(f"--from {first} is later than --to {last}. Run again with the earlier date first.")
+        if last > self.today:
+            raise SettingError(f"--to {last} is yet to come: today in UTC is {self.today}, so nothing can be landed. "
+                               f"Run again with --to {self.today}.")
+        if not self.sources:
+            raise SettingError("meltano.yml declares no source: it has no job named extract_<source>.")
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        found = {day: {source: self._landed(source, day) for source in self.sources} for day in days}
+        self._newest = {source: self._known(source) for source in self.sources}
+        entries = (entry for tables in (self.loaded or {}).values() for entry in tables.values())
+        self._times = Times((one.manifest for one in self._seen.values() if one.manifest), entries)
+        landed = [one.manifest for day in days for one in found[day].values() if one.manifest]
+        self._trial = Trial(self.warehouse, landed) if self.warehouse else None
+        return [self._date(day, found[day]) for day in days]
+
+    def _landed(self, source: str, day: date) -> Landed:
+        if (source, day) not in self._seen:
+            self._seen[source, day] = self._read(source, day)
+        return self._seen[source, day]
+
+    def _read(self, source: str, day: date) -> Landed:
+        manifest = None
+        try:
+            manifest = self.zone.manifest(source, day)
+            for file in (file for table in manifest.tables for file in table.files) if manifest else ():
+                self.zone.path(manifest, file)
+        except DamagedError as error:
+            return Landed(manifest, str(error))
+        return Landed(manifest)
+
+    def _known(self, source: str) -> Manifest | None:
+        """Read the newest dates of a source for their times; the newest says what the next extract should bring."""
+        days = sorted((day for name, day in self.zone.landed() if name == source), reverse=True)[:FIGURES]
+        return next((one.manifest for one in [self._landed(source, day) for day in days] if one.manifest), None)
+
+    def _date(self, day: date, found: Mapping[str, Landed]) -> DatePlan:
+        have = None if self.loaded is None else {
+            table: entry for table, entry in self.loaded.get(day, {}).items() if table[0] in self.sources}
+        state, why = _state(found, have)
+        sources = {source: self._action(day, one) for source, one in found.items()}
+        will = {source: self._newest[source] if sources[source] == EXTRACT else one.manifest
+                for source, one in found.items()}
+        if any(one.problem and sources[source] != EXTRACT for source, one in found.items()):
+            load, tables = REFUSE, []
+        else:
+            load, tables = _load(sources, will, have)
+        refusals, to_text = [], []
+        if load == LOAD and self._trial:
+            kept = {source for source, action in sources.items() if action == KEEP}
+            refusals, to_text = self._trial.date([will[source] for source in kept],
+                                                 [one for one in tables if one[0] in kept])
+        if refusals:
+            load, tables = REFUSE, []
+        return DatePlan(day, state, why, sources, load, [(source, table.name) for source, table in tables],
+                        self._seconds(sources, will, load, tables), refusals, to_text)
+
+    def _action(self, day: date, landed: Landed) -> str:
+        if self.re_extract or day >= self.today or landed == Landed(None):
+            return EXTRACT
+        return KEEP if landed.manifest else REFUSE
+
+    def _seconds(self, sources: Mapping[str, str], will: Mapping[str, Manifest | None], load: str,
+                 tables: Sequence[tuple[str, Table]]) -> float | None:
+        extracts = [source for source, action in sources.items() if action == EXTRACT]
+        if load == UNKNOWN or any(will[source] is None for source in extracts):
+            return None
+        parts = [self._times.extract(source, will[source].rows) for source in extracts]
+        parts += [self._times.load(source, table.name, table.rows) for source, table in tables]
+        return None if None in parts else sum(parts)
+
+
+def _load(sources: Mapping[str, str], will: Mapping[str, Manifest | None],
+          have: Mapping[tuple[str, str], LoadedTable] | None) -> tuple[str, list[tuple[str, Table]]]:
+    """Whether a load has anything to do, and with which tables: those whose run the ledger doesn't have."""
+    if have is None and EXTRACT not in sources.values():
+        return UNKNOWN, []
+    tables = [(source, table) for source, manifest in will.items() if manifest for table in manifest.tables
+              if sources[source] == EXTRACT or _run(have, source, table) != manifest.run_id]
+    landed = {(source, table.name) for source, manifest in will.items() if manifest for table in manifest.tables}
+    something = tables or EXTRACT in sources.values() or not landed.issuperset(have or {})
+    return LOAD if something else NOTHING, tables
+
+
+def _run(have: Mapping[tuple[str, str], LoadedTable] | None, source: str, table: Table) -> str | None:
+    entry = (have or {}).get((source, table.name))
+    return entry.run_id if entry else None
+
+
+def _state(found: Mapping[str, Landed], have: Mapping[tuple[str, str], LoadedTable] | None) -> tuple[str, str]:
+    """A date's state, and what there is to say of it."""
+    if problems := [one.problem for one in found.values() if one.problem]:
+        return "damaged", "; ".join(problems)
+    missing = [source for source, one in found.items() if one.manifest is None]
+    if missing:
+        loaded = have and {*missing} <= {source for source, _ in have}
+        return "loaded" if loaded else "missing", f"{', '.join(missing)} not landed"
+    if have is None:
+        return "unknown", "landed; the warehouse could not be asked"
+    if not have:
+        return "landed", "not loaded"
+    landed = {(source, table.name): table.sha256 for source, one in found.items() for table in one.manifest.tables}
+    differ = sorted(f"{source}.{table}" for source, table in {*landed} | {*have}
+                    if (source, table) not in have or have[source, table].sha256 != landed.get((source, table)))
+    return ("stale", f"differs: {', '.join(differ)}") if differ else ("identical", "")

@@ -1,0 +1,176 @@
+"""The proof of a date: what the source sent = what is in the files = what the warehouse gives back.
+
+The manifest's SHA-256 is of the source's own COPY, taken as it streamed. Files are hashed anew, and each partition is
+copied out of the warehouse again and hashed. What is equal then was compared in one of three ways:
+
+    bytes     the three hashes are the same
+    rows      a table of several files, whose rows are in the warehouse in no order: the sum of each row's SHA-256
+    values    the warehouse writes values in another way than the file (a declared type, or one that became wider): the
+              files are read into a temporary table of the partition's types and copied out likewise
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from landing.core.errors import DamagedError, describe
+from landing.core.progress import Progress
+from landing.load.history import columns_of, history_name, partitions
+from landing.load.load_history import LoadHistory
+from landing.model import csv_dialect
+from landing.model.manifest import Manifest
+from landing.model.schema import Table, combined
+from landing.postgres import copy
+from landing.postgres.copy import Copied, identifiers
+from landing.postgres.transaction import begin
+from landing.storage import hashing
+from landing.storage.hashing import RowSum
+from landing.zone.landing_zone import LandingZone
+
+BYTES, ROWS, VALUES = "bytes", "rows", "values"
+logger = logging.getLogger("landing")
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What a relation gives back, with its rows as a sum where they are in no order."""
+
+    copied: Copied
+    sum: tuple[int, int] | None
+
+    def same(self, other: _Contents) -> bool:
+        """Whether both hold the same rows, in the same order if they have one."""
+        return self.copied == other.copied if self.sum is None else self.sum == other.sum
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A table of a date: three SHA-256, each of what it is named after, or None with the reason why there isn't one.
+
+    `compared`: how the warehouse was found to be equal (BYTES, ROWS or VALUES), else None.
+    """
+
+    source: str
+    table: str
+    rows: int
+    bytes: int
+    landed: str | None
+    files: str | None
+    warehouse: str | None
+    problem: str | None = None
+    compared: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether source, files and warehouse are equal."""
+        return self.problem is None and self.landed == self.files and self.compared is not None
+
+
+class Reconciliation:
+    """Proves dates of a landing zone against one schema of a warehouse."""
+
+    def __init__(self, landing_zone: LandingZone, connection: Any, schema: str) -> None:
+        self.zone, self.connection, self.schema = landing_zone, connection, schema
+        self.history = f"{schema}_history"
+
+    def tables(self, manifest: Manifest) -> Iterator[Verification]:
+        """Each table of a source's date, proved or not; then those that the warehouse has of it and the files not."""
+        with self.connection.cursor() as cursor:
+            there = partitions(cursor, self.history, manifest.extracted_at)
+            ledger = LoadHistory(cursor, self.history)
+            runs = ledger.runs(manifest.extracted_at) if ledger.exists() else {}
+        for table in manifest.tables:
+            yield self._table(manifest, table, there.get(table.name))
+        names = {table.name for table in manifest.tables}
+        for source, _, name in runs:
+            if source == manifest.source and name not in names:
+                yield Verification(source, name, 0, 0, None, None, None, "in the warehouse, but no longer landed")
+
+    def _table(self, manifest: Manifest, table: Table, partition: str | None) -> Verification:
+        proof = Verification(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
+        try:
+            paths = [self.zone.path(manifest, file) for file in table.files]
+            self._check_quarantine(manifest, table)
+            landed = RowSum(self._progress(table, "files").advance)
+            passed = landed.write if len(paths) > 1 else self._progress(table, "files").advance
+            hashes = [hashing.sha256(path, passed) for path in paths]
+            proof = replace(proof, files=combined(hashes))
+            if differ := [str(path) for path, file, found in zip(paths, table.files, hashes, strict=True)
+                          if found != file.sha256]:
+                return replace(proof, problem=f"the files are not what was landed: {', '.join(differ)}")
+            if partition is None:
+                return replace(proof, problem="not loaded")
+            proof = self._compared(proof, table, sql.Identifier(self.history, partition), paths, landed)
+        except DamagedError as error:
+            return replace(proof, files=None, problem=str(error))
+        except psycopg2.Error as error:
+            return replace(proof, problem=describe(error))
+        return proof if proof.holds else replace(proof, problem="the warehouse's rows are not those of the files")
+
+    def _check_quarantine(self, manifest: Manifest, table: Table) -> None:
+        """No rows of it are loaded, but it is of what was landed."""
+        if table.quarantine:
+            path = self.zone.path(manifest, table.quarantine)
+            if hashing.sha256(path) != table.quarantine.sha256:
+                raise DamagedError(f"{path} is not what was landed")
+
+    def _compared(self, proof: Verification, table: Table, relation: sql.Identifier, paths: list[Path],
+                  landed: RowSum) -> Verification:
+        """The proof with the hash of what the warehouse has, and how that was found to be equal, if it was."""
+        found = self._contents(table, relation)
+        proof, rows = replace(proof, warehouse=found.copied.sha256), found.copied.rows
+        if found.sum is not None and found.sum == (landed.rows, landed.value):
+            proof, rows = replace(proof, compared=ROWS), landed.rows - len(paths)
+        elif found.sum is None and found.copied.sha256 == table.sha256:
+            proof = replace(proof, compared=BYTES)
+        elif self._writes_otherwise(table, relation) and found.same(self._reread(table, relation, paths)):
+            proof = replace(proof, compared=VALUES)
+        if proof.compared and rows != table.rows:
+            raise DamagedError(f"the manifest says {table.rows} rows, and its files have {rows}")
+        return proof
+
+    def _contents(self, table: Table, relation: sql.Identifier) -> _Contents:
+        """What a relation gives back in our dialect."""
+        progress = self._progress(table, "warehouse")
+        rows = RowSum(progress.advance)
+        several = len(table.files) > 1
+        copied = copy.copy_out(self.connection, self._query(table, relation),
+                                   passed=rows.write if several else progress.advance)
+        rows.write(csv_dialect.header(table.columns) * (len(table.files) - 1))  # each file has one
+        return _Contents(copied, (rows.rows, rows.value) if several else None)
+
+    def _writes_otherwise(self, table: Table, relation: sql.Identifier) -> bool:
+        """Whether the warehouse may write a value in another way than the file does."""
+        with self.connection.cursor() as cursor:
+            types = columns_of(cursor, relation)
+        return table.declared_types or any(types.get(history_name(column.name)) != column.type
+                                           for column in table.columns)
+
+    def _query(self, table: Table, relation: sql.Identifier) -> sql.Composed:
+        fields = copy.fields({history_name(column.name): column for column in table.columns})
+        return sql.SQL("SELECT {} FROM {}").format(fields, relation)
+
+    def _reread(self, table: Table, relation: sql.Identifier, paths: list[Path]) -> _Contents:
+        """The landed files, read into a temporary table of the partition's types and copied out."""
+        names = [history_name(column.name) for column in table.columns]
+        temporary = sql.Identifier("pg_temp", "landing_proof")
+        with self.connection.cursor() as cursor:
+            begin(cursor)
+            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_proof AS SELECT {} FROM {} LIMIT 0").format(
+                identifiers(names), relation))
+            try:
+                for path in paths:
+                    copy.copy_in(self.connection, temporary, names, path)
+                return self._contents(table, temporary)
+            finally:
+                cursor.execute("ROLLBACK")
+
+    def _progress(self, table: Table, where: str) -> Progress:
+        return Progress(logger, f"{table.name}, {where}", size=table.bytes)

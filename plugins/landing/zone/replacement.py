@@ -1,0 +1,58 @@
+"""What may take the place of a landed date: rules that are checked while the date's commit lock is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from landing.core.commands import extract_command
+from landing.core.errors import FrozenError, ZoneError
+from landing.core.settings import flag
+from landing.model.manifest import Manifest
+from landing.zone.landing_zone import LandingZone
+
+KEPT = ("{} of {} is landed and past: kept as it is. Today's rows would overwrite what was true then; to do that all "
+        "the same, run again with REEXTRACT=true.")
+LeftOut = Mapping[str, Sequence[str] | None]  # columns by stream, None for a whole stream
+
+
+def check(zone: LandingZone, new: Manifest, began: datetime, left_out: LeftOut | None) -> None:
+    """Whether `new`, of a run that began then, may replace what is landed.
+
+    `left_out`: what the source still has and the run did not send; None where the tap does not say. Raises FrozenError
+    where the landed date stays as it is, ZoneError where `new` lacks what was there.
+    """
+    source, day, reextract = new.source, new.extracted_at, flag("REEXTRACT")
+    if zone.frozen(source, day, began):
+        raise FrozenError(KEPT.format(source, day))
+    before = zone.before(source, day)
+    if before is None:
+        return
+    if before.extracted_at == day and before.taken_at > new.taken_at and not reextract:
+        raise FrozenError(
+            f"{source} of {day} is landed from a later snapshot ({before.taken_at:%Y-%m-%d %H:%M:%S} UTC) than this "
+            f"run's ({new.taken_at:%Y-%m-%d %H:%M:%S} UTC): kept as it is. To replace it all the same, run again with "
+            "REEXTRACT=true."
+        )
+    if not flag("ALLOW_FEWER_TABLES") and (lost := _lost(before, new, left_out)):
+        raise ZoneError(
+            f"{source} of {day}: this run left out {', '.join(lost)}. {before.extracted_at} has that, and so has the "
+            "source. Nothing was committed. Select it (`select` in meltano.yml, or --select), or leave it out on "
+            f"purpose: ALLOW_FEWER_TABLES=true {extract_command(source, day)}"
+        )
+
+
+def _lost(before: Manifest, new: Manifest, left_out: LeftOut | None) -> list[str]:
+    """Tables of `before` that the source still has and `new` lacks; where `new` replaces `before`, columns too.
+
+    Where it is not known what the source has, all that the replaced date had counts.
+    """
+    replaced = before.extracted_at == new.extracted_at
+    had = {table.stream: {column.name for column in table.columns} for table in before.tables}
+    if left_out is None:
+        left_out = dict.fromkeys({*had} - {table.stream for table in new.tables}) if replaced else {}
+    lost = [f"table {stream}" for stream, columns in left_out.items() if stream in had and columns is None]
+    if replaced:
+        lost += [f"column {column} of {stream}" for stream, columns in left_out.items() if stream in had
+                 for column in columns or () if column in had[stream]]
+    return sorted(lost)
