@@ -193,7 +193,7 @@ class Day:
         display(picture(found))
 
     def conclude(self, verdict: str) -> Markdown:
-        """The end: raises ProofError with the verdict if there is one."""
+        """The end: raises VerificationError with the verdict if there is one."""
         if verdict:
             raise VerificationError(verdict)
         return Markdown(f"**{self.date} agrees**: source = files = warehouse, {len(self.tables)} tables.")

@@ -37,19 +37,19 @@ ZONE_TESTS = [*ALONE, "test_replay.py", "test_outcome.py -k not(process|target_c
 WAREHOUSE_TESTS = ["test_older_dates.py", "test_verify.py"]
 # Module, its functions and classes (none: all), and the tests that have to notice, the quickest first.
 GROUPS = {
-    "zone": ("zone", ["commit", "_planned", "_move_in", "_publish", "_readable", "_take_back", "_clear", "remove",
-                      "locked", "unlisted", "_sweep", "claim", "discard", "staged", "path", "_folders", "_opened",
-                      "_same", "combined"], ZONE_TESTS),
-    "committing": ("committing", [], ["test_outcome.py -k the_point", *ALONE, "test_outcome.py"]),
-    "target_csv": ("target_csv", ["listen", "accept", "_claim", "commit", "abandon", "_commit_or_keep", "_files",
-                                  "_quarantine", "_keep"], [*ZONE_TESTS, "test_one_decision.py"]),
-    "files": ("files", ["RowSum", "HashedFile", "sha256", "sync", "make_folder"],
-              ["test_verify.py -k (sum_of_rows|many_lines)", *ALONE, *WAREHOUSE_TESTS]),
-    "proof": ("proof", [], WAREHOUSE_TESTS),
-    "history": ("history", [], WAREHOUSE_TESTS),
-    "widening": ("widening", [], WAREHOUSE_TESTS),
-    "warehouse": ("warehouse", ["loaded", "swap", "patiently", "_swap", "_replaceable", "_lock_views", "_point_views",
-                                "_show"], WAREHOUSE_TESTS),
+    "zone": ("zone/landing_zone", ["commit", "_planned", "_move_in", "_publish", "_take_back", "_clear", "remove",
+                                   "locked", "unlisted", "_sweep", "claim", "discard", "staged", "path", "_folders",
+                                   "_opened", "_same"], ZONE_TESTS),
+    "commit_point": ("core/commit_point", [], ["test_outcome.py -k the_point", *ALONE, "test_outcome.py"]),
+    "target_csv": ("zone/target", ["listen", "accept", "_claim", "commit", "clean_up", "_commit_or_keep", "_files",
+                                   "_quarantine", "_keep"], [*ZONE_TESTS, "test_one_decision.py"]),
+    "hashing": ("storage/hashing", ["RowSum", "HashedFile", "sha256"],
+                ["test_verify.py -k (sum_of_rows|many_lines)", *ALONE, *WAREHOUSE_TESTS]),
+    "reconcile": ("verify/reconcile", [], WAREHOUSE_TESTS),
+    "history": ("load/history", [], WAREHOUSE_TESTS),
+    "evolution": ("load/evolution", [], WAREHOUSE_TESTS),
+    "warehouse": ("load/warehouse", ["loaded", "swap", "with_lock_retry", "_swap", "_replaceable", "_lock_views",
+                                     "_point_views", "_show"], WAREHOUSE_TESTS),
 }
 
 COMPARED = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,

@@ -135,7 +135,7 @@ def goes_into_the_image(path: str) -> bool:
     ".env", ".env.local", "plugins/.env", "demo/.env.old", ".git/config", ".secrets/key", "plugins/.secrets/key.pem",
     ".demo/server.json", ".airflow/airflow.cfg", ".meltano/meltano.db", "output/source=csv/x.csv",
     "extract/customers.csv", ".venv/bin/python", "plugins/.venv/bin/python", "orchestrate/airflow/.venv/bin/airflow",
-    "plugins/landing/__pycache__/cli.pyc", "tests/conftest.py",
+    "plugins/landing/__pycache__/api.pyc", "tests/conftest.py",
 ])  # fmt: skip
 def test_no_secret_and_nothing_made_goes_into_the_image(path):
     assert not goes_into_the_image(path)
@@ -143,7 +143,7 @@ def test_no_secret_and_nothing_made_goes_into_the_image(path):
 
 @pytest.mark.parametrize("path", [
     "Makefile", "meltano.yml", "requirements.txt", "plugins/requirements.txt", "plugins/pyproject.toml",
-    "plugins/landing/cli.py", "demo/shop.py", "demo/shop.sql", "demo/words.json", "demo/requirements.txt",
+    "plugins/landing/cli/main.py", "demo/shop.py", "demo/shop.sql", "demo/words.json", "demo/requirements.txt",
     "orchestrate/airflow/requirements.txt", "orchestrate/airflow/servers.py", "load/orders_with_details.sql",
 ])  # fmt: skip
 def test_what_setup_and_the_jobs_need_goes_into_the_image(path):

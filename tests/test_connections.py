@@ -16,9 +16,9 @@ FULL = {"SOURCE_POSTGRES_HOST": "db.example", "SOURCE_POSTGRES_PORT": "5433", "S
         "SOURCE_POSTGRES_USER": "reader", "SOURCE_POSTGRES_PASSWORD": PASSWORD, "SOURCE_POSTGRES_SSLMODE": "require"}
 
 
-def write(project, check=True):
+def write(project, check=True, **variables):
     """`make inspect`."""
-    result = project.run([sys.executable, connections.__file__])
+    result = project.run([sys.executable, connections.__file__], **variables)
     assert not check or result.returncode == 0, result.text
     return result
 
@@ -71,7 +71,7 @@ def test_connections_that_a_person_added_in_dbeaver_stay_and_ours_follow_env(pro
     mine = {"provider": "sqlite", "driver": "sqlite_jdbc", "name": "mine", "configuration": {}}
     path.write_text(json.dumps(content | {"connections": {**content["connections"], "mine": mine},
                                           "connection-types": {"dev": {}}}))
-    project.landing("connections", TARGET_POSTGRES_DB="other")
+    write(project, TARGET_POSTGRES_DB="other")
     found = written(project, FILES[0])
     assert found["connections"].pop("mine") == mine
     assert found["connection-types"] == {"dev": {}}

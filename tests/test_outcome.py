@@ -171,13 +171,13 @@ def test_a_signal_at_any_moment_ends_target_csv_and_the_outcome_is_as_it_is_told
 
 CHILD = """
 import os, signal, sys, threading, time
-from landing import protocol
-from landing.target_csv import TargetCSV
+from landing.singer import scratch, signals
+from landing.zone.target import TargetCSV
 
 def {hook}(self):
     {what}
 
-protocol.PATIENCE = 0.2
+signals.PATIENCE = 0.2
 TargetCSV.{hook} = {hook}
 target = TargetCSV(config={{}})
 os.kill(os.getpid(), signal.SIGTERM)
@@ -185,8 +185,8 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize(("hook", "what"), [("stopped", "raise MemoryError"), ("abandon", "time.sleep(60)"),
-                                            ("abandon", "raise OSError(5, 'x')")])
+@pytest.mark.parametrize(("hook", "what"), [("stopped", "raise MemoryError"), ("clean_up", "time.sleep(60)"),
+                                            ("clean_up", "raise OSError(5, 'x')")])
 def test_a_signal_ends_the_process_though_what_handles_it_fails_or_hangs(made, hook, what):
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", CHILD.format(hook=hook, what=what)], capture_output=True, text=True,
@@ -198,12 +198,12 @@ def test_a_signal_ends_the_process_though_what_handles_it_fails_or_hangs(made, h
 SCRATCH = """
 import os, signal, time
 from pathlib import Path
-from landing import protocol
-from landing.target_csv import TargetCSV
+from landing.singer import scratch, signals
+from landing.zone.target import TargetCSV
 
 TargetCSV(config={})
-with protocol.scratch() as folder:
-    for one in (protocol.scratch_folder(), Path(folder)):
+with scratch.scratch() as folder:
+    for one in (scratch.scratch_folder(), Path(folder)):
         (one / "rows.csv").write_text("of a person")
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from landing.extract.csv.tap import TapCSV
+from landing.load.tap import TapLanding
 from landing.model.manifest import Manifest
 from landing.singer.metadata import file_of
 from landing.storage import hashing
@@ -39,10 +40,11 @@ def replayed(made, monkeypatch):
 
 
 def sent(**settings):
-    """What the tap sends of the CSV source."""
+    """What the tap sends of the CSV source, or of a landed date."""
     entity = {"entity": "order_details", "path": "extract/order_details.csv"}
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        TapCSV(config={"files": [entity], **settings}).sync_all()
+        tap = TapLanding if settings.get("from_landing") else TapCSV
+        tap(config={"files": [entity], **settings}).sync_all()
     return out.getvalue().encode()
 
 

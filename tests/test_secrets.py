@@ -15,7 +15,7 @@ import connections
 import psycopg2
 import pytest
 from conftest import CANARY, PASSWORD, _dotenv_quoted, require_others_through
-from landing.cli import main
+from landing import api
 from landing.core.errors import LandingError
 from landing.core.settings import exposed_env, settings
 
@@ -63,7 +63,7 @@ def test_a_hard_password_opens_the_warehouse_for_command_notebook_and_tools(proj
         project.warehouse.run(f"ALTER ROLE {role} PASSWORD %s", password)
         (project.folder / ".env").write_text(
             f"{env}TARGET_POSTGRES_USER={role}\nTARGET_POSTGRES_PASSWORD={_dotenv_quoted(password)}\n")
-        connection = main.connect()  # the notebook's way in, too
+        connection = api.connect()  # the notebook's way in, too
         assert connection.info.user == role
         connection.close()
     found = connections.servers(settings())
@@ -162,7 +162,7 @@ def test_a_failed_connection_tells_nobody_the_password(shop, cuts, monkeypatch):
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
     for port in (1, *cuts):
         monkeypatch.setenv("TARGET_POSTGRES_PORT", str(port))
-        with pytest.raises((LandingError, psycopg2.Error)) as refusal, main.connect().cursor() as cursor:
+        with pytest.raises((LandingError, psycopg2.Error)) as refusal, api.connect().cursor() as cursor:
             cursor.execute("SELECT repeat('x', 100000)")
         assert CANARY not in str(refusal.value)
     told(shop, shop.meltano("--log-level", "debug", "run", "extract_postgres", check=False, DATESTAMP=DAY,

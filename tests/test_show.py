@@ -79,20 +79,21 @@ def test_every_attempt_is_there_with_its_outcome_and_a_killed_one_without(shop):
     killed, stopped, (outcome, error), *rest = outcomes(shop, D1, "postgres")
     assert [killed, stopped] == [("killed, or at work", None), ("failed", "Stopped by a signal")]
     assert outcome == "failed"
-    assert error in ("NoProofError", "ZoneError")  # the tap's end, or that it removed what it had sent, comes first
+    # The tap's end, or that it removed what it had sent, comes first.
+    assert error in ("IncompleteInputError", "ZoneError")
     assert rest == [("committed", None), ("kept", None)]
     tried = shown(shop, D1)["postgres"]["attempts"]
     assert [one["landed"] for one in tried] == [None, None, None, shop.manifest("postgres", D1)["run_id"], None]
     assert all(one["started_at"] <= one["ended_at"] for one in tried[1:])
     assert shown(shop, D1)["csv"]["attempts"] == []
     text = shop.landing("show", D1).stdout
-    assert "failed (NoProofError)" in text
+    assert "failed (IncompleteInputError)" in text
 
 
 def test_a_source_that_is_down_is_a_failed_attempt_at_a_date_that_is_not_there(shop):
     down = shop.tap_postgres(port=1)
     assert shop.pipe(down, shop.target_csv(), check=False, SOURCE="postgres", DATESTAMP=D2).returncode
-    assert outcomes(shop, D2, "postgres") == [("failed", "NoProofError")]
+    assert outcomes(shop, D2, "postgres") == [("failed", "IncompleteInputError")]
     # Through Meltano, which says which tap it is, also without SOURCE.
     run = shop.meltano("run", "extract_postgres", check=False, MELTANO_ENVIRONMENT="extract", DATESTAMP=D2,
                        SOURCE_POSTGRES_PORT="1")

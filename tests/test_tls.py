@@ -12,10 +12,11 @@ import connections
 import pytest
 import servers
 from conftest import CANARY, PASSWORD, require_others_through
-from landing.cli import main
+from landing import api
 from landing.core.errors import SettingError, UnreachableError
 from landing.extract.postgres.tap import TapPostgres
 from landing.load.target import TargetPostgres
+from landing.postgres import connect as postgres
 from landing.postgres import tls as tls_module
 from landing.singer.signals import SignalHandling
 from servers import Server
@@ -66,7 +67,7 @@ def opened(monkeypatch):
 
     def connect(plugin, config):
         one = plugin(config=config)
-        return connect(one.dsn, one.name) if plugin is TapPostgres else one._connect()
+        return postgres.connect(one.dsn, one.name) if plugin is TapPostgres else one._connect()
 
     return connect
 
@@ -126,19 +127,19 @@ def test_the_landing_command_and_the_notebook_trust_no_other_warehouse_either(sh
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
     for name, value in environment("TARGET", ports["good"], authority.file).items():
         monkeypatch.setenv(name, value)
-    connection = main.connect()  # the notebook's way in, too
+    connection = api.connect()  # the notebook's way in, too
     assert connection.info.ssl_in_use
     connection.close()
     for wrong, said in REFUSED.items():
         monkeypatch.setenv("TARGET_POSTGRES_PORT", str(ports[wrong]))
         with pytest.raises(UnreachableError) as refusal:
-            main.connect()
+            api.connect()
         assert all(words in str(refusal.value) for words in said)
         assert CANARY not in str(refusal.value)
     refused(shop.landing("diff", DAY, DAY, check=False), *REFUSED["plain"])
     monkeypatch.setenv("TARGET_POSTGRES_SSLROOTCERT", "mising.pem")
     with pytest.raises(SettingError, match=f"no certificate authority at {shop.folder}/mising.pem"):
-        main.connect()
+        api.connect()
 
 
 def test_dbeaver_and_pgadmin_verify_the_servers_too(shop, tls):
@@ -158,8 +159,8 @@ def test_a_wrong_authority_is_named_as_such_beside_a_second_openssl(project, tls
     authority, ports = tls
     dsn = {**project.warehouse.dsn(), "host": "localhost", "port": ports["unknown authority"],
            "sslmode": "verify-full", "sslrootcert": str(authority.file)}
-    text = ("import json, sys, psycopg\nfrom landing import database\n"
-            "database.connect(json.load(sys.stdin), 'target-postgres')")
+    text = ("import json, sys, psycopg\nfrom landing.postgres.connect import connect\n"
+            "connect(json.load(sys.stdin), 'target-postgres')")
     failed = subprocess.run([sys.executable, "-c", text], input=json.dumps(dsn), capture_output=True, text=True,
                             check=False)
     assert "no SSL error reported" not in failed.stderr
@@ -205,7 +206,7 @@ def test_postgresqls_own_tls_is_verified_too(tmp_path, monkeypatch):
                  "PASSWORD": server.password, "SSLMODE": "verify-full", "SSLROOTCERT": "ours.pem"}
         for name, value in names.items():
             monkeypatch.setenv(f"TARGET_POSTGRES_{name}", value)
-        with main.connect().cursor() as cursor:
+        with api.connect().cursor() as cursor:
             cursor.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
             assert cursor.fetchone() == (True,)
         for name, value, said in (("SSLROOTCERT", str(other.file), "certificate verify failed"),
@@ -213,6 +214,6 @@ def test_postgresqls_own_tls_is_verified_too(tmp_path, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setenv(f"TARGET_POSTGRES_{name}", value)
                 with pytest.raises(UnreachableError, match=said):
-                    main.connect()
+                    api.connect()
     finally:
         server.remove()

@@ -5,8 +5,6 @@ Everything else in this package may change from one version to the next.
 
 from __future__ import annotations
 
-from landing.cli.output import table
-from landing.cli.verify import EQUAL
 from landing.core.commands import extract_command, load_command
 from landing.core.dates import parse_date, reached, today
 from landing.core.errors import (
@@ -21,11 +19,13 @@ from landing.core.errors import (
 from landing.core.settings import keep_private, settings
 from landing.core.settings import root as project_root
 from landing.core.sources import JOB_PREFIX, declared_sources
+from landing.core.text import table
 from landing.load.history import PARTITION_KEY, columns_of, history_name
 from landing.load.load_history import LoadHistory
 from landing.model.manifest import Manifest
 from landing.postgres.configured import connect
 from landing.postgres.tls import certificate_authority
+from landing.verify.reconcile import EQUAL
 from landing.zone.landing_zone import LandingZone
 
 __all__ = [

@@ -10,12 +10,12 @@ from dataclasses import asdict
 import click
 
 from landing.cli.options import as_json, logger, open_warehouse, say, with_schema
-from landing.cli.output import table
 from landing.core.errors import (
     LandingError,
     reported,
 )
 from landing.core.sources import source_name, source_schemas
+from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.preflight import AS_TEXT, LOSSLESS, REFUSED, Preflight, Verdict, describe_source
 

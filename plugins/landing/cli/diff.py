@@ -10,12 +10,12 @@ from datetime import date
 import click
 
 from landing.cli.options import as_json, logger, say, with_schema
-from landing.cli.output import table
 from landing.core.dates import parse_date
 from landing.core.errors import (
     printable,
     reported,
 )
+from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.diff import Comparison, TableChange
 

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from landing.cli.options import as_json, ask, logger, say, with_schema
-from landing.cli.output import moment, table
 from landing.core.commands import extract_command
 from landing.core.dates import parse_date, today
 from landing.core.errors import (
@@ -18,6 +17,7 @@ from landing.core.errors import (
     ZoneError,
     reported,
 )
+from landing.core.text import moment, table
 from landing.load.load_history import LoadHistory
 from landing.model.manifest import Manifest
 from landing.zone.landing_zone import LandingZone

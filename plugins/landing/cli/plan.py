@@ -12,13 +12,13 @@ import click
 import psycopg2
 
 from landing.cli.options import as_json, ask, logger, open_warehouse, say, with_schema
-from landing.cli.output import duration, table
 from landing.core.dates import parse_date
 from landing.core.errors import (
     describe,
     reported,
 )
 from landing.core.sources import declared_sources
+from landing.core.text import duration, table
 from landing.load.load_history import LoadedTable, LoadHistory
 from landing.verify.backfill import EXTRACT, KEEP, LOAD, NOTHING, REFUSE, UNKNOWN, BackfillPlanner, DatePlan, Loaded
 from landing.zone.landing_zone import LandingZone

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from landing.cli.output import size, table
+from landing.core.text import size, table
 from landing.zone.gc import Leftover
 
 

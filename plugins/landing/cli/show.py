@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from landing.cli.options import as_json, ask, logger, say, with_schema
-from landing.cli.output import duration, moment, table
 from landing.core.commands import extract_command
 from landing.core.dates import parse_date
 from landing.core.errors import (
@@ -18,6 +17,7 @@ from landing.core.errors import (
     reported,
 )
 from landing.core.sources import declared_sources
+from landing.core.text import duration, moment, table
 from landing.load.load_history import LoadedTable
 from landing.model.manifest import Manifest
 from landing.zone import run_log

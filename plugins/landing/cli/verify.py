@@ -10,7 +10,6 @@ from datetime import date
 import click
 
 from landing.cli.options import as_json, logger, say, with_schema
-from landing.cli.output import table
 from landing.core.commands import extract_command, load_command
 from landing.core.dates import parse_date
 from landing.core.errors import (
@@ -18,11 +17,10 @@ from landing.core.errors import (
     reported,
 )
 from landing.core.sources import declared_sources
+from landing.core.text import table
 from landing.postgres.configured import connect
-from landing.verify.reconcile import BYTES, ROWS, VALUES, Reconciliation, Verification
+from landing.verify.reconcile import EQUAL, Reconciliation, Verification
 from landing.zone.landing_zone import LandingZone
-
-EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, by their types here"}
 
 
 @click.command(short_help="Prove a date: source = files = warehouse.")

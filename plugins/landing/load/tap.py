@@ -74,7 +74,7 @@ class LandedStream(LandingStream):
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
         """Rows leave when the files are what was landed: who gets rows has no hash to check."""
-        for path, file in zip(self.extract(self._tap.scratch).paths, self._table.files, strict=True):
+        for path, file in zip(self.extract(self._tap.staging).paths, self._table.files, strict=True):
             if (found := hashing.sha256(path)) != file.sha256:
                 raise DamagedError(
                     f"{path}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. Run again: "
@@ -94,6 +94,7 @@ class TapLanding(LandingTap):
     package_name = "landing"
     dynamic_catalog = True  # settings are checked at discovery already
     needs_catalog = False  # a landed date is loaded whole
+    staging = Path()  # nothing is written: landed files are read where they lie
     config_jsonschema = th.PropertiesList(FROM_LANDING, EXTRACTED_AT, SOURCES, LANDING_ROOT, USE_BATCH).to_dict()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -14,7 +14,7 @@ from psycopg2.extensions import parse_dsn
 from landing.core.errors import UnreachableError, describe
 from landing.postgres.session import STALL_TIMEOUT, Session, open_session
 from landing.postgres.tls import tls_failure
-from landing.postgres.transaction import LIMITS, PIN, PINS
+from landing.postgres.transaction import pin_session
 
 # We see as soon that nobody answers, and not after the system's two hours. No tcp_user_timeout: Linux would end a
 # connection whose server lives and is busy. What was sent and not acknowledged ends after a quarter of an hour.
@@ -45,6 +45,5 @@ def connect(dsn: str | Mapping[str, Any], name: str, stall_timeout: float = STAL
             said = said.replace(NO_REASON, tls_failure(arguments) or NO_REASON)
         advice = next((one for words, one in DISTRUST.items() if words in said), CHECK)
         raise UnreachableError(f"{name}: {said}. {advice} Then run again.") from None
-    with connection.cursor() as cursor:
-        cursor.execute(PIN, (list(PINS), list(PINS.values()), list(LIMITS)))
+    pin_session(connection)
     return connection

@@ -53,6 +53,12 @@ UNION ALL SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY 
 """
 
 
+def pin_session(connection: Connection) -> None:
+    """Pin what a session writes and reads, for as long as it lasts."""
+    with connection.cursor() as cursor:
+        cursor.execute(PIN, (list(PINS), list(PINS.values()), list(LIMITS)))
+
+
 def begin(cursor: Cursor, mode: str = "") -> None:
     """Begin a transaction with the pins of its own: it is right whatever else uses the session, a pooler's too."""
     cursor.execute(f"BEGIN {mode}; {_pins(cursor.connection.server_version)}")

@@ -35,6 +35,7 @@ from landing.storage.hashing import RowSum
 from landing.zone.landing_zone import LandingZone
 
 BYTES, ROWS, VALUES = "bytes", "rows", "values"
+EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, by their types here"}
 logger = logging.getLogger("landing")
 
 

@@ -1,4 +1,4 @@
-"""What the `landing` command shows in a terminal: tables and sentences from what the other modules found."""
+"""Tables, durations, sizes and times as text for a terminal."""
 
 from __future__ import annotations
 
