@@ -226,7 +226,7 @@ def _run(module, change, tests, server, first, output):
         os.dup2(file.fileno(), 2)
     if change:  # before any of ours is imported
         assert not any(name.split(".")[0] == "landing" for name in sys.modules)
-        sys.meta_path.insert(0, Changed(f"landing.{module}", PLUGINS / f"{module}.py", change.tree))
+        sys.meta_path.insert(0, Changed("landing." + module.replace("/", "."), PLUGINS / f"{module}.py", change.tree))
     sys.dont_write_bytecode = True
     import servers
     import warm
