@@ -48,8 +48,10 @@ GROUPS = {
     "reconcile": ("verify/reconcile", [], WAREHOUSE_TESTS),
     "history": ("load/history", [], WAREHOUSE_TESTS),
     "evolution": ("load/evolution", [], WAREHOUSE_TESTS),
-    "warehouse": ("load/warehouse", ["loaded", "swap", "with_lock_retry", "_swap", "_replaceable", "_lock_views",
-                                     "_point_views", "_show"], WAREHOUSE_TESTS),
+    "warehouse": ("load/warehouse", ["loaded", "swap"], WAREHOUSE_TESTS),
+    "swap": ("load/swap", ["publish", "_retire", "_replaceable"], WAREHOUSE_TESTS),
+    "newest_views": ("load/newest_views", ["lock", "update", "point"], WAREHOUSE_TESTS),
+    "locks": ("load/locks", ["LockRetry"], WAREHOUSE_TESTS),
 }
 
 COMPARED = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,

@@ -11,8 +11,9 @@ import pytest
 from landing.core.errors import LandingError
 from landing.extract.postgres.catalog import UNREADABLE_TYPES
 from landing.extract.postgres.snapshot import Snapshot, select
+from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
-from landing.load.warehouse import Warehouse, refuse_shared_names
+from landing.load.warehouse import Warehouse
 from landing.postgres.connect import connect
 from landing.postgres.copy import copy_out
 from landing.postgres.workers import Workers
@@ -137,15 +138,15 @@ REFUSED = {
              "No such file or directory"),
     # by the warehouse
     "long": (f"CREATE TABLE worse.long ({LONG} integer)", "has 64 bytes"),
-    "taken": ("CREATE TABLE worse.taken (a integer)", "public.taken exists in the warehouse and is not one of ours"),
-    "other": ("CREATE TABLE worse.other (a integer)", "holds the table of source crm"),
-    "_loads": ("CREATE TABLE worse._loads (a integer)", "keeps that name for itself"),
+    "taken": ("CREATE TABLE worse.taken (a integer)", "public.taken exists in the warehouse and was not created"),
+    "other": ("CREATE TABLE worse.other (a integer)", "belongs to source crm"),
+    "_loads": ("CREATE TABLE worse._loads (a integer)", "reserves this name"),
     "wide": (f"CREATE TABLE worse.wide ({WIDE})", "it has 1,601 columns"),
     "deep": (f"CREATE TABLE worse.deep ({WIDE[:700].rpartition(',')[0]}, PRIMARY KEY ({KEY}))",
              "more than 32 columns in an index"),
     "system": ("CREATE VIEW worse.system AS SELECT 1 AS ctid", "conflicts with a system column name"),
-    "changed": ("CREATE TABLE worse.changed (a date)", "the warehouse has integer, this date has date"),
-    "twin": ("CREATE TABLE worse.twin (a integer); CREATE TABLE also.twin (a integer)", "both want to be table 'twin'"),
+    "changed": ("CREATE TABLE worse.changed (a date)", "the warehouse has integer, this partition has date"),
+    "twin": ("CREATE TABLE worse.twin (a integer); CREATE TABLE also.twin (a integer)", "both map to table 'twin'"),
 }
 
 
@@ -216,7 +217,7 @@ def test_a_warehouse_whose_role_may_not_create_is_told_before_anything_is_copied
         loader = {"TARGET_POSTGRES_USER": "loader", "TARGET_POSTGRES_PASSWORD": "loader"}
         result = shop.landing("certify", check=False, **loader)
         assert result.returncode == 1
-        assert "The warehouse's role loader may not create in schema public" in result.stderr
+        assert "The warehouse role loader lacks CREATE on schema public" in result.stderr
         assert "GRANT CREATE ON SCHEMA public TO loader" in result.stderr
         assert "Traceback" not in result.stderr
     finally:

@@ -10,7 +10,7 @@ from dates import Dates
 from landing.cli import main
 from landing.core.dates import parse_date, today
 from landing.load.history import HistoryTable
-from landing.load.warehouse import Warehouse
+from landing.load.newest_views import NewestViews
 from landing.zone import landing_zone
 
 D1, D2, D3 = "2024-01-20", "2024-01-21", "2024-01-22"
@@ -114,7 +114,7 @@ def test_a_source_that_is_not_known_and_a_warehouse_that_is_not_there_drop_nothi
         assert landing("drop", D1, "--yes", check=False) == 1
     three.run(f'CREATE VIEW built AS SELECT * FROM public_history."orders@{D1}"')
     assert landing("drop", D1, "--yes", check=False) == 1
-    assert "built on a single partition" in caplog.text
+    assert "depend on single partitions" in caplog.text
     three.run("DROP VIEW built")
     assert everything(three) == before
 
@@ -126,7 +126,7 @@ class Killed(BaseException):
 def test_a_drop_that_is_killed_anywhere_and_run_again_ends_right(three, monkeypatch):
     expected = {(source, D1) for source in ("csv", "postgres")} | {("csv", D2)}
     before = everything(three)[1:]
-    for where, name, at in ((HistoryTable, "retire", 2), (Warehouse, "_point_views", 1), (landing_zone, "sync", 1),
+    for where, name, at in ((HistoryTable, "retire", 2), (NewestViews, "update", 1), (landing_zone, "sync", 1),
                             (shutil, "rmtree", 1)):
         with monkeypatch.context() as patch:
             calls, function = [], getattr(where, name)
@@ -140,7 +140,7 @@ def test_a_drop_that_is_killed_anywhere_and_run_again_ends_right(three, monkeypa
             patch.setattr(where, name, call)
             with pytest.raises(Killed):
                 landing("drop", D3, "--yes")
-        if where in (HistoryTable, Warehouse):
+        if where in (HistoryTable, NewestViews):
             assert everything(three)[1:] == before
         else:
             assert three.shown("orders", "a") == ([("2",)], None)

@@ -18,6 +18,7 @@ from landing.extract.csv.entity import CsvEntity
 from landing.extract.postgres.snapshot import Snapshot
 from landing.load import staging
 from landing.load.history import HistoryTable
+from landing.load.swap import Swap
 from landing.load.warehouse import Warehouse
 from landing.model.manifest import Manifest
 from landing.model.naming import new_run_id
@@ -233,7 +234,7 @@ def test_a_full_disk_in_the_warehouse_at_copy_key_or_swap_leaves_the_old_date(in
                 inside.extract(NEXT, source)
             for owner, name, fill in ((copy, "copy_in", lambda: disk.fill(leave=32768)),
                                       (staging, "_add_key", disk.fill),
-                                      (Warehouse, "_swap", disk.fill)):
+                                      (Swap, "publish", disk.fill)):
                 with just_before(monkeypatch, owner, name, fill):
                     unharmed(inside, lambda: inside.load(NEXT, check=False), "No space left on device",
                              "The warehouse ended the load", LOAD_AGAIN)
@@ -406,7 +407,7 @@ def test_a_warehouse_lets_go_of_the_lock_of_a_load_whose_machine_is_gone(inside,
            "(SELECT oid FROM pg_database WHERE datname = current_database())"
     with proxied(inside.project.warehouse) as proxy:
         connection = connect(_dsn(inside.project.warehouse), "target-postgres")
-        assert Warehouse(connection, "public", logging.getLogger("target-postgres")).hold()
+        assert Warehouse(connection, "public", logging.getLogger("target-postgres")).lock.acquire(1)
         assert inside.project.warehouse.one(held) == 1
         proxy.fall_silent()
         deadline = time.monotonic() + 30

@@ -253,7 +253,7 @@ def test_a_reader_of_old_history_makes_gc_wait_and_give_up_in_time(shop, monkeyp
         assert result.exit_code == 1
         stays = [one for one in json.loads(result.stdout) if not one["removed"]]
         assert [one["what"] for one in stays] == [f"public_history {D1} postgres"]
-        assert "Waited 1 s for those who use the tables" in stays[0]["problem"]
+        assert "Timed out after 1 s waiting for other sessions to release locks" in stays[0]["problem"]
         assert shop.warehouse.one("SELECT count(*) FROM public_history._loads WHERE source = 'postgres' "
                                   f"AND extracted_at = '{D1}'") == 2
     assert invoked("gc", "--keep-days", "0", "--yes").exit_code == 0

@@ -19,7 +19,7 @@ import warm
 from conftest import BIN
 from landing.core.commit_point import BEFORE, PASSED, PASSING, UNKNOWN, CommitPoint
 from landing.core.errors import AfterCommitError
-from landing.load import warehouse
+from landing.load import locks
 from landing.load.target import TargetPostgres
 from landing.postgres.transaction import transaction
 from landing.zone.landing_zone import LandingZone
@@ -283,7 +283,7 @@ def test_a_commit_without_an_answer_is_told_as_unknown_and_the_next_load_heals(m
     made.warehouse.run("DROP SCHEMA IF EXISTS public_history, public CASCADE; CREATE SCHEMA public")
     with monkeypatch.context() as patch:
         patch.setattr(TargetPostgres, "committing", False, raising=False)
-        patch.setattr(warehouse, "transaction", patched)
+        patch.setattr(locks, "transaction", patched)
         patch.setattr(psycopg2, "connect", lambda *a, **k: connect(*a, **{**k, "cursor_factory": Cursor}))
         heard = load(made)
     assert NOTHING not in heard.refusal

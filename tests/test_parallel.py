@@ -137,7 +137,7 @@ def test_a_reader_with_an_older_snapshot_finds_the_new_date_whole(large):
         cursor.execute("SELECT count(*) FROM public.events")
         assert cursor.fetchone() == (ROWS,)
     reader.close()
-    assert "copied once more, by one connection" in said
+    assert "copied again, over one connection" in said
     assert "1 of 1 tables equal" in verify(large).stdout
 
 

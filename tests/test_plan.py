@@ -191,10 +191,10 @@ def test_a_plan_says_what_each_load_would_refuse_or_turn_to_text_and_the_loads_t
     assert [found[day]["load"] for day in DAYS[:7]] == ["load", "refuse", "load", "refuse", "load", "refuse", "load"]
     assert [found[day]["to_text"] for day in DAYS[:7]] == [[], [], [], [], ["t.a (bigint)"], [], []]
     assert len(found[DAYS[3]]["refusals"]) == 1
-    assert "column b: the warehouse has numeric(7,2), this date has date" in found[DAYS[3]]["refusals"][0]
+    assert "column b: the warehouse has numeric(7,2), this partition has date" in found[DAYS[3]]["refusals"][0]
     assert total["refused"] == 3
     dates.land(DAYS[7], t=({"b": "text"}, []))
     said = project.landing("plan", "--from", DAYS[1], "--to", DAYS[7]).stdout.splitlines()
-    assert "public.mine exists in the warehouse and is not one of ours" in said[6]
+    assert "public.mine exists in the warehouse and was not created by a load" in said[6]
     assert said[8].endswith("becomes text for all dates: t.b (numeric)")
     dates.close()

@@ -194,7 +194,7 @@ def test_any_change_of_type_widens_or_is_refused_naming_column_and_both_types(pr
             if wide is None:
                 with pytest.raises(RefusedError) as refused:
                     plan(one)
-                assert f"column from {old}: the warehouse has {old}, this date has {new}" in str(refused.value)
+                assert f"column from {old}: the warehouse has {old}, this partition has {new}" in str(refused.value)
                 assert "Nothing was loaded" in str(refused.value)
             else:
                 assert plan(one).table.columns[0].type == wide, (old, new)

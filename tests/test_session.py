@@ -146,7 +146,7 @@ def test_a_backend_that_is_another_than_before_is_refused(shop, monkeypatch):
         connection.server_pid += 1
         house = Warehouse(connection, "public", logging.getLogger("test"))
         with pytest.raises(PoolerError, match="transaction pooling"):
-            house.hold(1)
+            house.lock.acquire(1)
 
 
 def test_a_load_names_the_session_that_holds_the_lock_and_its_wait_ends(inside, caplog):
@@ -160,8 +160,8 @@ def test_a_load_names_the_session_that_holds_the_lock_and_its_wait_ends(inside, 
         failed = inside.load(DAY, check=False, load_lock_timeout=1)
         assert time.monotonic() - begun < 60
         assert failed.returncode == 1
-        assert f"(load_lock_timeout): pid {pid}, user tester" in failed.text
-        assert f"Another load is at work in schema public (pid {pid}" in failed.text
+        assert f"waiting for another load of schema public: pid {pid}, user tester" in failed.text
+        assert f"Another load is running in schema public (pid {pid}" in failed.text
     inside.load(DAY)
 
 

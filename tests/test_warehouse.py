@@ -173,7 +173,7 @@ def test_columns_come_go_move_and_widen_and_every_date_stays_byte_for_byte(shop)
     verified(shop, D0, D1, D2)
     shop.source.run("ALTER TABLE wide DROP e, ADD e date")
     land(shop, D3)
-    refused(shop, D3, "table wide, column e: the warehouse has integer, this date has date", "Nothing was loaded")
+    refused(shop, D3, "table wide, column e: the warehouse has integer, this partition has date", "Nothing was loaded")
 
 
 def test_declared_types_are_known_by_every_name_that_postgresql_has_for_them(project):
@@ -290,7 +290,7 @@ def test_what_cannot_be_built_again_is_named(shop):
     refused(shop, D3, "View public.notes", "function f()")
     shop.warehouse.run(f'DROP FUNCTION f; CREATE VIEW narrow AS SELECT * FROM public_history."notes@{D2}"')
     load(shop, D3)
-    refused(shop, D2, "built on a single partition", "narrow", RELOAD="true")
+    refused(shop, D2, "depend on single partitions", "narrow", RELOAD="true")
 
 
 def test_a_role_without_special_rights_loads_and_is_told_what_it_may_not_touch(shop):
@@ -389,8 +389,8 @@ def test_a_load_that_is_blocked_or_killed_in_the_swap_leaves_the_old_date_and_th
     with closing(shop.warehouse.connect()) as reader, reader.cursor() as cursor:
         cursor.execute("BEGIN; SELECT count(*) FROM notes; SELECT pg_backend_pid()")
         pid = cursor.fetchone()[0]
-        refused(shop, D2, "Waited 1 s", f"pid {pid} (user tester", "Nothing was loaded", "meltano run load_to_postgres",
-                settings={"lock_timeout": 1})
+        refused(shop, D2, "Timed out after 1 s", f"pid {pid} (user tester", "Nothing was loaded",
+                "meltano run load_to_postgres", settings={"lock_timeout": 1})
 
         tap, target = start_load(shop, D2)
         backend_in_the_swap(shop)
@@ -418,11 +418,11 @@ def test_what_is_not_ours_is_not_replaced(shop):
     land(shop, D1)
     shop.warehouse.run("CREATE TABLE notes (mine integer); INSERT INTO notes VALUES (1);"
                        "CREATE SCHEMA IF NOT EXISTS public_history; CREATE TABLE public_history.of_mine (x integer)")
-    refused(shop, D1, "public.notes exists in the warehouse and is not one of ours")
+    refused(shop, D1, "public.notes exists in the warehouse and was not created by a load")
     shop.warehouse.run("DROP TABLE notes; CREATE VIEW orders AS SELECT 1 AS mine")
-    refused(shop, D1, "public.orders exists in the warehouse and is not one of ours")
+    refused(shop, D1, "public.orders exists in the warehouse and was not created by a load")
     shop.warehouse.run("DROP VIEW orders; CREATE TABLE public_history.orders (mine integer)")
-    refused(shop, D1, "public_history.orders exists in the warehouse and is not one of ours")
+    refused(shop, D1, "public_history.orders exists in the warehouse and was not created by a load")
 
 
 def edit(**changes):
@@ -478,7 +478,7 @@ def test_unknown_types_load_as_text_and_long_names_and_odd_schemas_work(shop):
     land(shop, D1)
     edit(type="int16range")(shop.manifest_path("postgres", D1))  # of the table orders
     said = load(shop, D1, SCHEMA="my schema").text
-    assert "this server has no type int16range, so it loads as text" in said
+    assert "this server does not support type int16range; the column loads as text" in said
     assert shop.warehouse.one('SELECT sum(order_id::int) FROM "my schema".orders') == 5050
     assert shop.rows(long, "my schema") == [("(1)",)]
     partition, = shop.warehouse.run("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass",
@@ -502,7 +502,7 @@ def test_sources_with_a_table_of_the_same_name_are_refused_by_name(shop):
     before = state(shop)
     later = shop.pipe(shop.tap_landed(sources=["csv"]), target, check=False, EXTRACTED_AT=D1)
     assert later.returncode != 0
-    assert "public_history.orders holds the table of source postgres" in later.text
+    assert "public_history.orders belongs to source postgres" in later.text
     assert state(shop) == before
 
 

@@ -67,11 +67,11 @@ def hold_warehouse(schema: str) -> Iterator[Warehouse | None]:
     """The warehouse, held against loads; None if nothing was ever loaded."""
     with contextlib.closing(connect()) as connection:
         warehouse = Warehouse(connection, schema, logger)
-        if not warehouse.ledger.exists():
+        if not warehouse.load_history.exists():
             yield None
             return
-        if not warehouse.hold(PATIENCE):
+        if not warehouse.lock.acquire(PATIENCE):
             raise WarehouseError(f"a load has been at work in schema {schema} for {PATIENCE:g} s and more "
-                                 f"({warehouse.holder()}). Run again "
+                                 f"({warehouse.lock.holder()}). Run again "
                                  "when it has ended")
         yield warehouse

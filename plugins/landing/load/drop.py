@@ -29,7 +29,7 @@ class Drop:
     """A date that is to go. `source`: the only one, or None for all."""
 
     def __init__(self, landing_zone: LandingZone, warehouse: Warehouse | None, day: date, source: str | None) -> None:
-        """`warehouse`: held (Warehouse.hold), or None where nothing was ever loaded."""
+        """`warehouse`: locked (Warehouse.lock), or None where nothing was ever loaded."""
         self.zone, self.warehouse, self.day, self.source = landing_zone, warehouse, day, source
         self.sources = None if source is None else [source]
 
@@ -37,7 +37,7 @@ class Drop:
         """What goes, in the order in which it has to; SettingError for a source that is not known."""
         landed = self._landed()
         self._check(landed)
-        if self.warehouse and (tables := self.warehouse.of_date(self.day, self.sources)):
+        if self.warehouse and (tables := self.warehouse.load_history.tables(self.day, self.sources)):
             yield self._loaded(self.warehouse, tables)
         for source in landed:
             if self.source in (None, source):
@@ -46,7 +46,7 @@ class Drop:
                                "dropped", partial(self._remove, source))
 
     def _check(self, landed: Sequence[str]) -> None:
-        loaded = self.warehouse.ledger.newest() if self.warehouse else {}
+        loaded = self.warehouse.load_history.newest() if self.warehouse else {}
         known = sorted({*landed, *declared_sources(), *(source for source, _ in self.zone.landed()), *loaded})
         if self.source not in (None, *known):
             raise SettingError(f"--source {self.source}: there is no such source. Known are {', '.join(known)}.")
@@ -67,7 +67,7 @@ class Drop:
     def _loaded(self, warehouse: Warehouse, tables: Sequence[tuple[str, str]]) -> Leftover:
         partitions = history.partitions(warehouse.cursor, warehouse.history, self.day)
         sizes = dict(warehouse.execute(SIZES, (warehouse.history,)))
-        rows = sum(entry.rows for entry in warehouse.ledger.entries(self.day)
+        rows = sum(entry.rows for entry in warehouse.load_history.entries(self.day)
                    if (entry.source, entry.table) in tables)
         sources = sorted({source for source, _ in tables} - {""})
         return Leftover("loaded date", f"{warehouse.history} {self.day} {', '.join(sources)}".rstrip(),
@@ -77,18 +77,18 @@ class Drop:
 
     def _views(self, warehouse: Warehouse, sources: Sequence[str]) -> Iterator[str]:
         """What becomes of the views that show it."""
-        newest = warehouse.ledger.newest()
+        newest = warehouse.load_history.newest()
         for source in sources:
             if newest.get(source) == self.day:
                 left = self._left(warehouse, source)
                 yield f"the views of {source} " + (f"go back to {left}" if left else "stay, empty")
 
     def _left(self, warehouse: Warehouse, source: str) -> date | None:
-        return max((entry.day for entry in warehouse.ledger.entries()
+        return max((entry.day for entry in warehouse.load_history.entries()
                     if entry.source == source and entry.day != self.day), default=None)
 
     def _unload(self, warehouse: Warehouse) -> bool:
-        newest = warehouse.ledger.newest()
+        newest = warehouse.load_history.newest()
         left = [load for source, day in newest.items() if day == self.day and self.source in (None, source)
                 for load in self._landed_as(warehouse, source)]
         warehouse.drop(self.day, self.sources, left)
@@ -101,7 +101,7 @@ class Drop:
             manifest = day and self.zone.manifest(source, day)
         except DamagedError:
             return []
-        runs = warehouse.ledger.runs(day) if manifest else {}
+        runs = warehouse.load_history.runs(day) if manifest else {}
         have = history.tables(warehouse.cursor, warehouse.history)
         return [Load(source, day, manifest.run_id, manifest.taken_at, _as_stored(table, have[table.name][0]))
                 for table in (manifest.tables if manifest else [])

@@ -26,7 +26,7 @@ JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s WHERE c.relkind
 
 
 class WarehouseLeftovers:
-    """Leftovers of a warehouse that the caller holds for itself (Warehouse.hold)."""
+    """Leftovers of a warehouse that the caller holds for itself (Warehouse.lock)."""
 
     def __init__(self, warehouse: Warehouse, first: date | None = None) -> None:
         """`first`: dates before it go, the newest loaded one of each source excepted."""
@@ -41,10 +41,10 @@ class WarehouseLeftovers:
         if self.first is None:
             return
         newest: dict[str, date] = {}  # whose rows are there: a person may have dropped its partitions
-        for entry in warehouse.ledger.present():
+        for entry in warehouse.load_history.present():
             newest[entry.source] = max(entry.day, newest.get(entry.source, entry.day))
         tables: dict[tuple[date, str], list[LoadedTable]] = {}
-        for entry in warehouse.ledger.entries():
+        for entry in warehouse.load_history.entries():
             tables.setdefault((entry.day, entry.source), []).append(entry)
         partitions = all_partitions(warehouse.cursor, warehouse.history)
         for (day, source), entries in sorted(tables.items(), key=lambda one: one[0]):
@@ -57,8 +57,7 @@ class WarehouseLeftovers:
     def _drop(self, name: str) -> bool:
         relation = sql.Identifier(self.warehouse.history, name)
         statement = sql.SQL("DROP TABLE IF EXISTS {}").format(relation)
-        self.warehouse.with_lock_retry(lambda: self.warehouse.execute(statement),
-                                       "It stays. Then run `landing gc` again.")
+        self.warehouse.lock_retry.run(lambda: self.warehouse.execute(statement), "Nothing was removed.", "landing gc")
         return True
 
     def _remove(self, source: str, day: date) -> bool:

@@ -62,7 +62,7 @@ class Load:
         return f"{self.source} of {self.day}, table {self.table.name}"
 
     @property
-    def land_again(self) -> str:
+    def reextract_command(self) -> str:
         """The command that lands it anew."""
         return f"REEXTRACT=true {extract_command(self.source, self.day)}"
 
@@ -172,12 +172,12 @@ def _say_keys(connection: Any, names: Mapping[str, str]) -> None:
 def dry_run(cursor: Any, schema: str, load: Load) -> None:
     """Make a load's staging table without its rows, in the caller's transaction, and undo it."""
     relation = sql.Identifier(schema, name_for(load, 0))
-    cursor.execute("SAVEPOINT rehearsal")
+    cursor.execute("SAVEPOINT dry_run")
     try:
         _create(cursor, relation, load)
         _add_key(cursor, relation, load)
     finally:
-        cursor.execute("ROLLBACK TO SAVEPOINT rehearsal")
+        cursor.execute("ROLLBACK TO SAVEPOINT dry_run")
 
 
 def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
@@ -204,7 +204,7 @@ def _possible(load: Load) -> Iterator[None]:
         yield
     except (psycopg2.ProgrammingError, pg_errors.ProgramLimitExceeded, pg_errors.TooManyColumns) as error:
         raise RefusedError(load, f"the warehouse cannot have such a table: {describe(error)}",
-                           "Rename or leave out what is named here", load.land_again) from error
+                           "Rename or leave out what is named here", load.reextract_command) from error
 
 
 def _copy(
@@ -226,7 +226,7 @@ def _copy(
             raise _damaged(load, f"file {path}: expected SHA-256 {file.sha256}, found {found}") from error
         raise WarehouseError(
             f"{load}, file {path}: the warehouse cannot read it: {describe(error)}. Nothing was loaded. Correct the "
-            f"types that are declared, then land and load again: {load.land_again}"
+            f"types that are declared, then land and load again: {load.reextract_command}"
         ) from error
     if (copied.rows, copied.bytes, copied.sha256) != (file.rows, file.bytes, file.sha256):
         raise _damaged(
@@ -247,7 +247,7 @@ def _check_header(load: Load, path: Path) -> None:
 
 
 def _damaged(load: Load, what: str) -> DamagedError:
-    return DamagedError(f"{load}: {what}. Nothing was loaded. Land it again: {load.land_again}")
+    return DamagedError(f"{load}: {what}. Nothing was loaded. Land it again: {load.reextract_command}")
 
 
 def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
@@ -264,5 +264,5 @@ def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
 def _no_key(load: Load, error: psycopg2.Error) -> WarehouseError:
     return WarehouseError(
         f"{load}: the key {load.table.primary_key} does not hold ({describe(error)}). Nothing was loaded. Correct "
-        f"the data, or the `keys` that are declared; then land and load again: {load.land_again}"
+        f"the data, or the `keys` that are declared; then land and load again: {load.reextract_command}"
     )

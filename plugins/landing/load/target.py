@@ -31,9 +31,10 @@ from landing.core.errors import (
     describe,
 )
 from landing.core.settings import flag
+from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
 from landing.load.stock import StockSink
-from landing.load.warehouse import Warehouse, refuse_shared_names
+from landing.load.warehouse import Warehouse
 from landing.model import validation
 from landing.model.schema import File, Table
 from landing.postgres.connect import connect
@@ -218,20 +219,18 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         schema = self.config["default_target_schema"]
         try:
             with contextlib.closing(self._connect()) as connection:
-                warehouse = Warehouse(connection, schema, self.logger, self.config["lock_timeout"])
-                warehouse.point = self.point
-                warehouse.load_lock_timeout = self.config["load_lock_timeout"]
+                warehouse = Warehouse(connection, schema, self.logger, self.config["lock_timeout"], self.point)
                 self.point.done = f"{day} is loaded into {schema}."
                 self.point.unknown = (
                     f"The server did not confirm the COMMIT of {day} into {schema}: run `landing verify {day}`, or the "
                     f"load again, which changes nothing that is loaded: {load_command(day, schema)}")
-                warehouse.acquire()
+                warehouse.acquire(self.config["load_lock_timeout"])
                 try:
                     yield warehouse
                 finally:
                     with contextlib.suppress(psycopg2.Error, LandingError):  # what is left over, the next load removes
                         warehouse.drop_staging()
-                        warehouse.release()
+                        warehouse.lock.release()
         except UnreachableError as error:
             raise UnreachableError(f"{error} Nothing was loaded: {load_command(day, schema)}") from error
         except StalledError as error:

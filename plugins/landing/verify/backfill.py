@@ -22,8 +22,9 @@ from statistics import median
 from landing.core.dates import today
 from landing.core.errors import DamagedError, RefusedError, SettingError
 from landing.load.load_history import LoadedTable
+from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
-from landing.load.warehouse import Warehouse, refuse_shared_names
+from landing.load.warehouse import Warehouse
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
 from landing.zone.landing_zone import LandingZone

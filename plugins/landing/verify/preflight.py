@@ -23,8 +23,9 @@ from landing.core.errors import LandingError, RefusedError, SourceError, describ
 from landing.extract.postgres import snapshot
 from landing.extract.postgres.catalog import SourceTable, describe_tables
 from landing.extract.postgres.relations import reads
+from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
-from landing.load.warehouse import Warehouse, refuse_shared_names
+from landing.load.warehouse import Warehouse
 from landing.model.naming import new_run_id
 from landing.model.schema import Column, Table
 
@@ -72,16 +73,15 @@ class Preflight:
         if self.warehouse is None:
             yield from self._verdicts(tables, loads, lambda load: load, {})
             return
-        known = self.warehouse.known({column.type for table in tables for column in table.columns})
         plan = self.warehouse.planner([*loads.values()])
-        with self.warehouse.rehearsal() as rehearse:
+        with self.warehouse.dry_run() as create:
 
             def planned(load: Load) -> Load:
                 load = plan(load)
-                rehearse(load)
+                create(load)
                 return load
 
-            yield from self._verdicts(tables, loads, planned, known)
+            yield from self._verdicts(tables, loads, planned, plan.supported)
 
     def _load(self, table: SourceTable) -> Load:
         """As the extract of today would hand it to the load."""

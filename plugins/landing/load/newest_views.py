@@ -1,0 +1,105 @@
+"""The views of a schema: each shows its table at the newest loaded date of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from psycopg2 import sql
+
+from landing.load import comments, views
+from landing.load.comments import GONE, UNLOADED
+from landing.load.history import PARTITION_KEY, columns_of, history_name
+from landing.load.load_history import LoadHistory
+from landing.load.locks import LOCK_WAIT
+from landing.load.staging import Load
+from landing.postgres.query import query
+
+# Takes the lock that replacing a view takes, and changes nothing. LOCK TABLE would also lock all partitions behind it.
+LOCKS = """
+SELECT string_agg(format('ALTER VIEW %%I.%%I OWNER TO %%I', n.nspname, c.relname, pg_get_userbyid(c.relowner)), ';'
+                  ORDER BY c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
+WHERE c.relkind = 'v' AND c.relname = ANY (%s)
+"""
+
+MARKED_GONE = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
+JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0
+WHERE c.relkind = 'v' AND d.description LIKE %s
+"""
+
+
+class NewestViews:
+    """The views of one schema, in the caller's transaction."""
+
+    def __init__(self, schema: str, load_history: LoadHistory) -> None:
+        self.schema, self.load_history = schema, load_history
+        self.cursor, self.history = load_history.cursor, load_history.history
+
+    def lock(self, names: Sequence[str]) -> None:
+        """Lock views before the tables behind them, in the order of readers: else both sides deadlock.
+
+        One statement timeout covers all views, so a reader that waits behind one of them waits no longer than that.
+        """
+        statements, = query(self.cursor, LOCKS, (self.schema, list(names)))[0]
+        if statements:
+            query(self.cursor, "SELECT set_config('statement_timeout', %s, true)", (f"{int(1000 * LOCK_WAIT)}ms",))
+            query(self.cursor, sql.SQL("DO {}").format(sql.Literal(f"BEGIN {statements}; END")))
+            query(self.cursor, "SELECT set_config('statement_timeout', '0', true)")
+
+    def update(self, loads: Sequence[Load]) -> None:
+        """Point the views at the newest date of their source; a view of a table that it lacks is empty."""
+        newest, last = self.load_history.newest(), self.load_history.last()
+        tables = {load.table.name: load.table for load in loads}
+        notices: dict[str, str | None] = {}
+        for name, gone in self.load_history.gone().items():
+            columns = self.columns(name)
+            if not columns and name in tables:
+                columns = [column.name for column in tables[name].columns]
+            if columns and gone:
+                self.point(name, columns, gone[1])
+            if columns:
+                notices[name] = f"{GONE}{gone[0]}: see {self.history}." if gone else f"{UNLOADED}."
+        shown = {load.table.name: load for load in loads if load.day == newest[load.source]}
+        for name, day in self.stale().items():
+            if name not in shown:
+                self.point(name, self.columns(name), day)
+                notices[name] = None
+        for name, load in shown.items():
+            self.point(name, [column.name for column in load.table.columns], load.day)
+            notices[name] = None
+        described = {load.table.name: load.table for load in loads if load.day == last[load.table.name]}
+        comments.put(self.cursor, self.schema, self.history, described, notices)
+
+    def restore(self, tables: Sequence[tuple[str, date]]) -> None:
+        """Point the views of tables at these dates, with the columns that each view has."""
+        for name, day in tables:
+            if columns := self.columns(name):
+                self.point(name, columns, day)
+        comments.put(self.cursor, self.schema, self.history, {}, {name: None for name, _ in tables})
+
+    def stale(self) -> dict[str, date]:
+        """Tables of the newest date whose view is still marked as gone, with that date.
+
+        Older versions left this behind when they loaded only some of the sources.
+        """
+        marked = {name for name, in query(self.cursor, MARKED_GONE, (self.schema, f"{GONE}%"))}
+        if not marked:
+            return {}
+        gone = self.load_history.gone()
+        return {name: day for name, day in self.load_history.last().items() if name in marked and name not in gone}
+
+    def columns(self, name: str) -> list[str]:
+        """Columns of a view; empty if it does not exist."""
+        return list(columns_of(self.cursor, sql.Identifier(self.schema, name)))
+
+    def point(self, name: str, columns: Sequence[str], day: date) -> None:
+        """Replace one view by these columns of one date."""
+        fields = sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(sql.Identifier(history_name(column)), sql.Identifier(column))
+            for column in columns
+        )
+        select = sql.SQL("SELECT {} FROM {} WHERE {} = {}::date").format(
+            fields, sql.Identifier(self.history, name), sql.Identifier(PARTITION_KEY), sql.Literal(day.isoformat()))
+        views.replace(self.cursor, sql.Identifier(self.schema, name), select)

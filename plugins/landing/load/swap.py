@@ -1,0 +1,90 @@
+"""The atomic swap: partitions are replaced or removed and views pointed, all in the caller's one transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from datetime import date
+
+from landing.core.errors import WarehouseError
+from landing.load import history
+from landing.load.history import HistoryTable, history_key, history_name, partition_name
+from landing.load.load_history import LoadHistory
+from landing.load.newest_views import NewestViews
+from landing.load.staging import Load
+from landing.postgres.query import query
+
+RELATIONS = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = ANY (%s)
+"""
+
+
+class Swap:
+    """Changes partitions, load history and views of one schema together."""
+
+    def __init__(self, schema: str, load_history: LoadHistory, logger: logging.Logger) -> None:
+        self.schema, self.load_history, self.logger = schema, load_history, logger
+        self.cursor, self.history = load_history.cursor, load_history.history
+        self.views = NewestViews(schema, load_history)
+
+    def publish(self, day: date, loads: Sequence[Load], vanished: Sequence[tuple[str, str]]) -> None:
+        """Attach staging tables as the partitions of a date; remove the (source, table) pairs that vanished from it."""
+        names = [load.table.name for load in loads] + [name for _, name in vanished]
+        self.views.lock([*names, *self.views.stale()])
+        partitions = self._replaceable(day, {*names})
+        tables = history.tables(self.cursor, self.history)
+        wanted = {partition_name(load.table.name, day) for load in loads} - {*partitions.values()}
+        reserved = {*tables, *(load.table.name for load in loads), *self._existing(wanted)}
+        for load in loads:
+            table = HistoryTable(self.cursor, self.history, load.table.name, *tables.get(load.table.name, ()))
+            need = {history_name(column.name): column.type for column in load.table.columns}
+            table.reconcile(need, history_key(load.table.primary_key))
+            table.attach(load.staging, day, partitions.get(load.table.name), reserved)
+        self.load_history.record((load.source, day, load.table, load.taken_at, load.run_id, load.seconds)
+                                 for load in loads)
+        for source, name in vanished:
+            self.logger.info("%s of %s no longer has table %s: removed from that partition.", source, day, name)
+        self._retire(day, vanished, partitions)
+        self.views.update(loads)
+
+    def remove(self, source: str, day: date) -> None:
+        """Remove a date of a source that no view shows."""
+        tables = [(source, name) for owner, _, name in self.load_history.runs(day) if owner == source]
+        names = [name for _, name in tables]
+        self.views.lock(names)
+        self._retire(day, tables, self._replaceable(day, names))
+
+    def drop(self, day: date, sources: Collection[str] | None, left: Sequence[Load]) -> None:
+        """Remove any date of some sources, or of all (None), and point the views at the newest date that is left."""
+        before, tables = self.load_history.newest(), self.load_history.tables(day, sources)
+        names = [name for _, name in tables]
+        self.views.lock([*names, *(load.table.name for load in left)])
+        partitions = self._replaceable(day, names)
+        self._retire(day, tables, partitions)
+        described = {load.table.name for load in left}
+        self.views.restore([
+            (name, newest) for source, newest in self.load_history.newest().items() if before[source] != newest
+            for owner, _, name in self.load_history.runs(newest) if owner == source and name not in described])
+        self.views.update(left)
+
+    def _retire(self, day: date, tables: Sequence[tuple[str, str]], partitions: dict[str, str]) -> None:
+        for source, name in tables:
+            if name in partitions:
+                HistoryTable(self.cursor, self.history, name).retire(partitions[name])
+            self.load_history.remove(source, day, name)
+
+    def _existing(self, names: Collection[str]) -> set[str]:
+        """Names that a relation in history has, such as a partition that a person detached."""
+        return {name for name, in query(self.cursor, RELATIONS, (self.history, list(names)))}
+
+    def _replaceable(self, day: date, names: Collection[str]) -> dict[str, str]:
+        """Partitions of a date by table; WarehouseError if a person's objects depend on one."""
+        there = history.partitions(self.cursor, self.history, day)
+        partitions = {table: there[table] for table in names if table in there}
+        if found := history.built_on(self.cursor, self.history, partitions.values()):
+            raise WarehouseError(
+                f"Objects depend on single partitions of {self.history} that this would replace: {'; '.join(found)}. "
+                f"Nothing changed. Base them on {self.schema}.<table> or {self.history}.<table>, then run again."
+            )
+        return partitions
