@@ -12,6 +12,7 @@ import random
 import pytest
 from landing.core.errors import BadFileError, LandingError, SettingError, SourceError
 from landing.core.progress import Progress
+from landing.extract.csv import entity as entity_module
 from landing.extract.csv.declaration import Declaration, declarations
 from landing.extract.csv.entity import CsvEntity
 from landing.extract.csv.text import RECORD_BYTES, CsvText
@@ -54,25 +55,25 @@ def extract(project, *files, check=True):
 
 
 REFUSED = {
-    "too few fields": (b"a,b\n1,2\n3\n", 3, "1 fields, and the header has 2"),
-    "too many fields": (b"a,b\n1,2\n3,4,5\n", 3, "3 fields, and the header has 2"),
-    "a delimiter at the end": (b"a,b\n1,2,\n", 2, "3 fields, and the header has 2"),
+    "too few fields": (b"a,b\n1,2\n3\n", 3, "expected 2 fields, found 1"),
+    "too many fields": (b"a,b\n1,2\n3,4,5\n", 3, "expected 2 fields, found 3"),
+    "a delimiter at the end": (b"a,b\n1,2,\n", 2, "expected 2 fields, found 3"),
     "an empty line between rows": (b"a,b\n1,2\n\n3,4\n", 3, "an empty line between rows"),
     "an empty first line": (b"\na,b\n1,2\n", 1, "no header"),
     "a quote never closed": (b'a,b\n1,2\n3,"x\n5,6\n', 3, "a quoted field that is never closed"),
     "a quote never closed in the header": (b'"a,b\n1,2\n', 1, "a quoted field that is never closed"),
     "text behind a quote": (b'a,b\n1,"x\ny"z\n', 2, "',' expected after '\"'"),
     "a space before a quote": (b'a,b\n1,"x\ny"\n1, "x"\n', 4, "a space before a quote"),
-    "bytes of another encoding": (b"a,b\n1,2\n3,caf\xe9\n", 3, "byte 0xe9 is not utf-8"),
-    "half a character at the end": (b"a,b\n1,\xe2\x82", 2, "byte 0xe2 is not utf-8"),
+    "bytes of another encoding": (b"a,b\n1,2\n3,caf\xe9\n", 3, "byte 0xe9 is not valid utf-8"),
+    "half a character at the end": (b"a,b\n1,\xe2\x82", 2, "byte 0xe2 is not valid utf-8"),
     "a NUL": (b"a,b\n1,2\n3,\0\n", 3, "a NUL character"),
     "utf-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), 1, "a NUL character"),
-    "line ends of two kinds": (b"a,b\n1,2\r\n3,4\n", 2, "its lines end in different ways"),
-    "a CR in an unquoted field": (b"a,b\n1,x\ry\n", 2, "its lines end in different ways"),
+    "line ends of two kinds": (b"a,b\n1,2\r\n3,4\n", 2, "mixed line endings"),
+    "a CR in an unquoted field": (b"a,b\n1,x\ry\n", 2, "mixed line endings"),
     "a backslash as escape that is not declared": (b'a,b\n1,"x \\"y\\" z"\n', 2, "declare `escape: '\\'`"),
-    "a header with as many commas as semicolons": (b"a,b;c\n1,2;3\n", 1, "Declare the `delimiter`"),
-    "the same column twice": (b"a,b,a\n1,2,3\n", 1, "column 1, 'a', stands 2 times in the header"),
-    "a header over 63 bytes": (("ä" * 32 + ",b\n1,2\n").encode(), 1, "64 bytes, and PostgreSQL takes 63"),
+    "a header with as many commas as semicolons": (b"a,b;c\n1,2;3\n", 1, "Declare `delimiter`"),
+    "the same column twice": (b"a,b,a\n1,2,3\n", 1, "column 1, 'a', occurs 2 times in the header"),
+    "a header over 63 bytes": (("ä" * 32 + ",b\n1,2\n").encode(), 1, "64 bytes; PostgreSQL's limit is 63"),
     "a column without a name": (b"a,,c\n1,2,3\n", 1, "column 2, '', has no name"),
     "a line feed in a column's name": (b'"a\nx",b\n1,2\n', 1, "control character"),
     "an empty file": (b"", 1, "no header"),
@@ -96,7 +97,7 @@ def test_a_refused_file_commits_nothing_and_says_why_in_a_sentence(project):
     result = extract(project, {"entity": "good", "path": "extract/good.csv"},
                      {"entity": "bad", "path": "extract/bad.csv"}, check=False)
     assert result.returncode != 0
-    assert f"{path}, line 3: 1 fields, and the header has 2" in result.text
+    assert f"{path}, line 3: expected 2 fields, found 1" in result.text
     assert "Traceback" not in result.text
     assert project.landed() == {}
 
@@ -106,10 +107,10 @@ def test_a_refused_file_commits_nothing_and_says_why_in_a_sentence(project):
     ({"path": "no/*.csv"}, "no/*.csv does not exist"),
     ({"path": "folder"}, "folder is a folder without a *.csv"),
     ({"path": "pipe"}, "pipe is not a file"),
-    ({"path": "in.csv", "keys": ["c"]}, "no column 'c', which the declaration names; found ['a', 'b']"),
-    ({"path": "in.csv", "types": {"c": "integer"}}, "no column 'c'"),
-    ({"path": "in.csv", "rename": {"c": "d"}}, "no column 'c'"),
-    ({"path": "in.csv", "rename": {"a": "b"}}, "stands 2 times"),
+    ({"path": "in.csv", "keys": ["c"]}, "the declaration names columns that do not exist: 'c'. Found ['a', 'b']"),
+    ({"path": "in.csv", "types": {"c": "integer"}}, "do not exist: 'c'"),
+    ({"path": "in.csv", "rename": {"c": "d"}}, "do not exist: 'c'"),
+    ({"path": "in.csv", "rename": {"a": "b"}}, "occurs 2 times"),
     ({"path": "in.csv", "types": {"a": "integer; drop table x"}}, "is not the name of a type"),
     ({"path": "in.csv", "encoding": "klingon"}, "encoding='klingon' is not one that Python knows"),
     ({"path": "in.csv", "encoding": "hex"}, "encoding='hex' is not one that Python knows"),
@@ -149,13 +150,13 @@ def test_files_of_one_entity_must_have_one_header(land, tmp_path):
 
 
 def test_a_bad_line_is_named_in_the_file_that_has_it(land):
-    with pytest.raises(BadFileError, match=r"1\.csv, line 3: 1 fields"):
+    with pytest.raises(BadFileError, match=r"1\.csv, line 3: expected 2 fields"):
         land("a,b\n1,2\n", "a,b\n1,2\n3\n", path="*.csv")
 
 
 @pytest.mark.parametrize("keys", [["a"], ["b", "a"]])
 def test_a_key_without_a_value_is_refused_by_its_line(land, keys):
-    with pytest.raises(BadFileError, match=r"in\.csv, line 4: no value for the key column 'a'"):
+    with pytest.raises(BadFileError, match=r"in\.csv, line 4: column 'a': missing value in a key column"):
         land('a,b\n1,"x\ny"\n,2\n', keys=keys)
 
 
@@ -193,7 +194,7 @@ def test_a_field_of_many_megabytes_arrives(land):
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(land, tmp_path, monkeypatch):
-    write = CsvEntity._write
+    write = entity_module.write_rows
 
     def write_and_append(*arguments, **named):
         copied = write(*arguments, **named)
@@ -201,8 +202,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused(land, tmp_path, monkeyp
             file.write("3,4\n")
         return copied
 
-    monkeypatch.setattr(CsvEntity, "_write", write_and_append)
-    with pytest.raises(BadFileError, match="it changed while it was read"):
+    monkeypatch.setattr(entity_module, "write_rows", write_and_append)
+    with pytest.raises(BadFileError, match="the file changed while it was read"):
         land("a,b\n1,2\n")
 
 
@@ -228,7 +229,7 @@ def test_a_field_that_the_two_readers_read_differently_is_refused_by_its_line(la
             yield otherwise if number == 2 else record
 
     monkeypatch.setattr(CsvText, "rows", faulty)
-    with pytest.raises(BadFileError, match=r"in\.csv, line 3: (read differently by two readers|no value for the key)"):
+    with pytest.raises(BadFileError, match=r"in\.csv, line 3: (two CSV parsers|column 'b': missing value)"):
         land(content, keys=keys)
 
 
@@ -240,7 +241,7 @@ def test_rows_that_the_two_readers_read_in_another_order_are_refused(land, monke
         yield from [header, second, first, *others]
 
     monkeypatch.setattr(CsvText, "rows", faulty)
-    with pytest.raises(BadFileError, match="read differently by two readers"):
+    with pytest.raises(BadFileError, match="two CSV parsers read this row differently"):
         land("a,b\n1,2\n3,4\n5,6\n")
 
 

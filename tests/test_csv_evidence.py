@@ -105,13 +105,13 @@ def test_a_plan_of_several_dates_knows_where_a_column_has_values_only_then(proje
 
 
 def test_a_value_that_changes_a_columns_type_is_named_at_the_extract(project, take):
-    assert "at the date before" not in take(DAYS[0], "id,a,b\n1,7,2024-01-02\n", load=False)
-    assert "at the date before" not in take(DAYS[1], BLANK, load=False)
-    assert "at the date before" not in take(DAYS[1], FILLED, load=False)
+    assert "for the date before" not in take(DAYS[0], "id,a,b\n1,7,2024-01-02\n", load=False)
+    assert "for the date before" not in take(DAYS[1], BLANK, load=False)
+    assert "for the date before" not in take(DAYS[1], FILLED, load=False)
     log = take(DAYS[2], 'id,a,b\n1,8,2024-01-02\n2,"n/a",2024-01-02\n3,x,2024-01-02\n', load=False)
-    assert "e0.a: its values are text, and were integer at the date before, since line 3 of " in log
+    assert "e0.a: inferred type text, but integer for the date before, since line 3 of " in log
     assert "n/a" not in log
     assert "e0.b" not in log
     log = take(DAYS[3], "id,a,b\n99999999999,1,\n", load=False)
-    assert "e0.id: its values are bigint, and were integer at the date before, since line 2 of " in log
-    assert "e0.a: its values are integer, and were text at the date before. A load" in log
+    assert "e0.id: inferred type bigint, but integer for the date before, since line 2 of " in log
+    assert "e0.a: inferred type integer, but text for the date before. Loading" in log

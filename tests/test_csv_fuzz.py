@@ -332,7 +332,7 @@ def test_what_is_no_file_is_refused_by_name_and_never_waited_for(project, places
         ("*.csv", ".csv", "is not a file"), ("folder.csv", "folder.csv", "is a folder without a *.csv"),
         ("loop.csv", "loop.csv", "does not exist"), ("deep/**/*.csv", "e.csv", "is the same file as"),
         ("x" * 300, "xxx", "can't be looked at"), ("a\0b", "a", "can be no path"),
-        ("million.csv", "million.csv", "1,000,000 columns, and PostgreSQL takes 1,600"),
+        ("million.csv", "million.csv", "1,000,000 columns; PostgreSQL's limit is 1,600"),
     ]:
         with pytest.raises(LandingError) as refused:
             CsvEntity(Declaration("e", str(places / path)))

@@ -14,7 +14,7 @@ from conftest import databases, require_others_through, running
 from faults import Disk, Proxy, account
 from landing.core.dates import now, parse_date
 from landing.core.errors import UnreachableError
-from landing.extract.csv.entity import CsvEntity
+from landing.extract.csv import entity
 from landing.extract.postgres.snapshot import Snapshot
 from landing.load import staging
 from landing.load.history import HistoryTable
@@ -132,7 +132,7 @@ def test_a_disk_that_fills_up_anywhere_in_an_extract_leaves_the_old_date_and_the
         (copy, "copy_out", disk.fill, {"compression": "gzip"}),
         (copy, "copy_out", disk.fill, {"compression": "zstd"}),
         (FileSink, "_start", lambda: disk.fill(leave=65536), {"use_batch": False}),
-        (CsvEntity, "_write", disk.fill, {"source": "csv"}),
+        (entity, "write_rows", disk.fill, {"source": "csv"}),
         (LandingZone, "_move_in", disk.fill_up_names, {}),
         (Manifest, "to_json", disk.fill, {}),
     ):

@@ -45,25 +45,25 @@ def land(tmp_path, monkeypatch):
 
 
 BAD = {
-    "too few fields": (b"a,b\n1,x\n2\n3,y\n", {}, b"a,b\n1,x\n3,y\n", (3, None, "1 fields, and the header has 2", "2")),
-    "too many fields": (b"a,b\n1,x\n2,z,\n", {}, b"a,b\n1,x\n", (3, None, "3 fields, and the header has 2", "2,z,")),
+    "too few fields": (b"a,b\n1,x\n2\n3,y\n", {}, b"a,b\n1,x\n3,y\n", (3, None, "expected 2 fields, found 1", "2")),
+    "too many fields": (b"a,b\n1,x\n2,z,\n", {}, b"a,b\n1,x\n", (3, None, "expected 2 fields, found 3", "2,z,")),
     "an empty line": (b"a,b\n1,x\n\n\n3,y\n\n", {}, b"a,b\n1,x\n3,y\n", (3, None, "an empty line between rows", "")),
     "bytes of another encoding": (b"a,b\n1,caf\xe9\n2,y\n", {}, b"a,b\n2,y\n",
-                                  (2, None, "byte 0xe9 is not utf-8", "1,caf\\xe9")),
-    "half a character": (b"a\n\xe2\x82\n2\n", {}, b"a\n2\n", (2, None, "byte 0xe2 is not utf-8", "\\xe2\\x82")),
+                                  (2, None, "byte 0xe9 is not valid utf-8", "1,caf\\xe9")),
+    "half a character": (b"a\n\xe2\x82\n2\n", {}, b"a\n2\n", (2, None, "byte 0xe2 is not valid utf-8", "\\xe2\\x82")),
     "half a utf-16 character": ("\ufeffa\n1\n".encode("utf-16-le") + b"2\0\n\0\x00\xd8x\0\n\0003\0\n\0", {},
-                                b"a\n1\n2\n3\n", (4, None, "byte 0x00 is not utf-16", "\\x00\\xd8x")),
+                                b"a\n1\n2\n3\n", (4, None, "byte 0x00 is not valid utf-16", "\\x00\\xd8x")),
     "a NUL": (b"a,b\n1,\0\n2,y\n", {}, b"a,b\n2,y\n", (2, None, "a NUL character", "1,\0")),
     "text behind a quote": (b'a,b\n1,"say "hi" you"\n2,y\n', {}, b"a,b\n2,y\n",
                             (2, None, "',' expected after '\"'", '1,"say "hi" you"')),
     "a quote never closed in the last line": (b'a,b\n1,x\n2,"y\n', {}, b"a,b\n1,x\n",
                                               (3, None, "a quoted field that is never closed", '2,"y')),
     "a row of several lines": (b'a,b\n1,"x\ny",z\n2,y\n', {}, b"a,b\n2,y\n",
-                               (2, None, "3 fields, and the header has 2", '1,"x\ny",z')),
+                               (2, None, "expected 2 fields, found 3", '1,"x\ny",z')),
     "a bad byte in a later line of a row": (b'a,b\n1,"x\n\xff"\n2,y\n', {}, b"a,b\n2,y\n",
-                                            (2, None, "in line 3 byte 0xff is not utf-8", '1,"x\n\\xff"')),
+                                            (2, None, "in line 3 byte 0xff is not valid utf-8", '1,"x\n\\xff"')),
     "a key without a value": (b"a,b\n1,x\n,z\n3,y\n", {"keys": ["a"]}, b"a,b\n1,x\n3,y\n",
-                              (3, "a", "no value for a column of the key", ",z")),
+                              (3, "a", "missing value in a key column", ",z")),
     "no value of its type": (b"a,b\n1,x\nn/a,z\n,y\n", {"types": {"a": "integer"}}, b"a,b\n1,x\n,y\n",
                              (3, "a", "not a value of type integer", "n/a,z")),
     "an empty string as a number": (b'a,b\n1,x\n"",z\n', {"types": {"a": "integer"}}, b"a,b\n1,x\n",
@@ -98,14 +98,14 @@ def test_a_line_that_ends_in_another_way_is_bad_and_so_is_the_next_that_may_be_i
 
 REFUSED = {
     "an empty file": (b"", "no header"),
-    "a header that is not utf-8": (b"caf\xe9,b\n1,2\n", "line 1: byte 0xe9 is not utf-8"),
+    "a header that is not utf-8": (b"caf\xe9,b\n1,2\n", "line 1: byte 0xe9 is not valid utf-8"),
     "a NUL in the header": ("a,b\n1,2\n".encode("utf-16-le"), "line 1: a NUL"),
     "a header of wrong quotes": (b'"a"x,b\n1,2\n', "line 1: ',' expected"),
-    "the same column twice": (b"a,a\n1,2\n", "stands 2 times"),
-    "text behind a quote, some lines below it": (b'a,b\n1,"x\ny"z\n2,y\n', "can't be told where this row ends"),
-    "a quote that may go on": (b'a,b\n1,"5" pipe\nx,foo"\n2,y\n', "line 2: .*can't be told where this row ends"),
-    "a quote never closed above other rows": (b'a,b\n1,"x\n2,y\n3,z\n', "line 2: .*can't be told where"),
-    "no row that can be read": (b"a;b\n1,2\n3,4\n", r"in\.csv: none of its 2 rows can be read"),
+    "the same column twice": (b"a,a\n1,2\n", "occurs 2 times"),
+    "text behind a quote, some lines below it": (b'a,b\n1,"x\ny"z\n2,y\n', "the end of this row is ambiguous"),
+    "a quote that may go on": (b'a,b\n1,"5" pipe\nx,foo"\n2,y\n', "line 2: .*the end of this row is ambiguous"),
+    "a quote never closed above other rows": (b'a,b\n1,"x\n2,y\n3,z\n', "line 2: .*the end of this row is"),
+    "no row that can be read": (b"a;b\n1,2\n3,4\n", r"in\.csv: all 2 rows are rejected"),
 }
 
 
@@ -119,9 +119,9 @@ def test_what_is_wrong_with_the_file_or_cannot_be_told_from_good_rows_is_refused
 def test_above_the_limit_the_file_is_refused_by_the_line_that_is_one_too_many(land):
     content = "a,b\n" + "1,x\n2\n" * 3
     assert len(land(content, limit=3)[2]) == 3
-    with pytest.raises(BadFileError, match=r"line 7: 1 fields.* there are 3 bad lines, and max_bad_rows allows 2"):
+    with pytest.raises(BadFileError, match=r"line 7: expected 2 fields.* 3 rejected lines; max_bad_rows allows 2"):
         land(content, limit=2)
-    with pytest.raises(BadFileError, match="there are 3 bad lines, and max_bad_rows allows 2"):
+    with pytest.raises(BadFileError, match="This makes 3 rejected lines; max_bad_rows allows 2"):
         land('a,b\n1,x\n1,"2\n3\n4",5\n', limit=2)  # a quote that swallows rows swallows lines
     with pytest.raises(BadFileError, match="line 3: not a value of type integer"):
         land("a,b\n1,x\nz,y\n", limit=0, types={"a": "integer"})
@@ -215,9 +215,9 @@ def test_the_whole_way_counts_shows_and_keeps_bad_rows_and_loads_the_others(proj
     assert path.name == f"_quarantine-{project.manifest('csv', DAY)['run_id']}.jsonl"
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"file": "extract/order_details.csv", "line": 4, "column": None,
-         "reason": "2 fields, and the header has 3", "text": "2,12"},
+         "reason": "expected 3 fields, found 2", "text": "2,12"},
         {"file": "extract/order_details.csv", "line": 3, "column": "product_id",
-         "reason": "no value for a column of the key", "text": "1,,2"}]
+         "reason": "missing value in a key column", "text": "1,,2"}]
     file = table(project)["quarantine"]
     assert (file["rows"], file["bytes"], file["sha256"]) == (
         2, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
@@ -251,7 +251,7 @@ def test_a_date_that_is_taken_again_has_the_new_quarantine_or_none(project, quar
     project.csv("e.csv", "a,b\n1,x\n2\n3\n")  # one too many: all is as before
     result = quarantining(check=False, REEXTRACT="true")
     assert result.returncode
-    assert "e.csv, line 4: 1 fields" in result.text
+    assert "e.csv, line 4: expected 2 fields" in result.text
     assert "Traceback" not in result.text
     assert quarantined(project) == first
     project.csv("e.csv", "a,b\n1,x\n2,y\n")

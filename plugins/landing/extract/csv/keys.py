@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import duckdb
-
 from landing.extract.csv.declared_types import DATES, FLOATS, SPACE, TIMES, Decimal, Declared, day_of
+from landing.extract.csv.parsed import ParsedRows
+from landing.extract.csv.text import CsvText
 from landing.model.schema import INTEGERS
 
 # The time of a text, and its zone, where it has a time.
@@ -71,35 +71,38 @@ def _moment(name: str, column: str) -> str:
     return f"coalesce({moment}::VARCHAR, lower({column}))"
 
 
-class DoubledKeys:
-    """The rows of the view `entity` (numbered from 1, bad ones too) that have an earlier row's key."""
+def find_duplicates(rows: ParsedRows, keys: Sequence[str]) -> int:
+    """Fill the table `duplicates`; only rows whose hash occurs twice are compared by their keys.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> None:
-        """`keys`: expressions as value() gives them. Only rows whose hash comes twice are compared by their keys."""
-        self._connection = connection
-        listed = ", ".join(keys)
-        aliased = ", ".join(f"{key} AS k{n}" for n, key in enumerate(keys))
-        names = ", ".join(f"k{n}" for n in range(len(keys)))
-        connection.execute(f"CREATE TABLE suspects AS SELECT hash({listed}) AS h FROM entity WHERE bad IS NULL "  # noqa: S608
-                           "GROUP BY h HAVING count(*) > 1")
-        self.rows = 0
-        if not connection.execute("SELECT count(*) FROM suspects").fetchone()[0]:
-            return
-        connection.execute(
-            "CREATE TABLE doubled AS SELECT place, first FROM (SELECT place, min(place) OVER (PARTITION BY "  # noqa: S608
-            f"{names}) AS first FROM (SELECT place, {aliased} "
-            "FROM (SELECT row_number() OVER () AS place, * FROM entity) "
-            f"WHERE bad IS NULL AND hash({listed}) IN (SELECT h FROM suspects))) WHERE place > first ORDER BY place"
-        )
-        self.rows = connection.execute("SELECT count(*) FROM doubled").fetchone()[0]
+    Args:
+        rows: The rows of an entity.
+        keys: The key's expressions, as value() gives them.
 
-    def pairs(self, limit: int) -> list[tuple[int, int]]:
-        """The first of them, each with the first row that has its key."""
-        return self._connection.execute("SELECT place, first FROM doubled ORDER BY place LIMIT ?", [limit]).fetchall()
+    Returns:
+        The number of rows in that table.
+    """
+    listed = ", ".join(keys)
+    aliased = ", ".join(f"{key} AS k{n}" for n, key in enumerate(keys))
+    names = ", ".join(f"k{n}" for n in range(len(keys)))
+    rows.query(f"CREATE TABLE suspects AS SELECT hash({listed}) AS h FROM accepted "  # noqa: S608
+               "GROUP BY h HAVING count(*) > 1")
+    if not rows.query("SELECT count(*) FROM suspects").fetchone()[0]:
+        return 0
+    rows.query(
+        "CREATE OR REPLACE TABLE duplicates AS SELECT number, first "  # noqa: S608
+        f"FROM (SELECT number, min(number) OVER (PARTITION BY {names}) AS first "
+        f"FROM (SELECT number, {aliased} FROM accepted WHERE hash({listed}) IN (SELECT h FROM suspects))) "
+        "WHERE number > first ORDER BY number"
+    )
+    return rows.query("SELECT count(*) FROM duplicates").fetchone()[0]
 
-    def places(self) -> Iterator[int]:
-        """All of them, in order."""
-        if self.rows:
-            found = self._connection.cursor().execute("SELECT place FROM doubled ORDER BY place")
-            while some := found.fetchmany(10_000):
-                yield from (place for place, in some)
+
+def first_duplicates(rows: ParsedRows, limit: int) -> Iterator[tuple[CsvText, str]]:
+    """The first rows of the table `duplicates`: their text, at that row, and the line of the row that they repeat."""
+    pairs = rows.query(f"SELECT * FROM duplicates ORDER BY number LIMIT {limit}").fetchall()  # noqa: S608
+    first_of, lines = dict(pairs), dict.fromkeys((first for _, first in pairs), "")
+    for number, (text, _) in enumerate(rows.texts_again(), 1):
+        if number in lines:
+            lines[number] = f"line {text.first}" + (f" of {text.path}" if len(rows.texts) > 1 else "")
+        if number in first_of:
+            yield text, lines[first_of[number]]

@@ -86,7 +86,7 @@ class CsvStream(LandingStream):
         key = [name for name in self.primary_keys if name in wanted]
         table = Table(self.name, self.name, None, columns, key, [file], None, bool(self.declaration.types),
                            quarantine=bad and bad.close(),
-                           lossy=self.declaration.lossy, duplicates=entity.left_out)
+                           lossy=self.declaration.lossy, duplicates=entity.duplicates)
         return Extract(table, [path])
 
     def _types_before(self) -> dict[str, str]:

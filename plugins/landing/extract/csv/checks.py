@@ -1,0 +1,65 @@
+"""Checks of single values, as DuckDB conditions over a column's text: c0, c1, …, or t0, t1, … without outer spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from landing.extract.csv import declared_types
+from landing.extract.csv.declared_types import Declared
+
+
+@dataclass(frozen=True)
+class Check:
+    """A DuckDB condition that is true where a value is `invalid`, and the reason to report.
+
+    Attributes:
+        index: The column's position in the file.
+        name: The column's name.
+        reason: Why the value is rejected.
+        invalid: The condition.
+        inexact: The reason where PostgreSQL reads the value but would change it; empty if it cannot happen.
+        readable: The condition for that case.
+    """
+
+    index: int
+    name: str
+    reason: str
+    invalid: str
+    inexact: str = ""
+    readable: str | None = None
+
+
+def missing_key(index: int, name: str) -> Check:
+    """A key column must have a value."""
+    return Check(index, name, "missing value in a key column", f"c{index} IS NULL")
+
+
+def declared_type(index: int, name: str, type_: str, *, lossy: bool) -> Check | None:
+    """A value must be of the declared type, which holds it exactly unless `lossy`; None if only PostgreSQL can tell."""
+    column = f"t{index}" if Declared.of(type_).spaced else f"c{index}"
+    fits, held = declared_types.fits(type_, column), None if lossy else declared_types.held(type_, column)
+    if not (valid := held or fits):
+        return None
+    return Check(index, name, f"not a value of type {type_}", f"c{index} IS NOT NULL AND NOT coalesce({valid}, false)",
+                 f"type {type_} does not hold it exactly", fits if held and held != fits else None)
+
+
+class Checks:
+    """Checks in order; a row is rejected by the first that fails. Its failure code names that check and its reason."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._checks = checks
+
+    def failure_code(self, indexes: range) -> str | None:
+        """DuckDB's expression for the code of the first failure in these columns, or NULL; None without a check."""
+        cases = [f"WHEN {check.invalid} THEN {2 * number}"
+                 + (f" + coalesce({check.readable}, false)::INTEGER" if check.readable else "")
+                 for number, check in enumerate(self._checks) if check.index in indexes]
+        return f"CASE {' '.join(cases)} END" if cases else None
+
+    def failure(self, code: int, row: Sequence[str]) -> tuple[str, str]:
+        """The column's name and the reason; the reason does not contain the value."""
+        check = self._checks[code // 2]
+        reason = check.inexact if code % 2 else check.reason
+        return check.name, f"{reason} (the value's length is {len(row[check.index])})" if check.inexact else reason

@@ -1,0 +1,150 @@
+"""A CSV file decoded line by line; NULs and undecodable bytes are marked, and are the fault of their record."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from landing.core.errors import BadFileError
+
+SAMPLE = 1 << 16  # characters
+RECORD_BYTES = 16 << 20  # limit for one record, in UTF-8: bounds memory
+
+# UTF-32's mark begins with UTF-16's, so it comes first.
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+UNDECODED = 0xDC00  # plus the byte: half of a surrogate pair, which valid text cannot contain
+
+
+def _mark_undecoded(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(UNDECODED + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("landing-undecoded", _mark_undecoded)
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that cannot be landed: its first line, the column whose value is the reason, if any, and its raw text."""
+
+    path: Path
+    line: int
+    column: str | None
+    reason: str
+    text: str
+
+    def refuse(self) -> NoReturn:
+        """Reject the whole file because of this row."""
+        raise BadFileError(self.path, self.line, self.reason)
+
+
+class DecodedFile:
+    """A file's lines, and the state of the record that is being read from them.
+
+    Attributes:
+        path: The file.
+        encoding: By its byte order mark, else as declared, else UTF-8.
+        marked: Whether it has a byte order mark.
+        line: Number of lines read.
+        first: First line of the current record.
+        lines: The current record's lines so far.
+        bytes: Their size in UTF-8.
+        fault: What is wrong with the current record's text, if anything.
+    """
+
+    def __init__(self, path: Path, encoding: str | None) -> None:
+        """A byte order mark is never a mistake, so it overrides the declared `encoding`."""
+        self.path = path
+        self._stamp = self._current_stamp()
+        with self._readable(), path.open("rb") as file:
+            head = file.read(4)
+        mark = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
+        self.marked = mark is not None
+        self.encoding = codecs.lookup(mark or encoding or "utf-8").name
+        self.line = 0
+        self._next_record()
+
+    def _next_record(self) -> None:
+        self.first = self.line + 1
+        self.lines: list[str] = []
+        self.bytes = 0
+        self.fault: str | None = None
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BadFileError(self.path, None, f"cannot be read ({error.strerror})") from None
+        except UnicodeError as error:  # from a codec that cannot continue after an error
+            raise BadFileError(self.path, self.line + 1, f"not valid {self.encoding} ({error})") from None
+
+    def _current_stamp(self) -> tuple[int, ...]:
+        with self._readable():
+            stat = self.path.stat()
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file was written to or replaced since it was first opened."""
+        return self._current_stamp() != self._stamp
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._stamp[1]
+
+    def sample(self) -> str:
+        """The first characters."""
+        with self._readable(), self.path.open(encoding=self.encoding, errors="landing-undecoded", newline="") as file:
+            return file.read(SAMPLE).removeprefix("\ufeff")
+
+    def decoded_lines(self) -> Iterator[str]:
+        """All lines, from the start. Raises BadFileError for a record that is too long."""
+        self.line = 0
+        self._next_record()
+        with self._readable(), self.path.open(encoding=self.encoding, errors="landing-undecoded", newline="") as file:
+            self._file = file
+            while text := file.readline(RECORD_BYTES + 1):
+                self.line += 1
+                if self.line == 1:
+                    text = text.removeprefix("\ufeff")
+                self.bytes += len(text) if text.isascii() else self._encoded_size(text)
+                if self.bytes > RECORD_BYTES:
+                    raise self.refused(f"a record of more than {RECORD_BYTES:,} bytes, or a quote that is never closed")
+                self.lines.append(text)
+                if "\0" in text:
+                    self._set_fault("a NUL character, which PostgreSQL's text cannot hold")
+                    text = text.replace("\0", chr(UNDECODED))  # csv of Python 3.10 stops at a NUL
+                yield text
+
+    def _encoded_size(self, text: str) -> int:
+        try:
+            return len(text.encode())
+        except UnicodeEncodeError as error:
+            self._set_fault(f"byte 0x{ord(text[error.start]) & 0xff:02x} is not valid {self.encoding}. Declare the "
+                            "file's encoding, such as `encoding: cp1252` or `encoding: latin-1`")
+            return len(text.encode(errors="surrogatepass"))
+
+    def _set_fault(self, fault: str) -> None:
+        where = f"in line {self.line} " if self.line > self.first else ""
+        self.fault = self.fault or where + fault
+
+    def refused(self, reason: str) -> BadFileError:
+        """An error that rejects the file because of the current record."""
+        return BadFileError(self.path, self.first, reason)
+
+    def rejected(self, reason: str, column: str | None = None) -> RejectedRow:
+        """The current record as a rejected row; a fault of its text is the reason, if it has one."""
+        return RejectedRow(self.path, self.first, column, self.fault or reason, "".join(self.lines))

@@ -1,0 +1,189 @@
+"""An entity's rows as DuckDB parses them, in step with what text.py reads.
+
+DuckDB's columns are c0, c1, …, since its names ignore case. Rows are numbered from 1 over all files, rejected ones too.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import duckdb
+
+from landing.core.errors import BadFileError
+from landing.extract.csv import inference
+from landing.extract.csv.checks import Checks
+from landing.extract.csv.declared_types import SPACE
+from landing.extract.csv.decoded import RejectedRow
+from landing.extract.csv.dialect import Dialect
+from landing.extract.csv.text import CsvText, Measure
+
+BATCH = 200  # columns of a query: DuckDB's memory and planning time grow with the number of expressions
+MINIMAL_LINE = 1 << 20  # bytes
+MEMORY, COLUMN_MEMORY = 64 << 20, 512 << 10  # bytes: upper limits; most files need far less
+
+
+class ParsedRows:
+    """Relations in DuckDB.
+
+        parsed      all rows
+        failed      number of each row that fails a check, and the code of its first failure
+        accepted    all other rows, with their number
+        duplicates  number of each accepted row whose key an earlier row has, and that row's number
+    """
+
+    def __init__(
+        self, texts: Sequence[CsvText], dialect: Dialect, width: int, measures: Sequence[Measure], folder: Path
+    ) -> None:
+        """Args:
+        texts: The files as text.py reads them.
+        width: Number of columns.
+        measures: For each text, the file that DuckDB reads, and its size.
+        folder: For DuckDB's temporary files.
+        """
+        self.texts, self.dialect, self.width, self.measures = texts, dialect, width, measures
+        self._line = max(MINIMAL_LINE, *(measure.longest + 1 for measure in measures))
+        memory = MEMORY + COLUMN_MEMORY * width + 4 * self._line
+        self._connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": 1,
+                                                  "temp_directory": str(folder / "duckdb")})
+
+    def __enter__(self) -> ParsedRows:
+        self.query("SET enable_progress_bar = false")  # stdout carries the tap's messages
+        self.query(f"CREATE VIEW parsed AS SELECT * FROM {self._source()}")  # noqa: S608
+        self.query("CREATE TABLE failed (number BIGINT, code INTEGER)")
+        self.query("CREATE TABLE duplicates (number BIGINT, first BIGINT)")
+        self.query("CREATE VIEW accepted AS SELECT row_number() OVER () AS number, * FROM parsed")
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._connection.close()
+        if isinstance(error, duckdb.Error):
+            raise self._refused(error) from None
+
+    def _source(self) -> str:
+        paths = ", ".join(_literal(glob.escape(str(measure.path))) for measure in self.measures)
+        types = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(self.width))
+        dialect = {"delim": self.dialect.delimiter, "quote": self.dialect.quote, "escape": self.dialect.escape}
+        return (f"read_csv([{paths}], columns={{{types}}}, "
+                "auto_detect=false, header=true, nullstr='', allow_quoted_nulls=false, null_padding=false, "
+                "strict_mode=true, comment='', compression='none', hive_partitioning=false, "
+                f"max_line_size={self._line}, buffer_size={2 * self._line}, "
+                + ", ".join(f"{name}={_literal(value)}" for name, value in dialect.items()) + ")")
+
+    def query(self, statement: str) -> duckdb.DuckDBPyConnection:
+        """Execute a statement; its result is valid until the next one."""
+        return self._connection.execute(statement)
+
+    def stream(self, statement: str) -> Iterator[tuple]:
+        """Rows of a query; other statements may be executed meanwhile."""
+        cursor = self._connection.cursor().execute(statement)
+        while some := cursor.fetchmany(10_000):
+            yield from some
+
+    def survey(self, inferred: Collection[int], checks: Checks) -> dict[int, int]:
+        """Run the checks, and infer column types from the rows that pass them.
+
+        Args:
+            inferred: Indexes of the columns whose type is to be inferred.
+            checks: Rows that fail one are in `failed`, and not in `accepted`.
+
+        Returns:
+            The inference mask of each of these columns.
+
+        Raises:
+            BadFileError: DuckDB parses the files into other rows than text.py.
+        """
+        masks, failures = self._survey(inferred, checks, "parsed")
+        if not failures:
+            return masks
+        self._record_failures(checks)
+        return self._survey(inferred, Checks([]), "accepted")[0]
+
+    def _survey(self, inferred: Collection[int], checks: Checks, relation: str) -> tuple[dict[int, int], int]:
+        masks: dict[int, int] = {}
+        failures = 0
+        for indexes in self._batches():
+            asked = [index for index in indexes if index in inferred]
+            bits = "".join(f", coalesce(bit_or({inference.kind(f'c{index}')}), 0)" for index in asked)
+            code = checks.failure_code(indexes)
+            rows, failed, *found = self.query(
+                f"SELECT count(*), count({code or 'NULL'}){bits} FROM {_trimmed(relation, indexes, code)}"  # noqa: S608
+            ).fetchone()
+            if relation == "parsed" and rows != sum(measure.rows for measure in self.measures):
+                self.refuse_difference()
+            failures += failed
+            masks |= zip(asked, found, strict=True)
+        return masks, failures
+
+    def _batches(self) -> list[range]:
+        return [range(start, min(start + BATCH, self.width)) for start in range(0, self.width, BATCH)]
+
+    def _record_failures(self, checks: Checks) -> None:
+        for indexes in self._batches():
+            if code := checks.failure_code(indexes):
+                self.query(
+                    f"INSERT INTO failed SELECT * FROM (SELECT row_number() OVER () AS number, {code} AS code "  # noqa: S608
+                    f"FROM {_trimmed('parsed', indexes, code)}) "
+                    "WHERE code IS NOT NULL AND number NOT IN (SELECT number FROM failed)")
+        self.query("CREATE OR REPLACE VIEW accepted AS SELECT * FROM (SELECT row_number() OVER () AS number, * "
+                   "FROM parsed) WHERE number NOT IN (SELECT number FROM failed)")
+
+    def dropped(self) -> Iterator[int]:
+        """Numbers of the rows that are not to be landed, in order."""
+        numbers = self.stream("SELECT number FROM failed UNION ALL SELECT number FROM duplicates ORDER BY number")
+        return (number for number, in numbers)
+
+    def failures(self) -> Iterator[tuple[CsvText, list[str], int]]:
+        """Each row that fails a check, in order: its text, its fields and the code of its first failure."""
+        failed = self.stream("SELECT * FROM failed ORDER BY number")
+        if (next_one := next(failed, None)) is None:
+            return
+        for number, (text, row) in enumerate(self.texts_again(), 1):
+            if number == next_one[0]:
+                yield text, row, next_one[1]
+                if (next_one := next(failed, None)) is None:
+                    return
+
+    def texts_again(self) -> Iterator[tuple[CsvText, list[str]]]:
+        """Read the texts once more, to name lines: the rows that DuckDB has, in order."""
+        for text in self.texts:
+            for row in itertools.islice(text.rows(self.dialect, _skip), 1, None):
+                yield text, row or [""]
+
+    def refuse_difference(self) -> NoReturn:
+        """Raise BadFileError for the first row that DuckDB parses in another way than text.py."""
+        reason = "two CSV parsers read this row differently; is there a space before a quote?"
+        parsed = self.stream("SELECT * FROM parsed")
+        for text, row in self.texts_again():
+            if [field or "" for field in next(parsed, ())] != row:
+                raise text.refused(reason)
+        raise BadFileError(self.texts[-1].path, None, reason)
+
+    def _refused(self, error: duckdb.Error) -> BadFileError:
+        """A file that passes text.py, but not DuckDB. Line numbers are those of the file only if it is no copy."""
+        message = str(error)
+        path = re.search("^  file = (.*)$", message, re.M)
+        text, measure = next(((text, measure) for text, measure in zip(self.texts, self.measures, strict=True)
+                              if path and str(measure.path) == path[1]), (self.texts[0], self.measures[0]))
+        line = re.search("CSV Error on Line: ([0-9]+)", message) if measure.complete else None
+        reason = re.search("\n([^\n]+)\n\nPossible", message)
+        reason = (reason[1] if reason else message.split("\n")[0]).strip(".")
+        return BadFileError(text.path, int(line[1]) if line else None, f"{reason} (read with {self.dialect})")
+
+
+def _trimmed(relation: str, indexes: range, code: str | None) -> str:
+    """A relation with the columns t0, t1, … that `code` refers to: values without outer spaces."""
+    columns = "".join(f", trim(c{index}, {_literal(SPACE)}) AS t{index}" for index in indexes if code)
+    return f"(SELECT *{columns} FROM {relation})"  # noqa: S608
+
+
+def _skip(row: RejectedRow) -> None:
+    """It is already quarantined or refused."""
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,73 @@
+"""Writes an entity's rows in the landing zone's CSV dialect."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from landing.core.progress import Progress
+from landing.extract.csv.parsed import ParsedRows
+from landing.extract.csv.text import RowsHash
+from landing.model import csv_dialect
+from landing.model.schema import Column
+from landing.postgres.copy import Copied
+from landing.storage.hashing import BUFFER, HashedFile
+
+CHUNK = 2_000  # rows
+
+
+def write_rows(
+    rows: ParsedRows, columns: Sequence[Column], indexes: Sequence[int], expected: RowsHash, path: Path,
+    progress: Progress,
+) -> Copied:
+    """Write the rows that are neither failed nor duplicates, in file order.
+
+    Args:
+        rows: What DuckDB parses.
+        columns: The columns to write.
+        indexes: Their positions in the file.
+        expected: Hash of the fields that text.py read.
+        path: The new file.
+        progress: Is told of each chunk.
+
+    Raises:
+        BadFileError: DuckDB parses a field in another way than text.py.
+    """
+    found, dropped = RowsHash(), _Dropped(rows.dropped())
+    line = csv_dialect.sql_line([f"c{index}" for index in indexes])
+    fields = ", ".join(f"coalesce(c{index}, '')" for index in range(rows.width))
+    parsed = rows.query(f"SELECT {line}, concat_ws(chr(0), {fields}) FROM parsed")  # noqa: S608
+    raw, written = HashedFile(path, "xb", progress.advance), 0
+    with io.BufferedWriter(raw, BUFFER) as file:
+        file.write(csv_dialect.header(columns))
+        while chunk := parsed.fetchmany(CHUNK):
+            lines, texts = zip(*chunk, strict=True)
+            found.add(texts)
+            lines = dropped.remove(lines)
+            file.write("".join(f"{line}\n" for line in lines).encode())
+            written += len(lines)
+    if found.value != expected.value:
+        rows.refuse_difference()
+    return Copied(written, raw.size, raw.sha256)
+
+
+class _Dropped:
+    """Removes rows by their number, in one pass."""
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        self._numbers, self._seen = numbers, 0
+        self._next = next(numbers, None)
+
+    def remove(self, lines: Sequence[str]) -> Sequence[str]:
+        """The lines that are to be landed, of those that follow the lines of the last call."""
+        first, self._seen = self._seen + 1, self._seen + len(lines)
+        if self._next is None or self._next > self._seen:
+            return lines
+        kept = []
+        for number, line in enumerate(lines, first):
+            if number == self._next:
+                self._next = next(self._numbers, None)
+            else:
+                kept.append(line)
+        return kept
