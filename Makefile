@@ -20,7 +20,7 @@ unexport VIRTUAL_ENV
 export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
-.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint chaos soak bench compose-test stop clean requirements
+.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint chaos soak bench compose-test stop clean requirements locks
 
 setup: .venv/ready plugins/.venv/ready ## install all that the main job needs
 
@@ -103,6 +103,9 @@ pgadmin: inspect inspection/.venv/ready ## pgAdmin on the loopback, connected; C
 	@inspection/.venv/bin/pgadmin4-cli load-servers --replace .pgadmin/servers.json >/dev/null
 	@echo "pgAdmin: http://127.0.0.1:$${PGADMIN_PORT:-5050}"
 	@exec inspection/.venv/bin/pgadmin4
+
+locks: plugins/.venv/ready ## write Meltano's lock files of the plugins anew, after a change of their settings
+	@$(PLUGINS) plugins/locks.py
 
 plugins/.venv/tests-ready: plugins/.venv/ready tests/requirements.txt
 	@$(PIP) --python $(PLUGINS) -r tests/requirements.txt

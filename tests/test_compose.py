@@ -143,7 +143,8 @@ def test_no_secret_and_nothing_made_goes_into_the_image(path):
 
 @pytest.mark.parametrize("path", [
     "Makefile", "meltano.yml", "requirements.txt", "plugins/requirements.txt", "plugins/pyproject.toml",
-    "plugins/landing/cli/main.py", "demo/shop.py", "demo/shop.sql", "demo/words.json", "demo/requirements.txt",
+    "plugins/landing/cli/main.py", "plugins/loaders/target-csv--landing.lock", "demo/shop.py", "demo/shop.sql",
+    "demo/words.json", "demo/requirements.txt",
     "orchestrate/airflow/requirements.txt", "orchestrate/airflow/servers.py", "load/orders_with_details.sql",
 ])  # fmt: skip
 def test_what_setup_and_the_jobs_need_goes_into_the_image(path):

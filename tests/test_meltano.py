@@ -26,7 +26,9 @@ def test_no_command_asks_anybody_for_newer_versions(shop, tmp_path_factory, monk
         outside = {name: proxy for kind in ("http_proxy", "https_proxy", "all_proxy") for name in (kind, kind.upper())}
         # The answer of the last time would be kept for a day.
         variables = {**outside, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+        shop.land(DAY, "postgres")
         shop.meltano("run", "extract_csv", MELTANO_ENVIRONMENT="extract", DATESTAMP=DAY, **variables)
+        shop.meltano("run", "load_to_postgres", MELTANO_ENVIRONMENT="load", EXTRACTED_AT=DAY, **variables)
         shop.meltano("invoke", "landing", "list", **variables)
         with pytest.raises(BlockingIOError):
             recorder.accept()

@@ -1,0 +1,85 @@
+"""Write the lock files by which Meltano knows the plugins, from what the plugins say of themselves (`--about`).
+
+    python plugins/locks.py    (`make locks`)
+
+Defaults are in the descriptions only: Meltano would pass each one on as if a person had set it.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+VARIANT = "landing"
+PLUGINS = {"tap-postgres": "extractors", "tap-csv": "extractors", "target-csv": "loaders", "target-postgres": "loaders"}
+WITHOUT = {"tap-csv": {"state"}}  # a file is read whole, so there is nothing to go on from
+SENSITIVE = {"user", "password", "sqlalchemy_url", "ssl_client_certificate", "ssl_client_private_key",
+             "ssh_tunnel.private_key", "ssh_tunnel.private_key_password"}
+
+AIRFLOW = "orchestrate/airflow/.venv/bin/"
+UTILITIES = {
+    "landing": {"executable": "plugins/.venv/bin/landing"},
+    "airflow": {
+        "executable": f"{AIRFLOW}airflow",
+        "settings": [
+            {"name": "home", "env": "AIRFLOW_HOME", "value": "$MELTANO_PROJECT_ROOT/.airflow"},
+            {"name": "dags_folder", "env": "AIRFLOW__CORE__DAGS_FOLDER",
+             "value": "$MELTANO_PROJECT_ROOT/orchestrate/airflow/dags"},
+            {"name": "load_examples", "env": "AIRFLOW__CORE__LOAD_EXAMPLES", "value": "False"},
+            {"name": "executor", "env": "AIRFLOW__CORE__EXECUTOR", "value": "LocalExecutor"},
+            {"name": "parallelism", "env": "AIRFLOW__CORE__PARALLELISM", "value": "8"},
+            {"name": "users", "env": "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "value": "admin:admin"},
+        ],
+        "commands": {
+            "initialize": "db migrate",
+            "serve": {"executable": f"{AIRFLOW}python", "args": "orchestrate/airflow/servers.py run"},
+        },
+    },
+}
+
+
+def lock_files() -> dict[Path, str]:
+    """The text of each lock file, by its path."""
+    definitions = [_definition(kind, name, _described(name)) for name, kind in PLUGINS.items()]
+    definitions += [_definition("utilities", name, utility) for name, utility in UTILITIES.items()]
+    return {FOLDER / one["plugin_type"] / f"{one['name']}--{VARIANT}.lock": json.dumps(one, indent=2) + "\n"
+            for one in definitions}
+
+
+def _definition(kind: str, name: str, more: dict[str, Any]) -> dict[str, Any]:
+    namespace = name.replace("-", "_")
+    return {"plugin_type": kind, "name": name, "namespace": namespace, "variant": VARIANT, "label": name, **more}
+
+
+def _described(name: str) -> dict[str, Any]:
+    """What `--about` says of a plugin."""
+    command = [Path(sys.executable).parent / f"landing-{name}", "--about", "--format=json"]
+    about = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603
+    return {
+        "executable": f"plugins/.venv/bin/landing-{name}",
+        "description": about["description"],
+        "capabilities": sorted({*about["capabilities"]} - WITHOUT.get(name, set())),
+        "settings": [one for setting, schema in about["settings"]["properties"].items()
+                     for one in _settings(setting, schema)],
+    }
+
+
+def _settings(name: str, schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """A setting as Meltano has it; those of the SSH tunnel have dots in their names."""
+    if name == "ssh_tunnel":
+        return [one for part, inner in schema["properties"].items() for one in _settings(f"{name}.{part}", inner)]
+    kind = next(one for one in schema["type"] if one != "null")
+    setting = {"name": name} | ({} if kind == "string" else {"kind": kind})
+    if name in SENSITIVE or schema.get("secret"):
+        setting["sensitive"] = True
+    default = schema.get("default")
+    said = [schema.get("description"), default is not None and f"Default: {json.dumps(default)}."]
+    return [setting | {"description": " ".join(filter(None, said))}]
+
+
+if __name__ == "__main__":
+    for path, text in lock_files().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
