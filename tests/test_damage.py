@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from landing.core.dates import parse_date
 from landing.core.errors import DamagedError
-from landing.extract.postgres import snapshot
+from landing.extract.postgres import sizes
 from landing.model.manifest import UNUSABLE, Manifest
 from landing.zone.landing_zone import LandingZone
 
@@ -20,7 +20,7 @@ READING = (["list"], ["show", DAY], ["plan", "--from", DAY, "--to", DAY, "--json
 @pytest.fixture
 def landed(inside, monkeypatch):
     """A date of two sources, loaded: a table in two pieces, others in one, the csv source compressed."""
-    monkeypatch.setattr(snapshot, "PIECE", 2)
+    monkeypatch.setattr(sizes, "CHUNK_PAGES", 2)
     inside.project.source.run(
         "CREATE TABLE events (id integer PRIMARY KEY, note text);"
         "INSERT INTO events SELECT g, repeat('x', 200) FROM generate_series(1, 200) g; ANALYZE")

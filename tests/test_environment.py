@@ -391,7 +391,7 @@ def test_a_source_that_falls_silent_is_given_up_and_not_waited_for_for_hours(loa
     with proxied(loaded.project.source) as proxy:
         begun = time.monotonic()
         with just_before(monkeypatch, copy, "copy_out", threading.Timer(1, proxy.fall_silent).start):
-            unharmed(loaded, lambda: loaded.extract(NEXT, check=False), "could not be read to its end", "timed out",
+            unharmed(loaded, lambda: loaded.extract(NEXT, check=False), "could not be read completely", "timed out",
                      AGAIN)
         assert time.monotonic() - begun < 30
     loaded.project.source.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%slow%' "
@@ -478,7 +478,7 @@ def test_tables_that_change_between_discovery_and_copy_land_as_they_are_or_not_a
     source = loaded.project.source
     source.run("CREATE TABLE goes (id integer)")
     unharmed(loaded, lambda: loaded.extract(NEXT, check=False, discovered=lambda: source.run("DROP TABLE goes")),
-             "Table public.goes was there at discovery and is gone now", AGAIN)
+             "Table public.goes existed at discovery and no longer exists", AGAIN)
     change = ("ALTER TABLE orders ADD COLUMN added text DEFAULT 'new'; ALTER TABLE orders DROP COLUMN customer;"
               "ALTER TABLE orders ALTER order_id TYPE bigint; TRUNCATE notes")
     loaded.extract(NEXT, discovered=lambda: source.run(change))

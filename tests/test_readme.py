@@ -74,7 +74,7 @@ def test_the_demo_again_changes_no_row_and_needs_no_new_server(clone):
 def test_the_readme_names_every_error_that_it_explains_as_the_code_says_it():
     code = "".join(path.read_text() for path in (ROOT / "plugins/landing").rglob("*.py"))
     joined = re.sub(r'"\s*f?"', "", code)
-    for phrase in ("is not a date", "The input ended without the tap's closing message", "could not be read to its end",
+    for phrase in ("is not a date", "The input ended without the tap's closing message", "could not be read completely",
                    "is not landed for", "neither holds the other without loss",
                    "waiting for other sessions to release locks", "is not proved", "of what the tap sends is refused"):
         assert phrase in README

@@ -205,7 +205,7 @@ def test_of_a_database_without_encoding_utf8_is_kept_and_other_bytes_are_refused
     landed = inside.project.landed()
     failed = inside.extract(DAY, check=False)
     assert failed.returncode == 1
-    assert 'Table public.t could not be read to its end: invalid byte sequence for encoding "UTF8"' in failed.text
+    assert 'Table public.t could not be read completely: invalid byte sequence for encoding "UTF8"' in failed.text
     source.run("TRUNCATE t; COMMENT ON TABLE t IS E'gr\\xf6\\xdfe'")
     failed = inside.extract(DAY, check=False)
     assert failed.returncode == 1

@@ -1,14 +1,4 @@
-"""One moment of a source database, read by several connections at once, large tables in pieces.
-
-    database        holds locks and exports its snapshot (repeatable read); copies only what a worker can't
-    worker          a transaction of that very snapshot, one table or piece after the other
-
-All relations that the selected tables and views read are locked (ACCESS SHARE) until the end: tables and views before
-the snapshot is taken. LOCK does not take materialized views; they are locked by planning a query on them right after
-it, and if a file was replaced in between (REFRESH, TRUNCATE), the snapshot is taken again.
-
-A piece is a range of a table's pages (`ctid`): read in order, the pieces are the table as one COPY would give it.
-"""
+"""ACCESS SHARE locks on what an extract reads, so that no TRUNCATE or ALTER changes it meanwhile."""
 
 from __future__ import annotations
 
@@ -21,11 +11,11 @@ from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
 from landing.core.errors import SourceError, describe
-from landing.extract.postgres.relations import reads
+from landing.extract.postgres.relations import Key, reads
 
-LOCKABLE_VIEWS = 110000  # the first whose LOCK takes views, and locks what they read
+LOCKABLE_VIEWS = 110000  # first server version whose LOCK accepts views, and locks what they read
 
-# Who keeps everyone out of tables.
+# Sessions that hold an exclusive lock on any of these tables.
 HOLDERS = """
 SELECT string_agg(DISTINCT format('%%s.%%s by pid %%s (user %%s)', n.nspname, c.relname, a.pid, a.usename), ', ')
 FROM pg_locks l
@@ -37,21 +27,26 @@ WHERE l.granted AND l.mode = 'AccessExclusiveLock'
 """
 
 
-def lock_tables(cursor: Any, keys: Sequence[tuple[str, str]]) -> None:
+def lock_tables(cursor: Any, keys: Sequence[Key]) -> None:
+    """Lock tables.
+
+    Raises:
+        SourceError: Permission denied, timed out, or more locks than the server allows.
+    """
     if keys:
         with _locking(cursor, keys):
             cursor.execute(_lock_statement(keys))
 
 
-def _lock_statement(keys: Sequence[tuple[str, str]]) -> sql.Composed:
+def _lock_statement(keys: Sequence[Key]) -> sql.Composed:
     names = sql.SQL(", ").join(sql.Identifier(*key) for key in keys)
     return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names)
 
 
-def lock_views(cursor: Any, views: Sequence[tuple[str, str]]) -> None:
-    """Lock views and what they read, with their owners' rights.
+def lock_views(cursor: Any, views: Sequence[Key]) -> None:
+    """Lock views and, with their owners' privileges, what they read.
 
-    An owner who may read single columns may not lock the table: then planning has to lock it; see _plan().
+    An owner with privileges on single columns cannot lock the table; then lock_by_planning() has to.
     """
     if not views or cursor.connection.server_version < LOCKABLE_VIEWS:
         return
@@ -64,8 +59,8 @@ def lock_views(cursor: Any, views: Sequence[tuple[str, str]]) -> None:
     cursor.execute("RELEASE SAVEPOINT views")
 
 
-def lock_by_planning(cursor: Any, key: tuple[str, str]) -> None:
-    """Plan a query on a view, which locks all that it reads until the transaction ends."""
+def lock_by_planning(cursor: Any, key: Key) -> None:
+    """Plan a query on a view, which locks everything it reads until the transaction ends."""
     with _locking(cursor, [key]):
         try:
             cursor.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(sql.Identifier(*key)))
@@ -73,12 +68,12 @@ def lock_by_planning(cursor: Any, key: tuple[str, str]) -> None:
             raise
         except psycopg2.Error as error:
             raise SourceError(f"View {'.'.join(key)} could not be read: {describe(error)}. Nothing was committed; "
-                              "mend it, or leave it out (select), and run again.") from error
+                              "correct it, or deselect it (select), and run again.") from error
 
 
 @contextlib.contextmanager
-def _locking(cursor: Any, keys: Sequence[tuple[str, str]]) -> Iterator[None]:
-    """Translate the errors of taking locks into SourceErrors."""
+def _locking(cursor: Any, keys: Sequence[Key]) -> Iterator[None]:
+    """Translate lock errors into SourceError."""
     try:
         yield
     except pg_errors.LockNotAvailable as error:
@@ -86,17 +81,18 @@ def _locking(cursor: Any, keys: Sequence[tuple[str, str]]) -> Iterator[None]:
         names = sorted({one.key for one in reads(cursor, keys)})
         cursor.execute(HOLDERS, ([schema for schema, _ in names], [table for _, table in names]))
         raise SourceError(
-            "Somebody keeps tables locked for longer than the source's lock_timeout lets us wait: "
-            f"{cursor.fetchone()[0] or 'gone now'}. Nothing was committed; run again when they have ended."
+            "Timed out waiting for table locks (the source's lock_timeout). Exclusive locks are held on "
+            f"{cursor.fetchone()[0] or 'none of the tables any more'}. Nothing was committed. Run again when those "
+            "sessions have ended."
         ) from error
     except pg_errors.OutOfMemory as error:
         raise SourceError(
-            f"A snapshot of {len(keys)} tables takes as many locks and more, and the source's server has not so many "
-            f"({describe(error)}). Raise max_locks_per_transaction there (twofold, say), restart it, and run again."
+            f"A snapshot of {len(keys)} tables needs at least one lock per table, more than the source's server allows "
+            f"({describe(error)}). Raise max_locks_per_transaction there (double it, say), restart it, and run again."
         ) from error
     except pg_errors.InsufficientPrivilege as error:
         raise SourceError(
-            f"The source lets its tables not be read: {describe(error)}. Nothing was landed. Run "
-            "extract/roles/source_reader.sql there for the rights that the role needs, or leave the table out "
+            f"Permission denied on source tables: {describe(error)}. Nothing was landed. Run "
+            "extract/roles/source_reader.sql there to grant what the role needs, or exclude the table "
             "(filter_schemas, select); then run again."
         ) from error

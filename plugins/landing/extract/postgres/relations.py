@@ -1,6 +1,6 @@
 """The relations that tables and views read, at any depth: below views, partitions and children.
 
-A materialized view is read as it is stored: what it was made from is not read again.
+A materialized view is read as stored; the relations in its query are not read.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# `replaced`: the file that the transaction's snapshot knows is not the relation's file any more (TRUNCATE, REFRESH, a
-# rewriting ALTER). pg_class is read as of the snapshot, and pg_relation_filenode() as of now.
+# `replaced`: the relation's file is no longer the one in the transaction's snapshot (TRUNCATE, REFRESH, a rewriting
+# ALTER). pg_class is read as of the snapshot, pg_relation_filenode() as of now.
 READS = """
 WITH RECURSIVE reads (root, oid) AS (
     SELECT c.oid, c.oid
@@ -44,7 +44,14 @@ Key = tuple[str, str]  # schema and name
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation that `root` reads, or `root` itself. `kind` is pg_class.relkind; `parent`: it may have children."""
+    """A relation that `root` reads, or `root` itself.
+
+    Attributes:
+        root: The table or view that is extracted.
+        kind: pg_class.relkind.
+        parent: Whether it may have partitions or children.
+        replaced: Whether its file is another than the snapshot's.
+    """
 
     root: Key
     key: Key
@@ -54,13 +61,12 @@ class Relation:
     replaced: bool
 
     def __str__(self) -> str:
-        """As in a sentence."""
         below = "" if self.root == self.key else f" (read by {'.'.join(self.root)})"
         return f"{'.'.join(self.key)}{below}"
 
 
 def reads(cursor: Any, keys: Sequence[Key]) -> list[Relation]:
-    """All that these tables and views read, themselves included."""
+    """All relations that these tables and views read, themselves included."""
     cursor.execute(READS, ([schema for schema, _ in keys], [name for _, name in keys]))
     return [Relation((schema, name), (below_schema, below), *rest)
             for schema, name, below_schema, below, *rest in cursor.fetchall()]

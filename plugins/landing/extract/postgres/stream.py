@@ -1,4 +1,4 @@
-"""A table or view of PostgreSQL as a Singer stream: its rows leave by COPY."""
+"""A table or view of PostgreSQL as a Singer stream, extracted by COPY."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ with deferred("paramiko"):
 
 
 class CopyStream(LandingStream, PostgresStream):
-    """A table or view; incremental ones go as RECORDs, since their bookmarks are read off the rows."""
+    """A table or view. Incremental streams are sent as RECORDs, since bookmarks are read from the rows."""
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
@@ -39,25 +39,25 @@ class CopyStream(LandingStream, PostgresStream):
 
     @cached_property
     def source_table(self) -> SourceTable:
-        """The table as it is in the snapshot, which may be newer than the catalog."""
+        """The table as of the snapshot, which may be newer than the catalog."""
         try:
             return self._tap.snapshot.tables[self.source_key]
         except KeyError:
             raise SourceError(
-                f"Table {'.'.join(self.source_key)} was there at discovery and is gone now. Nothing was committed; "
-                f"run again: {self._tap.retry_command}"
+                f"Table {'.'.join(self.source_key)} existed at discovery and no longer exists. Nothing was committed. "
+                f"Run again: {self._tap.retry_command}"
             ) from None
 
     @cached_property
     def table(self) -> Table:
-        """Its selected columns; the key is the source's, or what the catalog's metadata says in its place."""
+        """The table with its selected columns; the key is the catalog's, else the source's."""
         source = self.source_table
         columns = self.selected_columns(source.columns)
         names = {column.name for column in columns}
         key = [name for name in self.primary_keys or source.primary_key if name in names]
         foreign_keys = [one for one in source.foreign_keys if names.issuperset(one.columns)]
         return Table(self.name, source.name, source.schema, columns, key, comment=source.comment,
-                          foreign_keys=foreign_keys, not_of_snapshot=self._tap.snapshot.foreign(self.source_key))
+                     foreign_keys=foreign_keys, not_of_snapshot=self._tap.snapshot.foreign(self.source_key))
 
     @property
     def mark(self) -> dict[str, Any]:
@@ -65,19 +65,19 @@ class CopyStream(LandingStream, PostgresStream):
 
     @property
     def bookmark(self) -> str | None:
-        """The column whose last value limits what is read; none where the whole table is."""
+        """The replication key of an incremental stream."""
         return self.replication_key if self.replication_method == "INCREMENTAL" else None
 
     def get_batch_config(self, config: Any) -> Any:
         return super().get_batch_config(config) if self.replication_method == "FULL_TABLE" else None
 
-    def query(self, piece: sql.Composable | None = None) -> sql.Composed:
-        """What is read, or a piece of it, with the MeltanoLabs settings that narrow it."""
+    def query(self, chunk: sql.Composable | None = None) -> sql.Composed:
+        """The query for the rows, or for a chunk of them; MeltanoLabs settings may restrict it."""
         query = select(self.table.columns, self.source_key)
         clauses = self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses", [])
         conditions = [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in clauses]
-        if piece:
-            conditions.insert(0, piece)
+        if chunk:
+            conditions.insert(0, chunk)
         start = self.get_starting_replication_key_value(None) if self.bookmark else None
         if start is not None:
             conditions.append(sql.SQL("{} >= {}").format(sql.Identifier(self.bookmark), sql.Literal(start)))
@@ -91,7 +91,7 @@ class CopyStream(LandingStream, PostgresStream):
 
     @property
     def limit(self) -> int | None:
-        """Rows that are enough, if somebody said so."""
+        """Row limit, if configured."""
         limits = [self.max_record_count(), self.ABORT_AT_RECORD_COUNT and self.ABORT_AT_RECORD_COUNT + 1]
         return min(filter(None, limits), default=None)
 
@@ -102,37 +102,36 @@ class CopyStream(LandingStream, PostgresStream):
         return not (self.limit or narrowed) and len(self.table.columns) == len(self.source_table.columns)
 
     def start(self, folder: Path) -> None:
-        """Have the table copied into files, by whichever connection is free; extract() waits for them."""
-        what = ".".join(self.source_key)
+        """Submit a COPY of each chunk to the worker pool; extract() waits for them."""
         snapshot, suffix = self._tap.snapshot, SUFFIXES[self.config["compression"]]
-        pieces = [None] if self.limit or self.bookmark else snapshot.pieces(self.source_key)
-        self._progress = Progress(self.logger, what, rows=self.source_table.estimated_rows)
+        chunks = [None] if self.limit or self.bookmark else snapshot.chunks(self.source_key)
+        self._progress = Progress(self.logger, ".".join(self.source_key), rows=self.source_table.estimated_rows)
         self._copies = []
-        for number, piece in enumerate(pieces):
+        for number, chunk in enumerate(chunks):
             path = folder / f"{folder_name(self.name)}-{number:04}{suffix}"
-            work = functools.partial(self._copy, query=self.query(piece), path=path)
-            self._copies.append((path, self._tap.workers.submit(work)))
+            task = functools.partial(self._copy, query=self.query(chunk), path=path)
+            self._copies.append((path, self._tap.workers.submit(task)))
 
     def _copy(self, worker: Any, query: sql.Composable, path: Path) -> File:
-        """COPY to a file, hashed on its way."""
+        """COPY to a file."""
         try:
             copied = self._tap.snapshot.read(worker, query, path, self._progress)
         except psycopg2.Error as error:
             raise SourceError(
-                f"Table {'.'.join(self.source_key)} could not be read to its end: {describe(error)}. Nothing of this "
-                f"date was committed; run again: {self._tap.retry_command}"
+                f"Table {'.'.join(self.source_key)} could not be read completely: {describe(error)}. Nothing of this "
+                f"date was committed. Run again: {self._tap.retry_command}"
             ) from error
         return File.at(path, copied.rows, copied.bytes, copied.sha256)
 
     def extract(self, folder: Path) -> Extract:
-        """The files, once they are there."""
+        """Wait for the table's files."""
         for column in self.table.columns:
             if column.source_type:
                 self.logger.info("%s.%s: %s lands as %s", ".".join(self.source_key), column.name, column.source_type,
                                  column.type)
         if self.table.not_of_snapshot:
-            self.logger.warning("%s reads foreign tables (%s): those rows are not of the snapshot's moment, and the "
-                                "manifest records it.", ".".join(self.source_key),
+            self.logger.warning("%s reads foreign tables (%s), whose rows are not part of the snapshot. The manifest "
+                                "records it.", ".".join(self.source_key),
                                 ", ".join(self.table.not_of_snapshot))
         self._tap.start(self, folder)
         landed = [self._tap.workers.result(copy) for _, copy in self._copies]

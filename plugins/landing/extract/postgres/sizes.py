@@ -1,0 +1,73 @@
+"""Sizes of source tables: page ranges that cut a large table into chunks, and the expected size of its files."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg2 import sql
+
+from landing.extract.postgres.relations import Key
+
+CHUNK_PAGES = 4096  # (32 MB) at least
+TID_RANGES = 140000  # first server version that scans only the pages of a ctid range
+PARTITION_TREES = 120000  # first server version with pg_partition_tree()
+
+# Of a partitioned table, the pages of its largest partition: a range of pages is read in each partition.
+PAGES = """
+SELECT n.nspname, c.relname,
+       max(pg_relation_size(coalesce(leaf.relid, c.oid)) / current_setting('block_size')::bigint)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_am a ON a.amname = 'heap'
+LEFT JOIN LATERAL pg_partition_tree(c.oid) leaf ON c.relkind = 'p' AND leaf.isleaf
+WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])) AND (c.relkind = 'p' OR c.relam = a.oid)
+GROUP BY n.nspname, c.relname
+"""
+
+# Bytes of tables as text: the lesser of their size on disk, which dead rows inflate, and the planner's row estimate
+# times the average row width. Out-of-line storage is added to either, as its compressed size.
+EXPECTED = """
+SELECT coalesce(sum(
+           least(pg_relation_size(t.oid),
+                 CASE WHEN t.reltuples > 0 AND t.relpages > 0 THEN
+                     t.reltuples / t.relpages * pg_relation_size(t.oid) / current_setting('block_size')::bigint * (
+                         SELECT sum(1 + s.avg_width * (1 - s.null_frac)) FROM pg_stats s
+                         WHERE (s.schemaname, s.tablename) = (n.nspname, t.relname) AND NOT s.inherited) END)
+           + CASE WHEN t.reltoastrelid <> 0 THEN pg_relation_size(t.reltoastrelid) ELSE 0 END), 0)::bigint
+FROM pg_class c
+JOIN pg_namespace o ON o.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf
+                    UNION SELECT c.oid WHERE c.relkind IN ('r', 'm')) leaf
+JOIN pg_class t ON t.oid = leaf.relid
+JOIN pg_namespace n ON n.oid = t.relnamespace
+WHERE (o.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+"""
+
+
+def page_counts(cursor: Any, tables: Sequence[Key]) -> dict[Key, int]:
+    """Pages by table, for tables and servers that support reading a range of pages."""
+    if not tables or cursor.connection.server_version < TID_RANGES:
+        return {}
+    cursor.execute(PAGES, ([schema for schema, _ in tables], [name for _, name in tables]))
+    return {(schema, name): pages for schema, name, pages in cursor.fetchall()}
+
+
+def chunk_conditions(pages: int, connections: int) -> list[sql.Composable | None]:
+    """Conditions on `ctid` that cut a table into chunks, in order, at most one per connection; None is all of it."""
+    count = min(connections, pages // CHUNK_PAGES)
+    if count < 2:
+        return [None]
+    cuts = [sql.SQL("'({},0)'::tid").format(sql.Literal(pages * number // count)) for number in range(1, count)]
+    first, last = sql.SQL("ctid < {}").format(cuts[0]), sql.SQL("ctid >= {}").format(cuts[-1])
+    between = [sql.SQL("ctid >= {} AND ctid < {}").format(*pair) for pair in itertools.pairwise(cuts)]
+    return [first, *between, last]
+
+
+def expected_bytes(cursor: Any, tables: Sequence[Key]) -> int:
+    """Estimated size of the tables' files, uncompressed; views and servers without pg_partition_tree() count as 0."""
+    if cursor.connection.server_version < PARTITION_TREES:
+        return 0
+    cursor.execute(EXPECTED, ([schema for schema, _ in tables], [name for _, name in tables]))
+    return cursor.fetchone()[0]
