@@ -15,7 +15,7 @@ from landing.model.manifest import Manifest
 from landing.model.naming import new_run_id
 from landing.model.schema import Column, File, Table
 from landing.postgres.connect import connect
-from landing.postgres.workers import Workers
+from landing.postgres.worker_pool import WorkerPool
 from landing.verify.reconcile import Reconciliation, Verification
 from landing.zone.landing_zone import LandingZone
 from psycopg2 import sql
@@ -68,7 +68,7 @@ class Dates:
                                      if loaded.get((load.source, load.table.name)) != load.run_id})
             files = {stream: [(self.zone.path(manifest, file), file) for file in load.table.files]
                      for stream, (manifest, load) in loads.items()}
-            with Workers(connections, self._connect) as workers:
+            with WorkerPool(connections, self._connect) as workers:
                 staged = warehouse.stage(workers, [(load, files[stream]) for stream, load in new.items()],
                                          alone=connections == 1)
             warehouse.swap(when, sources, staged, {(load.source, load.table.name) for _, load in loads.values()})

@@ -16,7 +16,7 @@ from landing.load.staging import Load
 from landing.load.warehouse import Warehouse
 from landing.postgres.connect import connect
 from landing.postgres.copy import copy_out
-from landing.postgres.workers import Workers
+from landing.postgres.worker_pool import WorkerPool
 from landing.zone.landing_zone import LandingZone
 from literals import EXCEPTIONS
 
@@ -190,7 +190,7 @@ def load(project, warehouse, table):
     refuse_shared_names(loads.values())
     staged = [(load, [(zone.path(manifest, file), file) for file in load.table.files])
               for load in warehouse.planned(loads).values()]
-    with Workers(1, lambda: connect(project.warehouse.dsn(), "test")) as workers:
+    with WorkerPool(1, lambda: connect(project.warehouse.dsn(), "test")) as workers:
         warehouse.stage(workers, staged, alone=True)
 
 

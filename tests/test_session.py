@@ -21,7 +21,7 @@ from landing.load.warehouse import Warehouse
 from landing.postgres import copy, session
 from landing.postgres.connect import connect
 from landing.postgres.copy import copy_out
-from landing.postgres.workers import Workers
+from landing.postgres.worker_pool import WorkerPool
 from psycopg2 import sql
 from servers import free_port
 
@@ -329,7 +329,7 @@ def test_the_first_failure_ends_what_runs_on_a_shared_connection_without_spinnin
         raise SourceError("first")
 
     begun, cpu = time.monotonic(), time.process_time()
-    both = Workers(2, lambda: connect(shop.source.dsn(), "test"), [shared])
+    both = WorkerPool(2, lambda: connect(shop.source.dsn(), "test"), [shared])
     slow_work, _ = both.submit(wait_long), both.submit(fail)
     with pytest.raises(SourceError, match="first"):
         both.result(slow_work)

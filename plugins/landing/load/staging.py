@@ -27,7 +27,7 @@ from landing.model.schema import File, Table
 from landing.postgres import copy
 from landing.postgres.copy import identifiers
 from landing.postgres.transaction import transaction
-from landing.postgres.workers import Workers
+from landing.postgres.worker_pool import WorkerPool
 from landing.storage import hashing
 
 DROPS = 50  # tables in one statement
@@ -82,7 +82,7 @@ def drop_all(cursor: Any, schema: str) -> None:
 
 
 def fill(
-    workers: Workers, connection: Any, schema: str, loads: Sequence[tuple[Load, Files]], *, frozen: bool
+    workers: WorkerPool, connection: Any, schema: str, loads: Sequence[tuple[Load, Files]], *, frozen: bool
 ) -> list[Load]:
     """Copy loads into staging tables of `schema`, side by side, the largest first, and build their keys.
 
@@ -92,7 +92,7 @@ def fill(
     fillings = [_Filling(schema, load, paths, frozen or len(paths) == 1) for load, paths in loads]
     by_size = sorted(fillings, key=lambda one: -one.load.table.bytes)
     names = {one.load.staging: one.load.table.name for one in fillings}
-    wait = functools.partial(workers.result, every=PROGRESS_EVERY, say=lambda: _say_keys(connection, names))
+    wait = functools.partial(workers.result, every=PROGRESS_EVERY, report=lambda: _say_keys(connection, names))
     for one in by_size:
         one.start(workers, connection)
     for one in by_size:
@@ -117,7 +117,7 @@ class _Filling:
         self._progress = Progress(logger, load.table.name, size=load.table.bytes)
         self._works: list[Future[float]] = []
 
-    def start(self, workers: Workers, connection: Any) -> None:
+    def start(self, workers: WorkerPool, connection: Any) -> None:
         """Have the files copied."""
         if self._frozen:
             self._works = [workers.submit(self._all)]
@@ -126,7 +126,7 @@ class _Filling:
             _create(cursor, self._relation, self.load)
         self._works = [workers.submit(functools.partial(self._one, path=path, file=file)) for path, file in self._paths]
 
-    def go_on(self, workers: Workers, wait: Callable[[Future[float]], float]) -> None:
+    def go_on(self, workers: WorkerPool, wait: Callable[[Future[float]], float]) -> None:
         """Once the rows are there, have the key built."""
         self.finish(wait)
         self._progress.done(self.load.table.rows)

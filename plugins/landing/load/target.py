@@ -39,7 +39,7 @@ from landing.model import validation
 from landing.model.schema import File, Table
 from landing.postgres.connect import connect
 from landing.postgres.tls import with_certificate_authority
-from landing.postgres.workers import Workers
+from landing.postgres.worker_pool import WorkerPool
 from landing.singer.deferred import deferred
 from landing.singer.metadata import METADATA
 from landing.singer.scratch import scratch_folder
@@ -187,7 +187,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
             new = warehouse.planned({stream: load for stream, load in loads.items()
                                      if loaded.get((load.source, load.table.name)) != load.run_id})
             files_of = {stream: list(zip(self.sinks[stream].paths, files[stream], strict=True)) for stream in new}
-            with Workers(count := self.config["connections"], self._worker) as workers:
+            with WorkerPool(count := self.config["connections"], self._worker) as workers:
                 staged = warehouse.stage(workers, [(load, files_of[stream]) for stream, load in new.items()],
                                          alone=count == 1)
             warehouse.swap(day, sources, staged, {(load.source, load.table.name) for load in loads.values()})

@@ -30,7 +30,7 @@ from landing.load.swap import Swap
 from landing.model.schema import NAME_BYTES
 from landing.postgres.query import query
 from landing.postgres.transaction import begin
-from landing.postgres.workers import Workers
+from landing.postgres.worker_pool import WorkerPool
 
 LOCK_TIMEOUT = 60  # seconds that a swap waits for other sessions
 LOAD_LOCK_TIMEOUT = 3600  # seconds that a load waits for another load
@@ -119,7 +119,7 @@ class Warehouse:
         finally:
             self.execute("ROLLBACK")
 
-    def stage(self, workers: Workers, loads: Sequence[tuple[Load, Files]], *, alone: bool) -> list[Load]:
+    def stage(self, workers: WorkerPool, loads: Sequence[tuple[Load, Files]], *, alone: bool) -> list[Load]:
         """Copy loads into staging tables and verify them. `alone`: there is one worker.
 
         Rows that several connections copied are invisible to older snapshots. If such snapshots do not end in time,

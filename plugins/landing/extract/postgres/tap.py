@@ -21,7 +21,7 @@ from landing.extract.postgres.stream import CopyStream
 from landing.extract.tap import ExtractTap
 from landing.postgres.connect import connect
 from landing.postgres.tls import with_certificate_authority
-from landing.postgres.workers import Workers
+from landing.postgres.worker_pool import WorkerPool
 from landing.singer.deferred import deferred
 from landing.singer.settings import (
     COMPRESSION,
@@ -85,9 +85,9 @@ class TapPostgres(ExtractTap, StockTapPostgres):
             raise SourceError(f"{str(error).rstrip('.')}: {self.retry_command}") from error
 
     @cached_property
-    def workers(self) -> Workers:
+    def workers(self) -> WorkerPool:
         """The connections that copy."""
-        return Workers(self.config["connections"], self.snapshot.worker, [self.snapshot.connection])
+        return WorkerPool(self.config["connections"], self.snapshot.worker, [self.snapshot.connection])
 
     def start(self, stream: CopyStream, folder: Path) -> None:
         """Begin with a table; where they go as files, with all tables at once, the largest first."""
