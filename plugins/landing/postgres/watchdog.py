@@ -1,9 +1,8 @@
-"""One session with a PostgreSQL server: its waits are watched, and it can be ended whatever it waits for.
+"""One thread that checks all waiting sessions for stalled servers.
 
-libpq waits without a limit for a server whose kernel answers and which sends nothing. So a thread looks at each session
-that waits for its server. Where no byte moves for `stall_timeout` seconds, a second connection asks pg_stat_activity
-whether the backend is at work (a long sort is). If it is not, or if nobody answers, the socket is shut down: libpq
-returns with an error, which becomes a StalledError.
+libpq waits without a timeout for a server whose kernel acknowledges packets while PostgreSQL sends nothing. If no byte
+moves for `stall_timeout` seconds, a second connection asks pg_stat_activity whether the backend is busy (a long sort
+is). If it is not, or there is no answer, the socket is shut down: libpq returns an error, which becomes a StalledError.
 """
 
 from __future__ import annotations
@@ -16,17 +15,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from landing.postgres.session import Session
 
-TICK = 5.0  # seconds between two looks, at most
+TICK = 5.0  # seconds between two checks, at most
 _watched: weakref.WeakSet[Session] = weakref.WeakSet()
 _lock = threading.Lock()
 _thread: threading.Thread | None = None
 
 
 def watch(session: Session) -> None:
+    """Check a session until it is closed."""
     global _thread
     with _lock:
         _watched.add(session)
-        if _thread is None or not _thread.is_alive():  # not after a fork either
+        if _thread is None or not _thread.is_alive():  # a fork has no copy of the thread
             _thread = threading.Thread(target=_watchdog, daemon=True, name="stall watchdog")
             _thread.start()
 
@@ -36,8 +36,8 @@ def _watchdog() -> None:
         with _lock:
             sessions = [one for one in _watched if not one.closed]
         for one in sessions:
-            one.look()
+            one.check()
         tick = min([TICK, *(one.stall_timeout / 4 for one in sessions)])
-        sessions.clear()  # one that nobody else uses is closed
+        sessions.clear()  # drop our references, so that unused sessions are closed
         one = None
         time.sleep(tick)
