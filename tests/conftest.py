@@ -24,6 +24,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import warm
+from landing.model.manifest import sealed
 from landing.postgres.connect import connect
 from landing.verify.reconcile import Reconciliation, Verification
 from landing.zone.landing_zone import LandingZone
@@ -211,9 +212,8 @@ class Project:
         return json.loads(self.manifest_path(source, day).read_text())
 
     def write_manifest(self, source: str, day: str, manifest: dict) -> None:
-        """Put it in place without a hash of its own: as those from before manifests had one."""
-        bare = {key: value for key, value in manifest.items() if key != "sha256"}
-        self.manifest_path(source, day).write_text(json.dumps(bare))
+        """Put it in place, with the SHA-256 of what it now says."""
+        self.manifest_path(source, day).write_text(json.dumps(sealed(manifest)))
 
     def manifest_path(self, source: str, day: str) -> Path:
         return self.output / f"source={source}" / f"extracted_at={day}" / "_manifest.json"

@@ -50,8 +50,10 @@ class Dates:
             parts = [rows[place::chunks] for place in range(chunks)]
             staged[name] = [self.zone.staging(run_id) / f"{number}-{place}.csv" for place in range(chunks)]
             files = [_write(path, columns, part) for path, part in zip(staged[name], parts, strict=True)]
-            landed.append(Table(name, name, None, columns, [*key], files, None, declared))
-        self.zone.commit(Manifest(source, date.fromisoformat(day), run_id, now(), {}, {}, landed), staged)
+            landed.append(Table(stream=name, name=name, columns=columns, primary_key=[*key], files=files,
+                                declared_types=declared))
+        self.zone.commit(Manifest(source=source, extracted_at=date.fromisoformat(day), run_id=run_id, taken_at=now(),
+                                  seconds=1, snapshot={}, software={}, tables=landed), staged)
         self.zone.discard(run_id)
 
     def load(self, day: str, *sources: str, reload: bool = False, connections: int = 1) -> None:

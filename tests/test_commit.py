@@ -6,7 +6,6 @@ import json
 import os
 import re
 import threading
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,6 +16,7 @@ from landing.model.schema import combined
 from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.landing_zone import LandingZone
 from landing.zone.target import TargetCSV
+from msgspec import structs
 from targets import Heard, hear_csv, record, schema, serverless, state
 from test_protocol import RUN
 
@@ -38,9 +38,11 @@ def files(root):
 
 
 UNREADABLE = {
-    "too large": (lambda _: None, {}, r"would have [\d,]+ bytes, and none has more than 100\. "),
-    "a snapshot in a snapshot": (lambda proof: proof.update(snapshot={"a": {"b": 1}}), {}, "could not be read back"),
-    "a comment that is no text": (lambda _: None, {"comment": 5}, "could not be read back"),
+    "too large": (lambda _: None, {}, r"would have [\d,]+ bytes, and the limit is 100\. "),
+    "a snapshot in a snapshot": (lambda proof: proof.update(snapshot={"a": {"b": 1}}), {},
+                                 r"closing message is not valid: .* at `\$\.snapshot"),
+    "a comment that is no text": (lambda _: None, {"comment": 5}, r"x-landing is not valid: .* at `\$\.comment`"),
+    "a column's comment that is no text": (lambda _: None, {}, "could not be read back"),
 }
 
 
@@ -49,7 +51,7 @@ def test_a_manifest_that_could_not_be_read_back_is_refused_before_the_commit(roo
     assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
     before = files(root)
     change, mark, words = UNREADABLE[case]
-    start = schema("things", {"id": {"type": "integer"}})
+    start = schema("things", {"id": {"type": "integer", "description": 5 if "column" in case else "x"}})
     start["schema"]["x-landing"] = {"source": "own", "schema": "public", "table": "things", **mark}
     proof = {"run_id": RUN, "source": "own", "streams": {"things": {"rows": 1, "files": []}}}
     change(proof)
@@ -121,11 +123,11 @@ def test_a_listed_file_that_is_not_there_or_of_another_size_or_elsewhere_is_not_
     path = zone.path(manifest, file)
     assert path.read_bytes() == b"id\n1\n"
     (path.parent.parent.parent / "elsewhere").write_bytes(path.read_bytes())
-    for other, words in ((replace(file, bytes=6), "expected 6 bytes, found 5"),
-                         (replace(file, path="table=things/none"), "expected 5 bytes, found nothing"),
-                         (replace(file, path="table=things"), "expected 5 bytes, found nothing"),
-                         (replace(file, path="../elsewhere"), "outside of its folder"),
-                         (replace(file, path="table=things/" + "x" * 300), "File name too long")):
+    for other, words in ((structs.replace(file, bytes=6), "expected 6 bytes, found 5"),
+                         (structs.replace(file, path="table=things/none"), "expected 5 bytes, found nothing"),
+                         (structs.replace(file, path="table=things"), "expected 5 bytes, found nothing"),
+                         (structs.replace(file, path="../elsewhere"), "outside of its folder"),
+                         (structs.replace(file, path="table=things/" + "x" * 300), "File name too long")):
         with pytest.raises(DamagedError, match=words):
             zone.path(manifest, other)
 

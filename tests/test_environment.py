@@ -521,8 +521,9 @@ def test_extracts_of_one_date_at_once_leave_one_whole_date(tmp_path):
             path.write_text(f"a\n{number}\n")
             staged.append(path)
             files.append(File.at(path, 1, path.stat().st_size, f"{number:064}"))
-        table = Table("t", "t", None, [Column("a", "text")], [], files)
-        landing.commit(Manifest("s", day, run, now(), {}, {}, [table]), {"t": staged})
+        table = Table(stream="t", name="t", columns=[Column("a", "text")], primary_key=[], files=files)
+        landing.commit(Manifest(source="s", extracted_at=day, run_id=run, taken_at=now(), seconds=1, snapshot={},
+                                software={}, tables=[table]), {"t": staged})
         landing.discard(run)
 
     for _ in range(10):

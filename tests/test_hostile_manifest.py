@@ -9,7 +9,7 @@ from hashlib import sha256
 import pytest
 from conftest import Project, databases
 from landing.core.errors import DamagedError, NotLandedError, ZoneError
-from landing.model.manifest import LARGEST
+from landing.model.manifest import FORMAT_VERSION, LARGEST, Manifest, sealed
 from landing.zone.landing_zone import LandingZone
 from landing.zone.run_log import RunLog, path_of
 
@@ -54,7 +54,8 @@ def twice(*path):
 HUGE = (10**30, 1 << 63, -1, 1.5, "1", True, None, [1])
 WRONG = {
     **{f"{field} is {value!r:.40}": put(**{field: value}) for field, values in {
-        "format_version": (2, "1", None, [1]),
+        "format_version": ("1", None, [1], 0), "min_reader_version": (2, "1", None, [1]),
+        "sha256": (None, 5, "", "0" * 64),
         "source": ("csv", None, 5, "../postgres", ["postgres"]),
         "extracted_at": (D2, 20240120, None, "2024-02-30", "../2024-01-20", ["2024-01-20"]),
         "run_id": (None, 5, "", "x" * 41, "../x", DROP, "a\nb", "a\0b"),
@@ -85,17 +86,16 @@ WRONG = {
         "nullable": (None, "true", 0),
         "source_type": (5, [], "a\0b"),
         "comment": (5, {}, "a\0b"),
-        "default": ("1",),
     }.items() for value in values},
     **{f"a file's {field} is {value!r:.40}": file(**{field: value}) for field, values in {
         "path": (None, 5, [], "", ".", "/etc/passwd", "../../../../secret", "table=public-notes/../../../../secret",
                  "a\0b", "\ud800", "x" * 5000, "_manifest.json", "no/such"),
         "rows": HUGE, "bytes": HUGE, "stored": (*HUGE[:-2], [1], 10**30),
         "sha256": (None, 5, "", "x" * 64, "A" * 64, "0" * 63),
-        "more": (1,),
     }.items() for value in values},
     **{f"{path[-1]} is missing": without(*path) for path in (
-        ["tables"], ["source"], ["run_id"], ["taken_at"], ["snapshot"], ["tables", 0, "stream"], ["tables", 0, "rows"],
+        ["format_version"], ["min_reader_version"], ["sha256"], ["seconds"], ["tables"],
+        ["source"], ["run_id"], ["taken_at"], ["snapshot"], ["tables", 0, "stream"], ["tables", 0, "rows"],
         ["tables", 0, "files", 0, "sha256"], ["tables", 0, "columns", 0, "type"], ["tables", 0, "primary_key"])},
     "a table stands twice": twice("tables"),
     "a column stands twice": twice("tables", 0, "columns"),
@@ -131,9 +131,6 @@ def once(server, tmp_path_factory):
             "CREATE TABLE notes (order_id integer, note text);"
             "INSERT INTO notes SELECT g % 10, 'n' FROM generate_series(1, 40) g")
         project.land(D1)
-        for path in project.output.glob("source=*/*/_manifest.json"):  # who writes one, writes its hash, or none
-            fields = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"}
-            path.write_text(json.dumps(fields, indent=1))
         (project.folder / "secret").write_text("order_id,note\n1,secret\n")
         shutil.copytree(project.output, project.folder / "kept")
         yield project
@@ -163,7 +160,8 @@ def test_a_manifest_with_anything_wrong_in_it_is_refused_by_its_name(landed):
     for name, change in WRONG.items():
         manifest = json.loads(good)
         change(manifest)
-        changed[name] = json.dumps(manifest).encode()
+        hidden = "sha256" in name and not name.startswith("a file")  # whoever edits a manifest writes its hash
+        changed[name] = json.dumps(manifest if hidden else sealed(manifest)).encode()
     for name, change in TEXTS.items():
         text = change(good)
         changed[name] = text if isinstance(text, bytes) else text.encode()
@@ -181,16 +179,35 @@ def test_a_manifest_with_anything_wrong_in_it_is_refused_by_its_name(landed):
     assert len(opened(landed)) == 2
 
 
+def test_a_manifest_of_a_newer_version_is_read_if_it_allows_that_and_its_hash_covers_what_is_new(landed):
+    path = landed.manifest_path("postgres", D1)
+    whole, manifest = Manifest.from_json(path.read_text()), json.loads(path.read_text())
+    assert (manifest["format_version"], manifest["min_reader_version"]) == (FORMAT_VERSION, 1)
+    manifest["format_version"] = FORMAT_VERSION + 1
+    for change in (put(more={"a": [1]}), table(more=1), column(default="1"), file(md5="x")):
+        change(manifest)
+    path.write_text(json.dumps(sealed(manifest)))
+    assert Manifest.from_json(path.read_text()) == whole
+    assert len(opened(landed)) == 2
+    manifest["more"]["a"] = [2]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(DamagedError, match="it was changed"):
+        opened(landed)
+    path.write_text(json.dumps(sealed(manifest | {"min_reader_version": FORMAT_VERSION + 1})))
+    with pytest.raises(DamagedError, match=f"needs a reader of format_version {FORMAT_VERSION + 1}"):
+        opened(landed)
+
+
 def test_a_manifest_that_is_no_file_or_a_gigantic_one_is_not_read(landed):
     path = landed.manifest_path("postgres", D1)
     content = path.read_bytes()
     outside = landed.folder / "elsewhere.json"
     outside.write_bytes(content)
-    for make, said in ((lambda: path.symlink_to(outside), "is no file"), (lambda: os.mkfifo(path), "is no file"),
-                       (lambda: path.mkdir(), "is no file"), (lambda: path.symlink_to("/dev/zero"), "is no file")):
+    for make in (lambda: path.symlink_to(outside), lambda: os.mkfifo(path), path.mkdir,
+                 lambda: path.symlink_to("/dev/zero")):
         path.unlink()
         make()
-        with pytest.raises(DamagedError, match=said):
+        with pytest.raises(DamagedError, match="is not a regular file"):
             opened(landed)
         if path.is_dir():
             path.rmdir()
@@ -198,7 +215,7 @@ def test_a_manifest_that_is_no_file_or_a_gigantic_one_is_not_read(landed):
     path.unlink()
     path.write_bytes(content)
     os.truncate(path, LARGEST + 1)
-    with pytest.raises(DamagedError, match="no manifest has more than"):
+    with pytest.raises(DamagedError, match="the limit for a manifest is"):
         opened(landed)
 
 
@@ -227,7 +244,7 @@ def test_a_load_of_a_hostile_manifest_changes_nothing_and_says_which_file_it_is(
     path = landed.manifest_path("postgres", D1)
     manifest = json.loads(path.read_text())
     file(path="../../../secret")(manifest)
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(sealed(manifest)))
     result = landed.load(D1, check=False)
     assert result.returncode != 0
     assert str(path) in result.text
@@ -261,7 +278,7 @@ def test_names_in_a_manifest_that_are_sql_are_names(landed):
     size = {"bytes": data.stat().st_size}
     notes["files"][0] |= {**size, "sha256": sha256(data.read_bytes()).hexdigest()}
     notes |= size
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(sealed(manifest)))
     landed.load(D1, SCHEMA="names")
     assert "3 of 3 tables equal" in landed.landing("verify", D1, "--schema", "names").stdout
     assert len(landed.rows(name, "names")) == 40

@@ -74,11 +74,6 @@ def test_a_moment_is_read_alike_by_every_version_of_python(text):
             write(text)
         return
     assert validation.moment(text) == MOMENTS[text]
-    if MOMENTS[text].tzinfo is None:
-        with pytest.raises(ValueError, match="no offset"):
-            validation.utc(text)
-    else:
-        assert validation.utc(text) == MOMENTS[text]
 
 
 def test_no_module_reads_a_moment_in_another_way():

@@ -98,16 +98,6 @@ def test_comments_that_are_there_already_are_not_written_again(commented):
     assert commented.warehouse.run(stamps, "%orders") == before
 
 
-def test_a_manifest_without_foreign_keys_loads_as_before(commented):
-    commented.land(D1)
-    manifest = commented.manifest("postgres", D1)
-    assert manifest["format_version"] == 1
-    assert [len(table.pop("foreign_keys")) for table in manifest["tables"]] == [0, 2]
-    commented.write_manifest("postgres", D1, manifest)
-    commented.load(D1)
-    assert comments(commented, "public")["orders.customer"] == "Who ordered"
-
-
 def test_a_foreign_key_is_named_once_though_its_table_has_partitions_and_by_schema_where_it_is_another(project):
     project.source.run(
         "CREATE SCHEMA crm; CREATE TABLE crm.people (id integer PRIMARY KEY) PARTITION BY LIST (id);"

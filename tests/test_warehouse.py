@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
+from landing.model.manifest import sealed
 
 D0, D1, D2, D3, D4 = (f"2024-01-{day}" for day in (19, 20, 21, 22, 23))
 
@@ -429,7 +430,6 @@ def edit(**changes):
     """A manifest with the first table's fields, or the manifest's own, replaced."""
     def change(path):
         manifest = json.loads(path.read_text())
-        del manifest["sha256"]  # which would say that it was edited: older manifests have none
         table = manifest["tables"][1]
         for key, value in changes.items():
             if key == "type":
@@ -438,7 +438,7 @@ def edit(**changes):
                 table["files"][0]["path"] = value
             else:
                 manifest[key] = value
-        path.write_text(json.dumps(manifest))
+        path.write_text(json.dumps(sealed(manifest)))
     return change
 
 
@@ -448,7 +448,7 @@ DAMAGES = {
     "value that is no value": ("csv", lambda path: path.write_bytes(path.read_bytes().replace(b"\n3,", b"\nx,", 1))),
     "header changed": ("csv", lambda path: path.write_bytes(path.read_bytes().replace(b"freight", b"freighs", 1))),
     "manifest truncated": ("json", lambda path: path.write_bytes(path.read_bytes()[:-50])),
-    "format unknown": ("json", edit(format_version=2)),
+    "format unknown": ("json", edit(min_reader_version=2)),
     "path outside": ("json", edit(path="../../../secret")),
     "type hostile": ("json", edit(type="integer; drop table x")),
 }

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 import click
+import msgspec
 
 from landing.cli.options import as_json, ask, logger, say, with_schema
 from landing.core.commands import extract_command
@@ -79,7 +80,7 @@ def _landed(source: str, day: date, manifest: Manifest | None, problem: str | No
     if manifest is None:
         return f"not landed. {extract_command(source, day)}"
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in manifest.snapshot.items())
-    took = f", in {duration(manifest.seconds)}" if manifest.seconds is not None else ""
+    took = f", in {duration(manifest.seconds)}"
     return (f"{len(manifest.tables)} tables, {manifest.rows:,} rows, {manifest.bytes:,} bytes\n"
             f"run {manifest.run_id}, taken at {moment(manifest.taken_at)} UTC{took}" + (f"; {about}" if about else ""))
 
@@ -101,6 +102,6 @@ def described(source: str, manifest: Manifest | None, problem: str | None, entri
         found |= {"run_id": manifest.run_id, "taken_at": manifest.taken_at.isoformat(), "seconds": manifest.seconds,
                   "snapshot": manifest.snapshot, "tables": [
                       {"stream": one.stream, "table": one.name, "rows": one.rows, "bytes": one.bytes,
-                       "sha256": one.sha256, "quarantine": one.quarantine and one.quarantine.to_dict()}
+                       "sha256": one.sha256, "quarantine": msgspec.to_builtins(one.quarantine)}
                       for one in manifest.tables]}
     return found

@@ -51,12 +51,12 @@ class ExtractTap(LandingTap):
         return self.kept
 
     def landed_closing(self, available: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """What the closing message of an extract says besides its streams: decided once, here, and held by the target.
+        """What the completion message of an extract says besides its streams; the target does not decide it again.
 
         `available`: the columns of each stream that the source has now, sent or not.
         """
-        return {"source": self.source, "extracted_at": self.date.isoformat(), "kept": self.kept,
-                "started_at": self.started_at.isoformat(), "left_out": {} if self.kept else self._left_out(available)}
+        return {"source": self.source, "extracted_at": self.date, "kept": self.kept,
+                "started_at": self.started_at, "left_out": {} if self.kept else self._left_out(available)}
 
     def _left_out(self, available: Mapping[str, Sequence[str]]) -> dict[str, list[str] | None]:
         """What was not sent: columns by stream, None for a whole stream. Stream maps choose columns on purpose."""

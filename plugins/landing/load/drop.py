@@ -7,9 +7,10 @@ zone, under its commit lock. Killed in between, the date is landed and not loade
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import date
 from functools import partial
+
+from msgspec import structs
 
 from landing.core.errors import DamagedError, SettingError
 from landing.core.sources import declared_sources
@@ -117,4 +118,4 @@ class Drop:
 
 def _as_stored(table: Table, have: dict[str, str]) -> Table:
     """Without columns that somebody took out of history since."""
-    return replace(table, columns=[column for column in table.columns if history_name(column.name) in have])
+    return structs.replace(table, columns=[column for column in table.columns if history_name(column.name) in have])

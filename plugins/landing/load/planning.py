@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from msgspec import structs
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
@@ -86,11 +87,11 @@ class LoadPlanner:
         self._refuse_names(load)
         self._refuse_width(load, have)
         columns = [self._readable(load, column) for column in load.table.columns]
-        columns = [column if column.evidence else replace(column, type=have.get(history_name(column.name), column.type))
-                   for column in columns]
+        columns = [column if column.evidence else
+                   structs.replace(column, type=have.get(history_name(column.name), column.type)) for column in columns]
         columns = self._widened(load, columns, have)
         need = {history_name(column.name): column.type for column in columns}
-        return replace(load, table=replace(load.table, columns=columns), layout=history.layout(have, need))
+        return replace(load, table=structs.replace(load.table, columns=columns), layout=history.layout(have, need))
 
     def assume(self, load: Load) -> list[str]:
         """Treat a planned load as loaded.
@@ -136,7 +137,7 @@ class LoadPlanner:
             return column
         self.logger.warning("%s, column %s: this server does not support type %s; the column loads as text.", load,
                             column.name, column.type)
-        return replace(column, type="text")
+        return structs.replace(column, type="text")
 
     def _widened(self, load: Load, columns: list[Column], have: Mapping[str, str]) -> list[Column]:
         """The columns with types that hold their values and those in history."""
@@ -144,7 +145,7 @@ class LoadPlanner:
         exact = history.exact_types(self.cursor, [column.type for column in differ]) if differ else []
         wide = {column.name: self._wide(load, column.name, have[history_name(column.name)], type_)
                 for column, type_ in zip(differ, exact, strict=True)}
-        return [replace(column, type=wide.get(column.name, column.type)) for column in columns]
+        return [structs.replace(column, type=wide.get(column.name, column.type)) for column in columns]
 
     def _wide(self, load: Load, column: str, have: str, type_: str) -> str:
         if self._is_untyped(load, column, have):

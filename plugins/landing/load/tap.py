@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
@@ -21,7 +22,7 @@ from landing.core.settings import landing_root
 from landing.core.sources import declared_sources
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
-from landing.singer.metadata import unused_name
+from landing.singer.metadata import StreamMetadata, unused_name
 from landing.singer.settings import EXTRACTED_AT, FROM_LANDING, LANDING_ROOT, SOURCES, USE_BATCH
 from landing.singer.stream import Extract, LandingStream
 from landing.singer.tap import LandingTap
@@ -50,16 +51,11 @@ class LandedStream(LandingStream):
         return self._table
 
     @property
-    def mark(self) -> dict[str, Any]:
-        """Which date of which source, and which run and moment it is of."""
+    def stream_metadata(self) -> StreamMetadata:
         manifest = self.manifest
-        return {
-            "source": manifest.source,
-            "extracted_at": manifest.extracted_at.isoformat(),
-            "run_id": manifest.run_id,
-            "taken_at": manifest.taken_at.isoformat(),
-            "primary_key": self._table.primary_key,
-        }
+        return msgspec.structs.replace(
+            super().stream_metadata, source=manifest.source, extracted_at=manifest.extracted_at,
+            run_id=manifest.run_id, taken_at=manifest.taken_at, primary_key=self._table.primary_key)
 
     def message_keys(self, table: Table) -> list[str]:
         """The date belongs to the key: a target that upserts keeps the dates apart."""
@@ -140,4 +136,4 @@ class TapLanding(LandingTap):
 
     def closing(self) -> dict[str, Any]:
         """The date and the sources that this is the whole of."""
-        return {"extracted_at": self.date.isoformat(), "sources": [manifest.source for manifest in self.manifests]}
+        return {"extracted_at": self.date, "sources": [manifest.source for manifest in self.manifests]}

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from landing.core.commands import load_command
 from landing.core.commit_point import UNKNOWN
-from landing.core.dates import parse_date, reached, run_date, today
+from landing.core.dates import reached, run_date, today
 from landing.core.errors import (
     DamagedError,
     IncompleteInputError,
@@ -35,13 +35,12 @@ from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
 from landing.load.stock import StockSink
 from landing.load.warehouse import Warehouse
-from landing.model import validation
 from landing.model.schema import File, Table
 from landing.postgres.connect import connect
 from landing.postgres.tls import with_certificate_authority
 from landing.postgres.worker_pool import WorkerPool
 from landing.singer.deferred import deferred
-from landing.singer.metadata import METADATA
+from landing.singer.metadata import METADATA, StreamMetadata
 from landing.singer.scratch import scratch_folder
 from landing.singer.settings import CONNECTIONS, STALL_TIMEOUT
 from landing.singer.sinks import FileSink
@@ -124,10 +123,10 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
 
     def get_sink(self, stream_name: str, **kwargs: Any) -> Sink:
         """Ours for a stream out of the landing zone, the stock one for any other."""
-        mark = (kwargs.get("schema") or {}).get(METADATA, {})
-        if stream_name in self.sinks or "extracted_at" in mark:
+        schema = kwargs.get("schema") or {}
+        if stream_name in self.sinks or StreamMetadata.of_schema(schema).extracted_at:
             return self.file_sink(stream_name, kwargs.get("schema"), kwargs.get("key_properties"))
-        if mark:
+        if METADATA in schema:
             self._received.setdefault(stream_name, 0)
         return super().get_sink(stream_name, **kwargs)
 
@@ -160,25 +159,25 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         """Load the date, if the tap proved that this was all of it; and what came the stock way."""
         if self._received:
             self._prove(self._received)
-        if self.sinks or (self.proof or {}).get("sources"):
+        if self.sinks or (self.completion and self.completion.sources):
             for sink in self.sinks.values():
                 sink.finish()
-            self._load(self.proved(self.sinks))
+            self._load(self.verified_files(self.sinks))
         if self._sinks_active.keys() - self.sinks.keys():
             self.target_connector.commit(self.point)
 
     def _prove(self, received: Mapping[str, int]) -> None:
         sent = self.streams_sent(received)
         for stream, rows in received.items():
-            if sent[stream]["rows"] != rows:
-                raise IncompleteInputError(f"{stream}: the tap sent {sent[stream]['rows']} rows, and {rows} arrived. "
+            if sent[stream].rows != rows:
+                raise IncompleteInputError(f"{stream}: the tap sent {sent[stream].rows} rows, and {rows} arrived. "
                                            "Nothing was committed; run again.")
 
     def _load(self, files: Mapping[str, list[File]]) -> None:
-        if not {"extracted_at", "sources"} <= self.proof.keys():
+        day, sources = self.completion.extracted_at, self.completion.sources
+        if day is None or sources is None:
             raise IncompleteInputError("The tap's closing message does not say which date of which sources this was. "
                                        "Nothing was loaded; run again.")
-        day, sources = parse_date(self.proof["extracted_at"], "extracted_at"), self.proof["sources"]
         reached(day, "extracted_at")
         loads = {stream: _load_of(sink, files[stream], day) for stream, sink in self.sinks.items()}
         refuse_shared_names(loads.values())
@@ -263,12 +262,11 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
 
 
 def _load_of(sink: FileSink, files: list[File], day: date) -> Load:
-    mark = sink.mark
-    if mark.get("extracted_at") != day.isoformat():
-        raise DamagedError(f"Stream {sink.stream_name} is of {mark.get('extracted_at')}, and the tap loads {day}. "
+    metadata = sink.stream_metadata
+    if metadata.extracted_at != day:
+        raise DamagedError(f"Stream {sink.stream_name} is of {metadata.extracted_at}, and the tap loads {day}. "
                            "Nothing was loaded; run again.")
     table = Table(
-        sink.stream_name, mark["table"], mark["schema"], sink.columns, list(mark["primary_key"]), files,
-        mark.get("comment"), foreign_keys=sink.foreign_keys,
-    )
-    return Load(mark["source"], day, mark["run_id"], validation.utc(mark["taken_at"]), table)
+        stream=sink.stream_name, name=metadata.table or sink.stream_name, schema=metadata.schema, columns=sink.columns,
+        primary_key=metadata.primary_key, files=files, comment=metadata.comment, foreign_keys=metadata.foreign_keys)
+    return Load(metadata.source, day, metadata.run_id, metadata.taken_at, table)

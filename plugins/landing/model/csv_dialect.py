@@ -1,4 +1,4 @@
-r"""The one CSV dialect of the landing zone, and how SQL types look in it and in Singer.
+r"""The one CSV dialect of the landing zone.
 
 UTF-8, LF, a header, comma, `"` doubled inside `"`; NULL is nothing at all and an empty string is `""`. These are the
 bytes that PostgreSQL's `COPY … TO STDOUT (FORMAT csv, HEADER)` writes, so a line that we write ourselves is quoted by

@@ -1,108 +1,97 @@
-r"""The one CSV dialect of the landing zone, and how SQL types look in it and in Singer.
-
-UTF-8, LF, a header, comma, `"` doubled inside `"`; NULL is nothing at all and an empty string is `""`. These are the
-bytes that PostgreSQL's `COPY … TO STDOUT (FORMAT csv, HEADER)` writes, so a line that we write ourselves is quoted by
-its rules (`CopyAttributeOutCSV` in copyto.c), and the same rows have the same SHA-256 whoever wrote them.
-"""
+"""Tables as they are landed: columns, files, foreign keys. Manifest and messages are made of these."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+from msgspec import Meta, Struct
+
+from landing.model.validation import Count, Text
 from landing.storage import compression
 
-# A type as format_type() writes it, with its modifiers, arrays included: nothing in it can end a statement. Of those
-# in quotes "char" is a byte, and "bit" has any length.
+# A type as format_type() writes it, with modifiers and array brackets: nothing in it can end a statement. In quotes,
+# "char" is a byte and "bit" has any length.
 TYPE = re.compile(r'("char"|"bit"|[a-z][a-z0-9_]*( [a-z]+)*)(\(-?\d+(, ?-?\d+)?\))?( (with|without) time zone)?(\[\])*')
-NAME_BYTES = 63  # PostgreSQL cuts longer names without asking
+NAME_BYTES = 63  # PostgreSQL truncates longer names without an error
 INTEGERS = {"smallint": 2, "integer": 4, "bigint": 8}
 
+SqlType = Annotated[str, Meta(pattern=rf"\A(?:{TYPE.pattern})\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
-@dataclass(frozen=True)
-class Column:
+
+class Column(Struct, frozen=True):
     """A column as it is landed.
 
-    `type` is exact SQL as format_type() gives it. `source_type` stands beside it where the source's own type (an
-    enum, a domain, an extension's type) is not one that every PostgreSQL has.
+    `type` is exact SQL as format_type() gives it. `source_type` is the source's own type, if that is one (an enum, a
+    domain, an extension's type) that other PostgreSQL servers may lack.
     """
 
-    name: str
-    type: str
+    name: Text
+    type: SqlType
     nullable: bool = True
-    source_type: str | None = None
-    comment: str | None = None
-    evidence: bool = True  # False: no value to infer the type from, so it is text for want of one
-
-    def to_dict(self) -> dict[str, Any]:
-        """As in a manifest."""
-        return {name: value for name, value in asdict(self).items() if name != "evidence" or not value}
+    source_type: Text | None = None
+    comment: Text | None = None
+    evidence: bool = True  # False: no value to infer a type from, so `type` is text by default
 
 
-@dataclass(frozen=True)
-class File:
-    """A landed file: path below the date's folder, data rows, bytes, SHA-256; `stored`, its size where compressed."""
+class File(Struct, frozen=True, omit_defaults=True):
+    """A landed file: path below the partition, data rows, bytes, SHA-256; `stored` is its size if it is compressed."""
 
-    path: str
-    rows: int
-    bytes: int
-    sha256: str
-    stored: int | None = None
+    path: Text
+    rows: Count
+    bytes: Count
+    sha256: Sha256
+    stored: Count | None = None
 
     @classmethod
     def at(cls, path: Path, rows: int, size: int, sha256: str) -> File:
-        """A file that is written; `size` in bytes is of what is in it."""
+        """A file that is written; `size` is the number of bytes before compression."""
         stored = path.stat().st_size if compression.compressed(path) else None
         return cls(path.name, rows, size, sha256, stored)
 
     @property
     def size(self) -> int:
-        """Bytes that it takes on the disk."""
+        """Size on disk in bytes."""
         return self.bytes if self.stored is None else self.stored
 
-    def to_dict(self) -> dict[str, Any]:
-        """As it stands in a manifest, and in a tap's closing message."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+
+class ForeignKey(Struct, frozen=True):
+    """`columns` reference the columns `references` of another table of the same source, in order."""
+
+    columns: list[Text]
+    schema: Text
+    table: Text
+    references: list[Text]
 
 
-@dataclass(frozen=True)
-class ForeignKey:
-    """`columns` hold values of `references`, in order: columns of a table of the same source."""
+class Table(Struct, frozen=True, kw_only=True):
+    """A table of a partition. `schema` is None for a table that has none (a CSV file).
 
-    columns: list[str]
-    schema: str
-    table: str
-    references: list[str]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a date. `schema` is None for what has none (a CSV file).
-
-    `declared_types` says that a person declared types for the columns: then the warehouse's text may differ from the
-    file's (`1.50` as `real` is `1.5`).
+    `declared_types`: a person declared the columns' types, so the warehouse's text may differ from the file's (`1.50`
+    as `real` is `1.5`).
     """
 
-    stream: str
-    name: str
-    schema: str | None
-    columns: list[Column]
-    primary_key: list[str]
-    files: list[File] = field(default_factory=list)
-    comment: str | None = None
+    stream: Text
+    schema: Text | None = None
+    name: Text
+    primary_key: list[Text]
+    comment: Text | None = None
     declared_types: bool = False
-    foreign_keys: list[ForeignKey] = field(default_factory=list)
-    quarantine: File | None = None  # its bad rows, none of which is among `rows`
-    duplicates: int = 0  # rows that were left out, since an earlier row has their key
+    foreign_keys: list[ForeignKey] = []
+    columns: list[Column]
+    files: list[File] = []
+    quarantine: File | None = None  # rejected rows, which `rows` does not count
+    duplicates: Count = 0  # rows that were left out because an earlier row has their key
     lossy: bool = False  # a person allowed declared types that do not hold every value exactly
-    not_of_snapshot: list[str] = field(default_factory=list)  # foreign tables that its rows come from
+    not_of_snapshot: list[Text] = []  # foreign tables that its rows come from
 
     @property
     def all_files(self) -> list[File]:
-        """Those with its rows, then its quarantine's."""
+        """Files with its rows, then its quarantine file."""
         return [*self.files, *([self.quarantine] if self.quarantine else [])]
 
     @property
@@ -117,10 +106,28 @@ class Table:
 
     @property
     def sha256(self) -> str:
-        """Of all files, as combined() has it."""
+        """Checksum of all files: see combined()."""
         return combined([file.sha256 for file in self.files])
 
 
 def combined(hashes: list[str]) -> str:
-    """A table's hash: its file's; of several files, the hash of their hashes in order."""
+    """A table's checksum: that of its file; of several files, the hash of their hashes in order."""
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+# Left out of the JSON where they have this value. msgspec's `omit_defaults` would also leave out `comment` and
+# `nullable`, which other readers use.
+OMITTED = {"quarantine": None, "duplicates": 0, "lossy": False, "not_of_snapshot": [], "evidence": True}
+
+
+def to_json(table: Table) -> dict[str, Any]:
+    """A table as in a manifest."""
+    fields = _written(table)
+    head = {name: fields[name] for name in ("stream", "schema", "name")}
+    return {**head, "rows": table.rows, "bytes": table.bytes, **fields,
+            "columns": [_written(column) for column in table.columns]}
+
+
+def _written(value: Struct) -> dict[str, Any]:
+    fields = msgspec.to_builtins(value)
+    return {name: field for name, field in fields.items() if name not in OMITTED or field != OMITTED[name]}

@@ -1,6 +1,6 @@
-"""What a manifest says, checked before anything is done with it: who can write to the landing zone can write one.
+"""The constrained types of manifests and messages, and the strict parsing of JSON and of moments.
 
-Each function gives back what is as it should be, and raises ValueError or TypeError for what is not.
+Anybody who can write to the landing zone can write a manifest, so every field is checked before it is used.
 """
 
 from __future__ import annotations
@@ -8,9 +8,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
 from datetime import datetime, timedelta, timezone
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
+
+from msgspec import Meta
+
+Text = Annotated[str, Meta(pattern=r"\A[^\0\ud800-\udfff]*\Z")]  # what file systems and PostgreSQL can store
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Seconds = Annotated[float, Meta(ge=0, lt=1e9)]
+Moment = Annotated[datetime, Meta(tz=True)]
+Scalar = str | int | float | bool | None
 
 MOMENT = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
@@ -20,94 +28,39 @@ MAX_OFFSET = 16  # hours: PostgreSQL's
 
 
 def document(text: str) -> Any:
-    """JSON by the book: no NaN, and no object with two equal keys, of which the last would count."""
-    return json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
+    """Parse JSON strictly. Raises ValueError on NaN, Infinity and duplicate keys, which Python's parser accepts."""
+    return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    once((key for key, _ in pairs), "key")
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    require_unique((key for key, _ in pairs), "key")
     return dict(pairs)
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def once(names: Iterable[Hashable], what: str) -> None:
-    """No name stands twice."""
+def require_unique(names: Iterable[Hashable], what: str) -> None:
+    """Raise ValueError on duplicate names."""
     for name, times in Counter(names).most_common(1):
         if times > 1:
-            raise ValueError(f"{what} {name!r:.200} stands {times} times")
+            raise ValueError(f"{what} {name!r:.200} occurs {times} times")
 
 
-def text(value: Any, pattern: re.Pattern[str] | None = None) -> str:
-    """Text that a file system and PostgreSQL can take: no NUL, no half of a character."""
-    if not isinstance(value, str) or "\0" in value or (pattern and not pattern.fullmatch(value)):
-        raise ValueError(f"{value!r:.200} is not what it should be")
-    value.encode()
-    return value
+def moment(text: str) -> datetime:
+    """Parse a date, or date and time, in ISO 8601.
 
+    datetime.fromisoformat accepts different texts in each version of Python.
 
-def text_or_none(value: Any) -> str | None:
-    """Text, or null."""
-    return None if value is None else text(value)
-
-
-def items(values: Any) -> list[Any]:
-    """A list."""
-    if not isinstance(values, list):
-        raise TypeError(f"{values!r:.200} is no list")
-    return values
-
-
-def texts(values: Any) -> list[str]:
-    """A list of texts."""
-    return [text(value) for value in items(values)]
-
-
-def flag(value: Any) -> bool:
-    """True or false."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r:.200} is neither true nor false")
-    return value
-
-
-def count(value: Any) -> int:
-    """A number of rows or bytes."""
-    if type(value) is not int or not 0 <= value < 1 << 63:
-        raise ValueError(f"{value!r:.200} is no count")
-    return value
-
-
-def seconds(value: Any) -> float | None:
-    """A time that something took, or null."""
-    if value is not None and (type(value) not in (int, float) or not 0 <= value < 1e9):
-        raise ValueError(f"{value!r:.200} is no time")
-    return value
-
-
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts and numbers by name."""
-    for value in values.values():
-        if not isinstance(value, (str, int, float, type(None))):
-            raise TypeError(f"{value!r:.200} is neither a text nor a number")
-    return dict(values)
-
-
-def moment(value: Any) -> datetime:
-    """A date, or date and time, in ISO 8601. datetime.fromisoformat takes other texts in each version of Python."""
-    found = MOMENT.fullmatch(text(value))
+    Raises:
+        ValueError: It is not one, or its offset from UTC is one that PostgreSQL refuses.
+    """
+    found = MOMENT.fullmatch(text)
     if not found:
-        raise ValueError(f"{value!r:.200} is not a date and time in ISO 8601")
+        raise ValueError(f"{text!r:.200} is not a date and time in ISO 8601")
     parts = [int(part or 0) for part in found.groups()[:6]]
     return datetime(*parts, int((found[7] or "")[:6].ljust(6, "0")), _offset(*found.groups()[7:]))
-
-
-def utc(value: Any) -> datetime:
-    """Likewise, with its offset from UTC."""
-    if (found := moment(value)).tzinfo is None:
-        raise ValueError(f"{value!r:.200} has no offset from UTC")
-    return found
 
 
 def _offset(z: str | None, sign: str | None, hours: str | None, minutes: str | None) -> timezone | None:

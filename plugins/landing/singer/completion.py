@@ -1,53 +1,54 @@
-"""What our plugins say to each other in Singer's own messages.
+"""The completion message: the last STATE of a tap of ours carries it under the key `landing`.
 
-SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
-bad rows where it has some and, when it comes out of the landing zone, of which date and run.
-
-BATCH has the encoding `csv`: files in the one dialect (dialect.py).
-
-STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
-only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
-commit.
+A target sees the end of its input both when a tap succeeds and when it dies. So it commits only after this message,
+and only if what it counts is what arrived.
 """
 
 from __future__ import annotations
 
-from landing.model.naming import RUN_ID
-from landing.singer.validator import DRAFTS, Validator
+from datetime import date
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from landing.model.naming import RunId
+from landing.model.schema import File
+from landing.model.validation import Count, Moment, Scalar, Text
+from landing.singer.reader import converted
 
 COMPLETION = "landing"
 
-# The closing message: what is in it ends up in paths and manifests.
-COUNT = {"type": "integer", "minimum": 0}
 
-FILE = {
-    "type": "object",
-    "properties": {"path": {"type": "string"}, "rows": COUNT, "bytes": COUNT, "stored": COUNT,
-                   "sha256": {"type": "string", "pattern": r"\A[0-9a-f]{64}\Z"}},
-    "required": ["path", "rows", "bytes", "sha256"],
-    "additionalProperties": False,
-}
+class Sent(Struct):
+    """What was sent of one stream: rows, and the files that hold them if they went as files."""
 
-STREAM = {
-    "type": "object",
-    "properties": {"rows": COUNT, "files": {"type": "array", "items": FILE}},
-    "required": ["rows", "files"],
-}
-MOMENT = {"type": "string", "pattern": r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00\Z"}
+    rows: Count
+    files: list[File]
 
-PROOF = Validator({
-    "type": "object",
-    "properties": {
-        "run_id": {"type": "string", "pattern": rf"\A{RUN_ID.pattern}\Z"},
-        "streams": {"type": "object", "additionalProperties": STREAM},
-        "source": {"type": "string"},
-        "taken_at": MOMENT,
-        "snapshot": {"type": "object"},
-        "extracted_at": {"type": "string"},
-        "started_at": MOMENT,
-        "kept": {"type": "boolean"},
-        "left_out": {"type": "object", "additionalProperties": {"type": ["array", "null"]}},
-        "sources": {"type": "array", "items": {"type": "string"}},
-    },
-    "required": ["run_id", "streams"],
-}, DRAFTS[0])
+
+class Completion(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a tap sent. `streams` are by the name that each message gave its stream."""
+
+    run_id: RunId
+    streams: dict[Text, Sent]
+    extracted_at: date | None = None
+    # Of an extract:
+    source: Text | None = None
+    started_at: Moment | None = None
+    taken_at: Moment | None = None  # when the snapshot was taken
+    snapshot: dict[str, Scalar] = {}
+    kept: bool = False  # the partition is frozen, and nothing was sent
+    left_out: dict[str, list[Text] | None] = {}  # columns by stream, None for a whole stream
+    # Of a load:
+    sources: list[Text] | None = None
+
+    def to_state(self) -> dict[str, Any]:
+        """The part of a STATE's value."""
+        return {COMPLETION: msgspec.to_builtins(self)}
+
+    @classmethod
+    def of_state(cls, value: dict[str, Any] | None) -> Completion | None:
+        """The completion message of a STATE's value, if it has one. Raises BadLineError if it is not valid."""
+        raw = (value or {}).get(COMPLETION)
+        return None if raw is None else converted(raw, cls, "the closing message")

@@ -1,27 +1,62 @@
-"""What our plugins say to each other in Singer's own messages.
-
-SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
-bad rows where it has some and, when it comes out of the landing zone, of which date and run.
-
-BATCH has the encoding `csv`: files in the one dialect (dialect.py).
-
-STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
-only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
-commit.
-"""
+"""Stream metadata: `x-landing` beside `properties` in a SCHEMA message of ours, and the files that a BATCH names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
+import msgspec
+from msgspec import Struct
+
+from landing.model.naming import RunId
+from landing.model.schema import File, ForeignKey
+from landing.model.validation import Count, Moment, Text
+from landing.singer.reader import converted
+
 METADATA = "x-landing"
-ENCODING = "csv"
+ENCODING = "csv"  # of a BATCH: files in the one dialect (model/csv_dialect.py)
+
+
+class StreamMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a SCHEMA says of a table besides its columns. All defaults: a stream of another vendor's tap."""
+
+    source: Text | None = None
+    schema: Text | None = None
+    table: Text | None = None  # unset: the stream's name
+    comment: Text | None = None
+    foreign_keys: list[ForeignKey] = []
+    not_of_snapshot: list[Text] = []
+    declared_types: bool = False
+    lossy: bool = False
+    duplicates: Count = 0
+    quarantine: File | None = None
+    replication_method: Text | None = None
+    mapped: list[Text] = []  # columns that a stream map sets
+    # Of a landed partition:
+    extracted_at: date | None = None
+    run_id: RunId | None = None
+    taken_at: Moment | None = None
+    primary_key: list[Text] = []  # without the partition's own columns
+
+    def __post_init__(self) -> None:
+        if self.extracted_at and not (self.source and self.run_id and self.taken_at):
+            raise ValueError("extracted_at needs source, run_id and taken_at")
+
+    def to_schema(self) -> dict[str, Any]:
+        """The part of a SCHEMA's schema."""
+        return {METADATA: msgspec.to_builtins(self)}
+
+    @classmethod
+    def of_schema(cls, schema: Mapping[str, Any]) -> StreamMetadata:
+        """The stream metadata of a SCHEMA's schema. Raises BadLineError if it is not valid."""
+        return converted(schema.get(METADATA, {}), cls, f"the SCHEMA's {METADATA}")
 
 
 def unused_name(name: str, taken: Iterable[str]) -> str:
-    """`name`, with as many underscores behind it as it takes to differ from those."""
+    """`name`, with underscores appended until it differs from all of `taken`."""
     taken = set(taken)
     while name in taken:
         name += "_"

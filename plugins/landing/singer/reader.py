@@ -15,13 +15,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+import msgspec
 from singer_sdk.singerlib.encoding import GenericSingerReader
 from upath import UPath
 
 from landing.model.csv_dialect import json_text
 
+T = TypeVar("T")
 LONGEST = 64 << 20  # bytes of a line: one that never ends would take all memory
 DIGITS_BEFORE, DIGITS_AFTER = 131072, 16383  # the point, in PostgreSQL's numeric
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -37,6 +39,14 @@ NEEDED = {
 
 class BadLineError(ValueError):
     """Why a message can't be taken; who reads the lines knows which one it was."""
+
+
+def converted(raw: Any, type_: type[T], what: str) -> T:
+    """A part of a message as its type. Raises BadLineError if it does not match."""
+    try:
+        return msgspec.convert(raw, type_)
+    except msgspec.ValidationError as error:
+        raise BadLineError(f"{what} is not valid: {error}") from None
 
 
 class Reader(GenericSingerReader[bytes]):

@@ -1,14 +1,4 @@
-"""What our plugins say to each other in Singer's own messages.
-
-SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
-bad rows where it has some and, when it comes out of the landing zone, of which date and run.
-
-BATCH has the encoding `csv`: files in the one dialect (dialect.py).
-
-STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
-only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
-commit.
-"""
+"""Sinks: records checked against their SCHEMA, and a table's rows gathered in files."""
 
 from __future__ import annotations
 
@@ -24,9 +14,10 @@ from landing.core.errors import IncompleteInputError
 from landing.core.progress import Progress
 from landing.model import csv_dialect
 from landing.model.naming import folder_name
-from landing.model.schema import NAME_BYTES, File, ForeignKey
+from landing.model.schema import NAME_BYTES, File
 from landing.singer import values
-from landing.singer.metadata import ENCODING, METADATA, file_of
+from landing.singer.completion import Sent
+from landing.singer.metadata import ENCODING, METADATA, StreamMetadata, file_of
 from landing.singer.reader import BadLineError
 from landing.singer.types import column_of
 from landing.singer.validator import Validator
@@ -48,7 +39,7 @@ class StrictSink(Sink):
 
     def table_of(self, stream_name: str, schema: dict) -> str:
         """Name of the table that a stream becomes."""
-        return schema.get(METADATA, {}).get("table", stream_name)
+        return StreamMetadata.of_schema(schema).table or stream_name
 
     def get_validator(self) -> Any:
         return Validator(self.schema) if self.validate_schema else None
@@ -73,11 +64,10 @@ class FileSink(StrictSink):
     include_sdc_metadata_properties = False
 
     def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **_: Any) -> None:
-        self.mark = schema.get(METADATA, {})
-        self.foreign_keys = [ForeignKey(**key) for key in self.mark.get("foreign_keys", [])]
-        self._ours = METADATA in schema
+        self.stream_metadata = StreamMetadata.of_schema(schema)
+        self.ours = METADATA in schema
         super().__init__(target, stream_name, schema, key_properties)
-        exact = {name: self._ours and name not in self.mark.get("mapped", ()) for name in schema["properties"]}
+        exact = {name: self.ours and name not in self.stream_metadata.mapped for name in schema["properties"]}
         self.columns = [column_of(name, p, ours=exact[name])
                         for name, p in schema["properties"].items() if "const" not in p]
         self._writers = [(column.name, csv_dialect.text if exact[column.name] else values.writer(column))
@@ -91,11 +81,11 @@ class FileSink(StrictSink):
     @property
     def header(self) -> tuple[Any, ...]:
         """What may not change when a SCHEMA comes again."""
-        return {column.name: column for column in self.columns}, list(self.key_properties), self.mark
+        return {column.name: column for column in self.columns}, list(self.key_properties), self.stream_metadata
 
     def get_validator(self) -> Any:
         """Another tap's records only: ours come from a database's own types."""
-        return None if self._ours else super().get_validator()
+        return None if self.ours else super().get_validator()
 
     def _parse_timestamps_in_record(self, *_: Any, **__: Any) -> None:
         """What is text stays as it is."""
@@ -152,15 +142,19 @@ class FileSink(StrictSink):
             self.written = File.at(self.paths[0], self._rows, raw.size, raw.sha256)
             self._open = None
 
-    def proved(self, sent: Mapping[str, Any]) -> list[File]:
-        """What `paths` hold, by the tap's word for files and by our own for records; NoProofError if they disagree."""
-        if self.written and self.written.rows == sent["rows"]:
+    def verified(self, sent: Sent) -> list[File]:
+        """The files at `paths`: as the tap counted them or, of records, as they were written here.
+
+        Raises:
+            IncompleteInputError: What was sent is not what arrived.
+        """
+        if self.written and self.written.rows == sent.rows:
             return [self.written]
-        said = [File(**file) for file in sent["files"]]
-        if not self.written and len(said) == len(self.paths) and sum(file.rows for file in said) == sent["rows"]:
-            return said
+        if (not self.written and len(sent.files) == len(self.paths)
+                and sum(file.rows for file in sent.files) == sent.rows):
+            return sent.files
         found = f"{self.written.rows} rows" if self.written else f"{len(self.paths)} files"
         raise IncompleteInputError(
-            f"{self.stream_name}: the tap sent {sent['rows']} rows in {len(sent['files'])} files, and {found} arrived. "
+            f"{self.stream_name}: the tap sent {sent.rows} rows in {len(sent.files)} files, and {found} arrived. "
             "Nothing was committed; run again."
         )

@@ -1,30 +1,22 @@
-"""What our plugins say to each other in Singer's own messages.
-
-SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
-bad rows where it has some and, when it comes out of the landing zone, of which date and run.
-
-BATCH has the encoding `csv`: files in the one dialect (dialect.py).
-
-STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
-only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
-commit.
-"""
+"""Streams that have their rows in files, and send the files (BATCH) or their rows (RECORD)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from singer_sdk import Stream
 from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, StorageTarget
 from singer_sdk.singerlib import RecordMessage, SchemaMessage
 
 from landing.model.schema import Column, Table
 from landing.singer import stream_maps, types
-from landing.singer.metadata import ENCODING, METADATA
+from landing.singer.completion import Sent
+from landing.singer.metadata import ENCODING, StreamMetadata
 from landing.singer.scratch import scratch
 from landing.singer.types import json_schema
 
@@ -40,20 +32,26 @@ class Extract:
 class LandingStream(Stream):
     """A stream that has its rows in files of our dialect, and sends the files or their rows.
 
-    Subclasses give `mark`, `table` and `extract()`.
+    Subclasses give `stream_metadata`, `table` and `extract()`.
     """
 
-    mark: Mapping[str, Any] = {}
     constants: Mapping[str, str] = {}  # properties that are the same in every row
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.sent: dict[str, dict[str, Any]] = {}  # by the name that each message gave its stream
+        self.sent: dict[str, Sent] = {}  # by the name that each message gave its stream
 
     @property
     def table(self) -> Table:
-        """Columns and key as they leave."""
+        """Columns and key as they are sent."""
         raise NotImplementedError
+
+    @property
+    def stream_metadata(self) -> StreamMetadata:
+        """What the SCHEMA says of the table besides its columns."""
+        table = self.table
+        return StreamMetadata(schema=table.schema, table=table.name, comment=table.comment,
+                              foreign_keys=table.foreign_keys, not_of_snapshot=table.not_of_snapshot)
 
     def extract(self, folder: Path) -> Extract:
         """The files with the rows: written into `folder`, or where they lie already."""
@@ -77,8 +75,8 @@ class LandingStream(Stream):
     def get_batches(self, batch_config: BatchConfig, context: Any = None) -> Iterator[tuple[Any, list[str]]]:
         """The table's files."""
         extract = self.extract(self._tap.staging)
-        self.sent[self.name]["rows"] += extract.table.rows
-        self.sent[self.name]["files"] += [file.to_dict() for file in extract.table.files]
+        self.sent[self.name].rows += extract.table.rows
+        self.sent[self.name].files += extract.table.files
         yield batch_config.encoding, [path.as_uri() for path in extract.paths]
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
@@ -100,13 +98,14 @@ class LandingStream(Stream):
     def _generate_schema_messages(self) -> Iterator[SchemaMessage]:
         for message in map(self._mapped_message, super()._generate_schema_messages()) if self.mapped else [
                 self._schema_message()]:
-            self.sent[message.stream] = {"rows": 0, "files": []}
+            self.sent[message.stream] = Sent(0, [])
             yield message
 
     def _schema_message(self) -> SchemaMessage:
         table = self.table
         properties = {column.name: json_schema(column) for column in table.columns}
-        schema = self.conform({"type": "object", "properties": properties, METADATA: self._metadata_of(table)})
+        schema = self.conform({"type": "object", "properties": properties,
+                               **self.stream_metadata.to_schema()})
         bookmarks = [self.replication_key] if self.replication_key else None
         return SchemaMessage(self.name, schema, self.message_keys(table), bookmarks)
 
@@ -114,23 +113,17 @@ class LandingStream(Stream):
         """The SDK's SCHEMA of a mapped stream with this table's metadata; an alias is a table of its own."""
         table = self.table
         properties = stream_maps.properties(self, table, message.schema["properties"])
-        metadata = self._metadata_of(table) | {"mapped": sorted(stream_maps.changed_columns(self) & {*properties}),
-                                               "declared_types": True}
-        if message.stream != self.name:
-            metadata["table"] = message.stream
-        if "primary_key" in metadata:  # of a landed date; the map may have another
-            metadata["primary_key"] = [name for name in message.key_properties or [] if name not in self.constants]
-        message.schema = self.conform({**message.schema, "properties": properties, METADATA: metadata})
+        metadata = msgspec.structs.replace(
+            self.stream_metadata, table=table.name if message.stream == self.name else message.stream,
+            mapped=sorted(stream_maps.changed_columns(self) & {*properties}), declared_types=True,
+            # The map may have another key than the table.
+            primary_key=[name for name in message.key_properties or [] if name not in self.constants])
+        message.schema = self.conform({**message.schema, "properties": properties, **metadata.to_schema()})
         return message
-
-    def _metadata_of(self, table: Table) -> dict[str, Any]:
-        return {"schema": table.schema, "table": table.name, "comment": table.comment,
-                "foreign_keys": [asdict(key) for key in table.foreign_keys],
-                **({"not_of_snapshot": table.not_of_snapshot} if table.not_of_snapshot else {}), **self.mark}
 
     def _generate_record_messages(self, record: dict[str, Any]) -> Iterator[RecordMessage]:
         for message in super()._generate_record_messages(record):
-            self.sent[message.stream]["rows"] += 1
+            self.sent[message.stream].rows += 1
             yield message
 
     def message_keys(self, table: Table) -> list[str]:

@@ -1,4 +1,4 @@
-"""The base of all taps: a tap that says at its end what it sent, and proves it."""
+"""The base of all taps: it ends with a completion message."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from datetime import date
 from typing import Any
 
 from singer_sdk import Tap
+from singer_sdk.singerlib.encoding import SimpleSingerWriter
 
 from landing.core.dates import now
 from landing.core.errors import CatalogError, storage_error
 from landing.model.naming import new_run_id
 from landing.singer import meltano_files
-from landing.singer.completion import COMPLETION
+from landing.singer.completion import Completion
 from landing.singer.signals import SignalHandling
 
 
 class LandingTap(SignalHandling, Tap):
-    """A tap that closes with its proof."""
+    """A tap that ends with a completion message."""
 
+    message_writer_class = SimpleSingerWriter  # where msgspec is installed, tap-postgres has a writer of its own
     date: date  # that is landed, or loaded
     kept = False  # the date is frozen: nothing is sent
     needs_catalog = True  # to know which streams are selected
@@ -52,22 +54,23 @@ class LandingTap(SignalHandling, Tap):
             )
 
     def closing(self) -> dict[str, Any]:
-        """What a subclass adds to the proof."""
+        """Fields of Completion that a subclass adds."""
         return {}
 
     def sync_all(self) -> None:
-        """Sync all streams, then prove that this was all. On any failure the run's staging goes.
+        """Sync all streams, then send the completion message. On any failure the run's staging is removed.
 
-        What the file system refuses is a ZoneError.
+        Raises:
+            ZoneError: The file system refused something.
         """
         try:
             if self.needs_catalog:
                 meltano_files.require_catalog(sys.argv)
             super().sync_all()
             streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
-            proof = {"run_id": self.run_id, "streams": streams, **self.closing()}
+            completion = Completion(run_id=self.run_id, streams=streams, **self.closing())
             with self.point.passing():  # from here on the target may take the files
-                self.state_writer.write_state({**self.state, COMPLETION: proof})
+                self.state_writer.write_state({**self.state, **completion.to_state()})
         except BaseException as error:
             self.close_connections()
             self.clean_up()

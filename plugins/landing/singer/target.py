@@ -1,14 +1,4 @@
-"""What our plugins say to each other in Singer's own messages.
-
-SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
-bad rows where it has some and, when it comes out of the landing zone, of which date and run.
-
-BATCH has the encoding `csv`: files in the one dialect (dialect.py).
-
-STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
-only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
-commit.
-"""
+"""The base of both targets: it commits what a completion message confirms, and only then passes on STATE."""
 
 from __future__ import annotations
 
@@ -34,7 +24,7 @@ from landing.core.errors import (
 )
 from landing.model.schema import File
 from landing.singer import reader
-from landing.singer.completion import COMPLETION, PROOF
+from landing.singer.completion import Completion, Sent
 from landing.singer.reader import BadLineError, Reader
 from landing.singer.signals import SignalHandling
 from landing.singer.sinks import FileSink
@@ -42,7 +32,7 @@ from landing.storage.local import named
 
 
 class LandingTarget(SignalHandling, Target):
-    """A target that commits only what a tap has proved to be whole, and passes on STATE when that is done."""
+    """A target that commits at the end of its input, and then passes on STATE."""
 
     message_reader_class = Reader
 
@@ -50,7 +40,7 @@ class LandingTarget(SignalHandling, Target):
         super().__init__(*args, **kwargs)
         self.max_parallelism = 1  # files, or one connection: nothing to drain side by side
         self.metrics_logger.setLevel(logging.WARNING)
-        self.proof: dict[str, Any] | None = None
+        self.completion: Completion | None = None
         self.sinks: dict[str, FileSink] = {}
         self.versions: defaultdict[str, set[int]] = defaultdict(set)  # by stream
 
@@ -150,28 +140,26 @@ class LandingTarget(SignalHandling, Target):
         raise NotImplementedError
 
     def _process_state_message(self, message_dict: dict) -> None:
-        proof = (message_dict["value"] or {}).get(COMPLETION)
-        if proof is not None:
-            try:
-                PROOF.validate(proof)
-            except BadLineError as error:
-                raise BadLineError(f"the closing message is not what it should be: {error}") from None
-        self.proof = proof  # of the last message only: a tap's earlier words prove nothing
+        self.completion = Completion.of_state(message_dict["value"])  # only the last STATE counts
         super()._process_state_message(message_dict)
 
-    def proved(self, sinks: Mapping[str, FileSink]) -> dict[str, list[File]]:
-        """Each stream's files, as the tap's closing message and what came agree on; else NoProofError."""
-        sent = self.streams_sent(sinks)
-        return {stream: sink.proved(sent[stream]) for stream, sink in sinks.items()}
+    def verified_files(self, sinks: Mapping[str, FileSink]) -> dict[str, list[File]]:
+        """The files of each stream.
 
-    def streams_sent(self, arrived: Iterable[str]) -> dict[str, Any]:
-        """What the tap says that it sent, of exactly the streams that arrived; else NoProofError."""
-        if self.proof is None:
+        Raises:
+            IncompleteInputError: There is no completion message, or it differs from what arrived.
+        """
+        sent = self.streams_sent(sinks)
+        return {stream: sink.verified(sent[stream]) for stream, sink in sinks.items()}
+
+    def streams_sent(self, arrived: Iterable[str]) -> dict[str, Sent]:
+        """What the tap sent of each stream; raises IncompleteInputError as verified_files() does."""
+        if self.completion is None:
             raise IncompleteInputError(
                 "The input ended without the tap's closing message: the tap died, or is not one of ours. Nothing was "
                 "committed, and all is as it was before. See the tap's own error above and run again."
             )
-        sent = self.proof["streams"]
+        sent = self.completion.streams
         if odd := {*sent} ^ {*arrived}:
             raise IncompleteInputError(
                 f"Streams that were sent or that arrived, but not both: {', '.join(sorted(odd))}. Nothing was "

@@ -1,9 +1,4 @@
-r"""The one CSV dialect of the landing zone, and how SQL types look in it and in Singer.
-
-UTF-8, LF, a header, comma, `"` doubled inside `"`; NULL is nothing at all and an empty string is `""`. These are the
-bytes that PostgreSQL's `COPY … TO STDOUT (FORMAT csv, HEADER)` writes, so a line that we write ourselves is quoted by
-its rules (`CopyAttributeOutCSV` in copyto.c), and the same rows have the same SHA-256 whoever wrote them.
-"""
+"""Columns in SCHEMA messages, and the rows of landed files as Singer records."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ DRAFTS = Draft202012Validator, Draft4Validator
 class Validator(BaseJSONSchemaValidator):
     """Holds what came against its schema; what it says names no values, which may be secret or long."""
 
-    def __init__(self, schema: dict[str, Any], draft: Any = None) -> None:
+    def __init__(self, schema: dict[str, Any]) -> None:
         """For a schema of today's JSON Schema or, as Singer's older taps have it, of draft 4; else BadLineError."""
         super().__init__(schema)
-        draft = draft or next((kind for kind in DRAFTS if kind(kind.META_SCHEMA).is_valid(schema)), None)
+        draft = next((kind for kind in DRAFTS if kind(kind.META_SCHEMA).is_valid(schema)), None)
         if draft is None:
             problem = next(DRAFTS[0](DRAFTS[0].META_SCHEMA).iter_errors(schema))
             raise BadLineError(f"a SCHEMA is no JSON Schema: {problem.message[:200]}")

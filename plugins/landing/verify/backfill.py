@@ -66,8 +66,7 @@ class Times:
         self._extracts: dict[str, list[tuple[int, float]]] = {}
         self._loads: dict[tuple[str, str], list[tuple[int, float]]] = {}
         for manifest in manifests:
-            if manifest.seconds is not None:
-                self._extracts.setdefault(manifest.source, []).append((manifest.rows, manifest.seconds))
+            self._extracts.setdefault(manifest.source, []).append((manifest.rows, manifest.seconds))
         for entry in entries:
             if entry.seconds is not None:
                 self._loads.setdefault((entry.source, entry.table), []).append((entry.rows, entry.seconds))

@@ -85,7 +85,8 @@ class Preflight:
 
     def _load(self, table: SourceTable) -> Load:
         """As the extract of today would hand it to the load."""
-        landed = Table(table.stream, table.name, table.schema, table.columns, table.primary_key)
+        landed = Table(stream=table.stream, name=table.name, schema=table.schema, columns=table.columns,
+                       primary_key=table.primary_key)
         return Load(self.name, today(), new_run_id(), now(), landed)
 
     def _verdicts(

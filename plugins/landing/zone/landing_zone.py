@@ -17,10 +17,11 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TextIO
+
+from msgspec import structs
 
 from landing.core.commands import extract_command
 from landing.core.dates import parse_date
@@ -191,7 +192,7 @@ class LandingZone:
         with self.locked(manifest.source, manifest.extracted_at):
             check()
             tables, moves = self._planned(partition, manifest, staged)
-            manifest = replace(manifest, tables=tables)
+            manifest = structs.replace(manifest, tables=tables)
             text = encode(manifest)
             moved: list[Path] = []
             try:
@@ -219,10 +220,10 @@ class LandingZone:
                 run = manifest.run_id
                 name = run if len(table.files) == 1 else f"{run}-{number:04}"
                 name = f"_quarantine-{run}" if file is table.quarantine else name
-                landed.append(replace(file, path=f"{folder}/{name}{compression.suffix(path)}"))
+                landed.append(structs.replace(file, path=f"{folder}/{name}{compression.suffix(path)}"))
                 moves.append((path, partition / landed[-1].path))
             quarantine = landed.pop() if table.quarantine else None
-            tables.append(replace(table, files=landed, quarantine=quarantine))
+            tables.append(structs.replace(table, files=landed, quarantine=quarantine))
         return tables, moves
 
     def _move_in(self, partition: Path, moves: Iterable[tuple[Path, Path]], moved: list[Path]) -> None:

@@ -18,11 +18,10 @@ from singer_sdk import typing as th
 
 from landing.core.commands import extract_command
 from landing.core.commit_point import PASSED
-from landing.core.dates import now, parse_date, reached, run_date
+from landing.core.dates import now, reached, run_date
 from landing.core.errors import FrozenError, IncompleteInputError, SettingError, ZoneError
 from landing.core.settings import landing_root
 from landing.core.sources import checked_source, declared_sources, source_name
-from landing.model import validation
 from landing.model.manifest import Manifest
 from landing.model.naming import new_run_id
 from landing.model.schema import File, Table
@@ -103,13 +102,13 @@ class TargetCSV(LandingTarget):
     def get_sink(self, stream_name: str, *, schema: dict | None = None, key_properties: Any = None, **_: Any) -> Sink:
         """One for each stream."""
         sink = self.file_sink(stream_name, schema, key_properties)
-        if sink.mark.get("replication_method") == "INCREMENTAL":
+        if sink.stream_metadata.replication_method == "INCREMENTAL":
             raise SettingError(
                 f"{stream_name}: INCREMENTAL sends the rows that changed since the last run, and a landed date holds "
                 "the whole table: it would replace the table by its changes. Nothing was committed. Use FULL_TABLE for "
                 "this stream (`replication-method` under `metadata` in meltano.yml), and run again."
             )
-        self.attempt.begin(sink.mark.get("source"))
+        self.attempt.begin(sink.stream_metadata.source)
         return sink
 
     def commit(self) -> None:
@@ -134,10 +133,10 @@ class TargetCSV(LandingTarget):
     @property
     def source(self) -> str:
         """The source that this run lands, as the tap has resolved it; SettingError where the two differ."""
-        told = {sink.mark["source"] for sink in self.sinks.values()
-                if sink.mark.get("source") and "extracted_at" not in sink.mark}  # that one is landed already
-        told |= {(self.proof or {}).get("source")} - {None}
-        told = {checked_source(name) for name in told}
+        told = {sink.stream_metadata.source for sink in self.sinks.values()
+                if not sink.stream_metadata.extracted_at}  # a table with it is landed already
+        told |= {self.completion and self.completion.source}
+        told = {checked_source(name) for name in told if name}
         if len(told) > 1:
             raise SettingError(f"The tap sends streams of several sources ({', '.join(sorted(told))}), and a run lands "
                                "one. Nothing was committed. Run each by a job of its own.")
@@ -158,10 +157,11 @@ class TargetCSV(LandingTarget):
     def _commit_or_keep(self) -> None:
         source = self.source
         self.attempt.begin(source)
-        if self.proof is None and not self.config["trust_end_of_input"]:
-            self.proved(self.sinks)
+        completion = self.completion
+        if completion is None and not self.config["trust_end_of_input"]:
+            self.verified_files(self.sinks)  # raises
         self._use_date_of_tap(source)
-        if (self.proof or {}).get("kept"):
+        if completion and completion.kept:
             self._keep(logging.INFO, self._still_landed(source))
             return
         files = self._files()
@@ -172,11 +172,11 @@ class TargetCSV(LandingTarget):
             )
         tables = [self._table(sink, files[stream]) for stream, sink in self.sinks.items()]
         manifest = Manifest(
-            source, self.date, self.run_id, self._taken_at(), (self.proof or {}).get("snapshot", {}), _software(),
-            tables, round(time.monotonic() - self.begun, 3),
-        )
+            source=source, extracted_at=self.date, run_id=self.run_id, taken_at=self._taken_at(),
+            seconds=round(time.monotonic() - self.begun, 3), snapshot=completion.snapshot if completion else {},
+            software=_software(), tables=tables)
         staged = {table.stream: [*self.sinks[table.stream].paths, *self._quarantine(table)] for table in tables}
-        left_out = None if self.proof is None else self.proof.get("left_out", {})
+        left_out = completion and completion.left_out
         check = partial(replacement.check, self.zone, manifest, self._began(), left_out)
         self.point.done = f"{source} of {self.date} is committed."
         self.point.unknown = (f"`landing show {self.date}` tells whether it is committed; else run again: "
@@ -191,8 +191,8 @@ class TargetCSV(LandingTarget):
 
     def _use_date_of_tap(self, source: str) -> None:
         """The tap's date is the run's: where neither was told one, midnight may lie between their starts."""
-        told = (self.proof or {}).get("extracted_at")
-        if told is None or "sources" in self.proof or (day := parse_date(told, "extracted_at")) == self.date:
+        day = self.completion and self.completion.extracted_at
+        if day in (None, self.date) or self.completion.sources is not None:
             return
         reached(day, "extracted_at")
         if self.config.get("datestamp") or "DATESTAMP" in os.environ:
@@ -216,17 +216,16 @@ class TargetCSV(LandingTarget):
 
     def _began(self) -> datetime:
         """When the run began: by its tap, if that says so."""
-        said = (self.proof or {}).get("started_at")
-        return validation.utc(said) if said else self.started
+        return (self.completion and self.completion.started_at) or self.started
 
     def _files(self) -> dict[str, list[File]]:
         """Each stream's files. Those that the tap wrote have the hash that it took as they streamed from the source."""
-        if self.proof is None:
+        if self.completion is None:
             if any(sink.written is None for sink in self.sinks.values()):
                 raise IncompleteInputError("Files came by BATCH, and no closing message says what they hold. Run "
                                            "again.")
             return {stream: [sink.written] for stream, sink in self.sinks.items() if sink.written}
-        files = self.proved(self.sinks)
+        files = self.verified_files(self.sinks)
         for stream, sink in self.sinks.items():
             for path, file in zip(sink.paths, files[stream], strict=True):
                 if path.stat().st_size != file.size:
@@ -237,7 +236,7 @@ class TargetCSV(LandingTarget):
         """The staged file of a table's bad rows, as the tap left it beside the others."""
         if table.quarantine is None:
             return []
-        run_id = (self.proof or {}).get("run_id", self.run_id)
+        run_id = self.completion.run_id if self.completion else self.run_id
         self._claim(run_id)
         path = self.zone.staged(self.zone.staging(run_id) / table.quarantine.path)
         if path.stat().st_size != table.quarantine.size:
@@ -245,26 +244,25 @@ class TargetCSV(LandingTarget):
         return [path]
 
     def _taken_at(self) -> datetime:
-        said = (self.proof or {}).get("taken_at")
-        return validation.utc(said) if said else self._began()
+        return (self.completion and self.completion.taken_at) or self._began()
 
     def _table(self, sink: FileSink, files: list[File]) -> Table:
-        mark = sink.mark
+        metadata = sink.stream_metadata
         return Table(
             stream=sink.stream_name,
-            name=mark.get("table", sink.stream_name),
-            schema=mark.get("schema"),
+            name=metadata.table or sink.stream_name,
+            schema=metadata.schema,
             columns=sink.columns,
             primary_key=[name for name in sink.key_properties if name in {column.name for column in sink.columns}],
             files=files,
-            comment=mark.get("comment"),
+            comment=metadata.comment,
             # Another tap's text need not be PostgreSQL's own, as ours is.
-            declared_types=mark.get("declared_types", False) if mark else True,
-            foreign_keys=sink.foreign_keys,
-            quarantine=File(**mark["quarantine"]) if mark.get("quarantine") else None,
-            lossy=bool(mark.get("lossy")),
-            duplicates=mark.get("duplicates", 0),
-            not_of_snapshot=list(mark.get("not_of_snapshot", [])),
+            declared_types=metadata.declared_types or not sink.ours,
+            foreign_keys=metadata.foreign_keys,
+            quarantine=metadata.quarantine,
+            lossy=metadata.lossy,
+            duplicates=metadata.duplicates,
+            not_of_snapshot=metadata.not_of_snapshot,
         )
 
     def _say(self, manifest: Manifest) -> None:

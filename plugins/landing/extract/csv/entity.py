@@ -14,8 +14,9 @@ import logging
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from landing.core.errors import BadFileError
 from landing.core.progress import Progress
@@ -121,9 +122,10 @@ class CsvEntity:
             if quarantine is None:
                 raise text.refused(f"column {name!r}: {reason}")
             quarantine.take(text.rejected(reason, name))
-        typed = {index: replace(columns[index], type=inference.inferred(mask), evidence=mask != 0)
+        typed = {index: structs.replace(columns[index], type=inference.inferred(mask), evidence=mask != 0)
                  for index, mask in masks.items()}
-        return [replace(typed.get(index, columns[index]), nullable=not self._is_key(index)) for index in indexes]
+        return [structs.replace(typed.get(index, columns[index]), nullable=not self._is_key(index))
+                for index in indexes]
 
     def _is_key(self, index: int) -> bool:
         return self.names[index] in self.declaration.keys

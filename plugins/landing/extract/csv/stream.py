@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
 from landing.core.errors import DamagedError, SettingError
@@ -14,6 +15,7 @@ from landing.extract.csv.inference import BITS
 from landing.extract.csv.quarantine import Quarantine
 from landing.model.naming import folder_name
 from landing.model.schema import File, Table
+from landing.singer.metadata import StreamMetadata
 from landing.singer.scratch import scratch
 from landing.singer.stream import Extract, LandingStream
 from landing.singer.types import json_schema
@@ -49,12 +51,11 @@ class CsvStream(LandingStream):
         return "quarantine" in (self.declaration.on_bad_rows, self.declaration.on_duplicate_key)
 
     @property
-    def mark(self) -> dict[str, Any]:
-        quarantine = self.table.quarantine
-        return {"source": self._tap.source, "declared_types": bool(self.declaration.types),
-                **({"lossy": True} if self.declaration.lossy else {}),
-                **({"duplicates": self.table.duplicates} if self.table.duplicates else {}),
-                **({"quarantine": quarantine.to_dict()} if quarantine else {})}
+    def stream_metadata(self) -> StreamMetadata:
+        table = self.table
+        return msgspec.structs.replace(
+            super().stream_metadata, source=self._tap.source, declared_types=table.declared_types, lossy=table.lossy,
+            duplicates=table.duplicates, quarantine=table.quarantine)
 
     @property
     def names(self) -> list[str]:
@@ -84,9 +85,9 @@ class CsvStream(LandingStream):
         progress.done(copied.rows)
         file = File.at(path, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
-        table = Table(self.name, self.name, None, columns, key, [file], None, bool(self.declaration.types),
-                           quarantine=bad and bad.close(),
-                           lossy=self.declaration.lossy, duplicates=entity.duplicates)
+        table = Table(stream=self.name, name=self.name, columns=columns, primary_key=key, files=[file],
+                      declared_types=bool(self.declaration.types), quarantine=bad and bad.close(),
+                      lossy=self.declaration.lossy, duplicates=entity.duplicates)
         return Extract(table, [path])
 
     def _types_before(self) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg2
 from psycopg2 import sql
 from singer_sdk.helpers.conform import TypeConformanceLevel
@@ -19,6 +19,7 @@ from landing.extract.postgres.snapshot import select
 from landing.model.naming import folder_name
 from landing.model.schema import File, Table
 from landing.singer.deferred import deferred
+from landing.singer.metadata import StreamMetadata
 from landing.singer.stream import Extract, LandingStream
 from landing.storage.compression import SUFFIXES
 
@@ -56,12 +57,14 @@ class CopyStream(LandingStream, PostgresStream):
         names = {column.name for column in columns}
         key = [name for name in self.primary_keys or source.primary_key if name in names]
         foreign_keys = [one for one in source.foreign_keys if names.issuperset(one.columns)]
-        return Table(self.name, source.name, source.schema, columns, key, comment=source.comment,
-                     foreign_keys=foreign_keys, not_of_snapshot=self._tap.snapshot.foreign(self.source_key))
+        return Table(stream=self.name, name=source.name, schema=source.schema, columns=columns, primary_key=key,
+                     comment=source.comment, foreign_keys=foreign_keys,
+                     not_of_snapshot=self._tap.snapshot.foreign(self.source_key))
 
     @property
-    def mark(self) -> dict[str, Any]:
-        return {"source": self._tap.source, "replication_method": self.replication_method}
+    def stream_metadata(self) -> StreamMetadata:
+        return msgspec.structs.replace(super().stream_metadata, source=self._tap.source,
+                                       replication_method=self.replication_method)
 
     @property
     def bookmark(self) -> str | None:
@@ -135,6 +138,6 @@ class CopyStream(LandingStream, PostgresStream):
                                 ", ".join(self.table.not_of_snapshot))
         self._tap.start(self, folder)
         landed = [self._tap.workers.result(copy) for _, copy in self._copies]
-        table = replace(self.table, files=landed)
+        table = msgspec.structs.replace(self.table, files=landed)
         self._progress.done(table.rows)
         return Extract(table, [path for path, _ in self._copies])

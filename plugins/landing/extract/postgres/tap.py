@@ -150,5 +150,5 @@ class TapPostgres(ExtractTap, StockTapPostgres):
             return self.landed_closing({})
         self.snapshot.confirm()
         available = {table.stream: [column.name for column in table.columns] for table in self.snapshot.tables.values()}
-        return {**self.landed_closing(available), "taken_at": self.snapshot.taken_at.isoformat(),
+        return {**self.landed_closing(available), "taken_at": self.snapshot.taken_at,
                 "snapshot": self.snapshot.info}
