@@ -1,4 +1,4 @@
-"""What programs around the product use: the DAG, the notebook, the demo and the tools of `inspection/`.
+"""What the DAG, the notebook, the demo and the tools of `inspection/` use.
 
 Everything else in this package may change from one version to the next.
 """

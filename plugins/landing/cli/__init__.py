@@ -1,0 +1,1 @@
+"""The `landing` command: one module for each subcommand."""

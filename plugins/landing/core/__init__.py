@@ -1,0 +1,1 @@
+"""Settings, dates, sources, errors and text: what every other package may use."""

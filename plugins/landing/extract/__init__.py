@@ -1,0 +1,1 @@
+"""PostgreSQL and CSV files to Singer messages."""

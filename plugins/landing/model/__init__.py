@@ -1,0 +1,1 @@
+"""The manifest, tables, columns and types, the CSV dialect, names."""

@@ -1,0 +1,1 @@
+"""Connections to PostgreSQL, COPY, transactions, several workers."""

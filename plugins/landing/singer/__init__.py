@@ -1,0 +1,1 @@
+"""The Singer protocol and everything of the Singer SDK that the plugins override."""

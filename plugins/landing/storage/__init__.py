@@ -1,0 +1,1 @@
+"""Landed files: written, hashed, compressed, synced and read back."""

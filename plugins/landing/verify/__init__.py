@@ -1,0 +1,1 @@
+"""Checksums of source, files and warehouse; preflight check; differences; backfill plan."""

@@ -1,0 +1,1 @@
+"""CSV files of any dialect to landed files."""

@@ -1,0 +1,1 @@
+"""PostgreSQL tables and views to landed files, all from one snapshot."""
