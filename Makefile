@@ -20,7 +20,7 @@ unexport VIRTUAL_ENV
 export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
-.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter test lint chaos soak bench compose-test stop clean requirements locks
+.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter docs test lint chaos soak bench compose-test stop clean requirements locks
 
 setup: .venv/ready plugins/.venv/ready ## install all that the main job needs
 
@@ -111,7 +111,18 @@ plugins/.venv/tests-ready: plugins/.venv/ready tests/requirements.txt
 	@$(PIP) --python $(PLUGINS) -r tests/requirements.txt
 	@touch $@
 
-test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready lint ## all tests, against real servers
+docs/.venv/ready: docs/requirements.txt | $(filter .boot/%,$(UV))
+	@echo "Installing MkDocs into docs/.venv"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) docs/.venv
+	@$(PIP) --python docs/.venv/bin/python -r docs/requirements.txt --compile-bytecode
+	@touch $@
+
+docs: plugins/.venv/tests-ready docs/.venv/ready ## write what comes from the code, and build the documentation into output/site
+	@$(PLUGINS) docs/generate.py
+	@NO_MKDOCS_2_WARNING=1 docs/.venv/bin/mkdocs build --quiet
+	@echo "output/site/index.html"
+
+test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready docs/.venv/ready lint ## all tests, against real servers
 	@$(PLUGINS) -m pytest -n 3 --dist worksteal tests
 
 lint: plugins/.venv/tests-ready
@@ -144,12 +155,12 @@ CLEANED := $(if $(or $(filter yes,$(CLEAN_LANDED)),$(shell head -n 1 .env 2>/dev
 
 clean: airflow-stop ## remove what the commands above made; dates landed from your own servers only with CLEAN_LANDED=yes
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
-	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
+	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
 	@if ls -d output/source=* >/dev/null 2>&1; then \
 	  echo "Kept, since the demo did not land them: $(LANDED). To remove them: make clean CLEAN_LANDED=yes" >&2; exit 1; fi
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
-	@for name in . plugins demo tests inspection notebook orchestrate/airflow bench bench/peers/*; do \
+	@for name in . plugins demo tests docs inspection notebook orchestrate/airflow bench bench/peers/*; do \
 	  $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --override plugins/overrides.txt \
 	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
 	done

@@ -20,8 +20,8 @@ from conftest import CANARY, ROOT, Database, Project, databases
 DAGS = Path("orchestrate/airflow/dags")
 PYTHON = Path("orchestrate/airflow/.venv/bin/python")
 DAG = "/api/v2/dags/ELT_with_meltano"
-README = [shlex.split(line)[2:] for line in (ROOT / "README.md").read_text().splitlines()
-          if line.startswith("meltano invoke airflow ")]
+DOCUMENTED = [shlex.split(line)[2:] for line in (ROOT / "docs/how-to/airflow.md").read_text().splitlines()
+              if line.startswith("meltano invoke airflow ")]
 TABLES = ["orders", "notes", "order_details"]
 
 LOOK = """
@@ -237,7 +237,7 @@ class Airflow:
                               env=self.project.environment(**variables), capture_output=True, timeout=300)
 
     def invoke(self, *arguments: str) -> str:
-        """Airflow's own command line, as the README has it: `airflow …`."""
+        """Airflow's own command line, as docs/how-to/airflow.md has it: `airflow …`."""
         return self.project.meltano("invoke", *arguments).text
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, object]:
@@ -347,7 +347,7 @@ def verified(airflow, *days):
 def test_dates_triggered_by_command_line_and_by_rest_run_side_by_side(airflow):
     assert airflow.trigger(conf={"date": "2024-01-11"})[0] == 200
     assert airflow.trigger(partition_key="2024-01-12")[0] == 200
-    airflow.invoke(*next(command for command in README if "trigger" in command))
+    airflow.invoke(*next(command for command in DOCUMENTED if "trigger" in command))
     airflow.wait("2024-01-20", "2024-01-11", "2024-01-12")
     assert verified(airflow, "2024-01-20", "2024-01-11", "2024-01-12")
     events = airflow.ask("GET", "/api/v2/assets/events?limit=100")[1]["asset_events"]
@@ -369,7 +369,7 @@ def test_what_is_no_date_is_refused_at_the_trigger(airflow):
 
 def test_a_backfill_of_the_same_dates_again_changes_nothing(airflow):
     days = ["2024-01-20", "2024-01-21", "2024-01-22"]
-    backfill = next(command for command in README if "backfill" in command)
+    backfill = next(command for command in DOCUMENTED if "backfill" in command)
     assert [backfill[index] for index in (6, 8)] == [days[0], days[-1]]
     airflow.invoke(*backfill)
     airflow.wait(*days)

@@ -1,10 +1,11 @@
-"""The readers in docs/landing-zone.md give the values that were landed, with NULL, '' and awkward names."""
+"""The readers in docs/how-to/read-files.md give the values that were landed, with NULL, '' and awkward names."""
 
 import re
 
 import pytest
 from conftest import ROOT
 
+PAGE = ROOT / "docs/how-to/read-files.md"
 DAY = "2024-01-20"
 LONG = "x" * 3_000_000
 ROWS = [(1, None, "", "NA", "null", "007"), (2, "", None, "a,b", 'q"q\nnext', " "),
@@ -27,13 +28,11 @@ def landed(project, monkeypatch):
 
 def run(table="orders"):
     """What the documented code leaves behind, block after block."""
-    text = (ROOT / "docs/landing-zone.md").read_text()
-    section = text.split("## Readers", 1)[1].split("\n## ", 1)[0]
-    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(blocks) == 5
     names, found = {}, []
     for block in blocks:
-        exec(compile(block.replace('"orders"', repr(table)), "docs/landing-zone.md", "exec"), names)  # noqa: S102
+        exec(compile(block.replace('"orders"', repr(table)), PAGE.name, "exec"), names)  # noqa: S102
         found.append(names.get("frame"))
     return names, found[2], found[3]
 
