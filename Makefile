@@ -22,7 +22,7 @@ export UV_NATIVE_TLS ?= 1
 
 .PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter docs test lint chaos soak bench compose-test stop clean requirements locks
 
-setup: .venv/ready plugins/.venv/ready ## install all that the main job needs
+setup: .venv/ready plugins/.venv/ready ## install everything that the main job needs
 
 .boot/bin/uv:
 	@$(PYTHON) -m pip install -q --disable-pip-version-check --target .boot uv==$(UV_VERSION) 2>.boot.log \
@@ -43,20 +43,20 @@ plugins/.venv/ready: plugins/requirements.txt demo/requirements.txt plugins/pypr
 	@$(PLUGINS) -m compileall -q plugins/landing
 	@touch $@
 
-demo: setup ## the whole job for today, on an embedded PostgreSQL
+demo: setup ## run the whole job for today, on an embedded PostgreSQL
 	@$(PLUGINS) demo/run.py
 
-next-day: setup ## change the sample shop as a day of business would
+next-day: setup ## simulate one day of changes in the sample shop
 	@$(PLUGINS) demo/shop.py next-day
 
 notebook: setup notebook/.venv/ready ## run the notebook for DATE (unset: the newest loaded), into output/notebook/
 	@$(NOTEBOOK) notebook/run.py
 
-jupyter: setup notebook/.venv/ready ## open the notebook in Jupyter, on the loopback only
+jupyter: setup notebook/.venv/ready ## open the notebook in Jupyter, on 127.0.0.1 only
 	@notebook/.venv/bin/jupyter lab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) \
 	  notebook/query_data.ipynb
 
-notebook-sample: setup notebook/.venv/ready ## in a fresh clone: the notebook on four days of the sample, as it is committed
+notebook-sample: setup notebook/.venv/ready ## rebuild the committed notebook from four days of the sample, in a fresh clone
 	@test ! -e .env || { echo "There is a .env, so this is no fresh clone: run this in one."; exit 1; }
 	@$(PLUGINS) demo/servers.py start && $(PLUGINS) demo/shop.py write
 	@set -e; for day in 2024-01-18 2024-01-19 2024-01-20 2024-01-21; do \
@@ -80,12 +80,12 @@ orchestrate/airflow/.venv/ready: orchestrate/airflow/requirements.txt plugins/py
 	@$(UV) pip install -q --no-deps --python $(AIRFLOW) -e plugins
 	@touch $@
 
-airflow: setup orchestrate/airflow/.venv/ready ## start Airflow; without servers of your own, on the embedded PostgreSQL
+airflow: setup orchestrate/airflow/.venv/ready ## start Airflow; unless configured otherwise, on the embedded PostgreSQL
 	@$(PLUGINS) demo/servers.py start
 	@$(PLUGINS) demo/shop.py sample
 	@$(AIRFLOW) orchestrate/airflow/servers.py start
 
-airflow-stop: ## end every process of Airflow
+airflow-stop: ## stop every process of Airflow
 	@if [ -d .airflow ]; then $(AIRFLOW) orchestrate/airflow/servers.py stop; fi
 
 inspect: setup ## write the files with which DBeaver and pgAdmin open source and warehouse
@@ -98,13 +98,13 @@ inspection/.venv/ready: inspection/requirements.txt | $(filter .boot/%,$(UV))
 	@touch $@
 
 pgadmin: export PYTHONPATH = inspection
-pgadmin: inspect inspection/.venv/ready ## pgAdmin on the loopback, connected; Ctrl-C ends it
+pgadmin: inspect inspection/.venv/ready ## start pgAdmin on 127.0.0.1, connected; Ctrl-C ends it
 	@inspection/.venv/bin/pgadmin4-cli setup-db >/dev/null
 	@inspection/.venv/bin/pgadmin4-cli load-servers --replace .pgadmin/servers.json >/dev/null
 	@echo "pgAdmin: http://127.0.0.1:$${PGADMIN_PORT:-5050}"
 	@exec inspection/.venv/bin/pgadmin4
 
-locks: plugins/.venv/ready ## write Meltano's lock files of the plugins anew, after a change of their settings
+locks: plugins/.venv/ready ## rewrite the lock files of the plugins, after a change of their settings
 	@$(PLUGINS) plugins/locks.py
 
 plugins/.venv/tests-ready: plugins/.venv/ready tests/requirements.txt
@@ -117,24 +117,24 @@ docs/.venv/ready: docs/requirements.txt | $(filter .boot/%,$(UV))
 	@$(PIP) --python docs/.venv/bin/python -r docs/requirements.txt --compile-bytecode
 	@touch $@
 
-docs: plugins/.venv/tests-ready docs/.venv/ready ## write what comes from the code, and build the documentation into output/site
+docs: plugins/.venv/tests-ready docs/.venv/ready ## build the documentation into output/site, after rewriting what comes from the code
 	@$(PLUGINS) docs/generate.py
 	@NO_MKDOCS_2_WARNING=1 docs/.venv/bin/mkdocs build --quiet
 	@echo "output/site/index.html"
 
-test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready docs/.venv/ready lint ## all tests, against real servers
+test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready docs/.venv/ready lint ## run all tests, against real servers
 	@$(PLUGINS) -m pytest -n 3 --dist worksteal tests
 
 lint: plugins/.venv/tests-ready
 	@plugins/.venv/bin/ruff check --quiet .
 
-chaos: setup plugins/.venv/tests-ready ## kill every process at every write, and see each time that the next run heals; ARGS="--every 5"
+chaos: setup plugins/.venv/tests-ready ## kill every process at every write, and check that the next run recovers; ARGS="--every 5"
 	@PYTHONPATH=demo $(PLUGINS) tests/chaos.py $(ARGS)
 
-soak: setup plugins/.venv/tests-ready ## random sequences of all that people do, checked after each step, for hours; ARGS="--minutes 5 --seed 7"
+soak: setup plugins/.venv/tests-ready ## run random sequences of user actions, checked after each step; ARGS="--minutes 5 --seed 7"
 	@PYTHONPATH=demo $(PLUGINS) tests/soak.py --jobs 2 $(ARGS)
 
-bench: setup bench/.venv/ready ## us and what people would pick instead, on the same data; ARGS=--short for every day
+bench: setup bench/.venv/ready ## benchmark against other tools, on the same data; ARGS=--short for a short one
 	@bench/.venv/bin/python bench/run.py $(ARGS)
 
 bench/.venv/ready: bench/requirements.txt | $(filter .boot/%,$(UV))
@@ -143,7 +143,7 @@ bench/.venv/ready: bench/requirements.txt | $(filter .boot/%,$(UV))
 	@$(PIP) --python bench/.venv/bin/python -r bench/requirements.txt --compile-bytecode
 	@touch $@
 
-compose-test: plugins/.venv/ready ## run docker-compose.yaml on an engine of its own: root, Debian's docker.io, debootstrap
+compose-test: plugins/.venv/ready ## test docker-compose.yaml on its own engine: needs root, Debian's docker.io, debootstrap
 	@$(PLUGINS) docker/compose_test.py
 
 stop: airflow-stop ## stop Airflow and the embedded PostgreSQL
@@ -153,7 +153,7 @@ LANDED := output/source=* output/_staging output/_attempts output/*.csv
 # The demo's own .env is the only one whose landed dates can be made again at will.
 CLEANED := $(if $(or $(filter yes,$(CLEAN_LANDED)),$(shell head -n 1 .env 2>/dev/null | grep -F 'Written by make demo: the embedded PostgreSQL.')),$(LANDED))
 
-clean: airflow-stop ## remove what the commands above made; dates landed from your own servers only with CLEAN_LANDED=yes
+clean: airflow-stop ## remove what these commands created; dates landed from your own servers only with CLEAN_LANDED=yes
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
 	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
 	@if ls -d output/source=* >/dev/null 2>&1; then \
