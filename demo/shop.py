@@ -1,13 +1,13 @@
-"""The sample source: a shop in the shape of Northwind, made up from a seed and the words in words.json.
+"""The sample source: a shop with Northwind's schema, generated from a seed and the words in words.json.
 
     python demo/shop.py write [--factor F] [--day N]    write the shop as it was on day N
-    python demo/shop.py sample                          write the first day, if the embedded server has no shop
-    python demo/shop.py next-day                        the day after the one that was written last
-    python demo/shop.py clean                           remove the CSV file that was written
+    python demo/shop.py sample                          write day 0 if the embedded server has no shop
+    python demo/shop.py next-day                        write the next day
+    python demo/shop.py clean                           remove the CSV file
 
-Thirteen tables go to the database that SOURCE_POSTGRES_* names (environment, else .env), the lines of the
-orders to extract/order_details.csv. The same seed, factor and day give the same bytes, today and next year.
-Nothing that this module did not write is overwritten.
+Thirteen tables go to the database named by SOURCE_POSTGRES_* (environment, else .env), the order lines to
+extract/order_details.csv. The same seed, factor and day always give the same bytes. Nothing that this module did not
+write is overwritten.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from string import ascii_uppercase
 
 import psycopg2
 import servers
+from landing.api import LandingError, connect
 from psycopg2 import sql
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -37,15 +38,15 @@ WORDS = json.loads(Path(__file__).with_name("words.json").read_text(encoding="ut
 MARK = "Sample shop: written, and replaced without asking, by demo/shop.py."
 ROWS_AT_ONCE = 10_000
 
-FIRST_DAY = date(2024, 1, 20)  # day 0; the orders reach back two years from it
+FIRST_DAY = date(2024, 1, 20)  # day 0; orders start two years earlier
 FIRST_ORDER = 10_001
 SMALLINT_MAX = 32_767
-CUSTOMERS, ORDERS, ORDER_LINES = 91, 830, 2_155  # at factor 1; the other tables do not grow
+CUSTOMERS, ORDERS, ORDER_LINES = 91, 830, 2_155  # at factor 1; the other tables have a fixed size
 PRODUCTS, SUPPLIERS, EMPLOYEES, TERRITORIES, ASSIGNED = 77, 29, 9, 53, 49
-# Orders a day: shipped and changed ones together are the updated.
+# Orders per day. UPDATED includes SHIPPED.
 INSERTED, SHIPPED, UPDATED, DELETED = 12, 6, 8, 4
 
-# In the order of shop.sql: each table after those that it refers to.
+# In the order of shop.sql: each table after those that it references.
 TABLES = (
     "categories",
     "customer_demographics",
@@ -81,22 +82,22 @@ Line = namedtuple("Line", "order_id product_id unit_price quantity discount")
 
 
 class ShopError(RuntimeError):
-    """The shop was not written; the message says why and what to do."""
+    """The shop was not written."""
 
 
 @dataclass
 class Shop:
-    """The shop on one day: each table's rows in the order of its columns, and the lines of the orders."""
+    """The shop on one day: each table's rows as tuples, and the order lines."""
 
     tables: dict[str, list[tuple]]
     order_details: list[Line]
 
 
 def build(factor: int = 1, day: int = 0, seed: int = 1996) -> Shop:
-    """The shop on `day`, with `factor` times the customers, orders and lines of Northwind.
+    """Build the shop on `day`, with `factor` times the customers, orders and order lines of Northwind.
 
-    Each later day changes the one before it: orders are placed, shipped, changed, and deleted with their
-    lines; one price rises; one customer and one supplier have a new telephone number.
+    Each day changes the one before: orders are placed, shipped, changed, and deleted with their lines; one price
+    rises; one customer and one supplier get a new phone number.
     """
     rng = random.Random(f"{seed}/{factor}")
     names = _company_names(rng)
@@ -124,7 +125,7 @@ def build(factor: int = 1, day: int = 0, seed: int = 1996) -> Shop:
 def _change_orders(
     rng: random.Random, today: date, orders: dict[int, Order], lines: dict[int, list[Line]]
 ) -> None:
-    """Ship, change and delete orders, in place; no order meets two of these on one day."""
+    """Ship, change and delete orders in place; each order changes at most once a day."""
     waiting = [number for number, order in orders.items() if order.shipped_date is None]
     shipped = rng.sample(waiting, min(SHIPPED, len(waiting)))
     others = rng.sample(sorted(orders.keys() - shipped), UPDATED - len(shipped) + DELETED)
@@ -152,12 +153,12 @@ def _change_a_phone(rng: random.Random, rows: list) -> None:
 
 
 def _fill(rng: random.Random, pattern: str) -> str:
-    """`pattern` with a digit for every #."""
+    """Replace each # of a pattern with a random digit."""
     return "".join(str(rng.randrange(10)) if character == "#" else character for character in pattern)
 
 
 def _company_names(rng: random.Random) -> dict[str, cycle]:
-    """Names without end for each tongue, none twice before all were used."""
+    """Endless company names by tongue; all are used before one repeats."""
     names = {}
     for key, tongue in WORDS["tongues"].items():
         combined = [shape.format(last) for shape, last in product(tongue["companies"], tongue["last"])]
@@ -177,13 +178,13 @@ def _company(rng: random.Random, names: dict[str, cycle]) -> tuple:
     place = rng.choice(PLACES)
     tongue = WORDS["tongues"][place.tongue]
     contact = f"{rng.choice(tongue['first'])} {rng.choice(tongue['last'])}"
-    # No fax number is known (NULL), or it is known that there is none (the empty string).
+    # NULL: fax number unknown. Empty string: no fax.
     fax = rng.choice([_fill(rng, place.phone), None, None, ""])
     return next(names[place.tongue]), contact, rng.choice(WORDS["titles"]), *_address(rng, place), fax
 
 
 def _customers(rng: random.Random, names: dict[str, cycle], count: int) -> list[Customer]:
-    """Customers with codes of five letters, the first of the company's name where these are still free."""
+    """Customers with five-letter codes, taken from the company's name where that is unique."""
     customers: dict[str, Customer] = {}
     for _ in range(count):
         company = _company(rng, names)
@@ -225,7 +226,7 @@ def _products(rng: random.Random) -> list[Product]:
 def _orders(
     rng: random.Random, customers: list[Customer], products: list[Product], factor: int
 ) -> tuple[dict[int, Order], dict[int, list[Line]]]:
-    """The orders of the two years before FIRST_DAY and their lines, each by order_id."""
+    """Orders of the two years before FIRST_DAY and their lines, by order_id."""
     count = ORDERS * factor
     sizes = [1] * count
     for _ in range(ORDER_LINES * factor - count):
@@ -241,7 +242,7 @@ def _orders(
 
 
 def _order(rng: random.Random, number: int, placed: date, customer: Customer, size: int) -> Order:
-    """An order that is not shipped yet."""
+    """A new order, not shipped yet."""
     return Order(
         order_id=number,
         customer_id=customer.customer_id,
@@ -269,7 +270,7 @@ def _lines(rng: random.Random, number: int, products: list[Product], size: int) 
 
 
 def _fixed_tables(rng: random.Random) -> dict[str, list[tuple]]:
-    """The tables that neither grow nor change."""
+    """The tables that never change."""
     territories = sorted(
         (f"{index % 4 * 2}{digits:04}", rng.choice(WORDS["towns"]), index % 4 + 1)
         for index, digits in enumerate(rng.sample(range(10_000), TERRITORIES))
@@ -306,7 +307,7 @@ def _employee(rng: random.Random, number: int) -> tuple:
     boss = {1: None, 2: 1}.get(number, 2)
     street, *rest = _address(rng, rng.choice([place for place in PLACES if place.country in ("USA", "UK")]))
     if number % 3 == 0:
-        street += f"\nApt. {number}"  # people do write addresses of two lines
+        street += f"\nApt. {number}"  # some addresses have two lines
     born = date(1960, 1, 1) + timedelta(rng.randrange(12_000))
     hired = date(2015, 1, 1) + timedelta(rng.randrange(2_000))
     language, month = rng.choice(["French", "Türkçe", "Español"]), rng.choice(["May", "August"])
@@ -319,9 +320,10 @@ def _employee(rng: random.Random, number: int) -> tuple:
 
 
 def write_database(connection: "psycopg2.extensions.connection", shop: Shop) -> None:
-    """Replace the 13 tables in schema public, in one transaction, and print how many rows they hold.
+    """Replace the 13 tables in schema public, in one transaction.
 
-    Raises ShopError, and changes nothing, where tables of these names are not this module's.
+    Raises:
+        ShopError: A table with one of these names was not written by this module. Nothing changed.
     """
     with connection, connection.cursor() as cursor:
         _refuse_foreign_tables(cursor)
@@ -347,8 +349,8 @@ def _refuse_foreign_tables(cursor: "psycopg2.extensions.cursor") -> None:
     found = dict(cursor.fetchall())
     if found and found.get("orders") != MARK:
         raise ShopError(
-            f"database {cursor.connection.info.dbname} has a table {min(found)}, not the sample shop's; "
-            "nothing was written: name an empty database in SOURCE_POSTGRES_DB"
+            f"database {cursor.connection.info.dbname} has a table {min(found)} that is not the sample shop's. Nothing "
+            "was written. Set SOURCE_POSTGRES_DB to an empty database"
         )
 
 
@@ -375,7 +377,7 @@ COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"
 
 
 def write_csv(path: Path, shop: Shop) -> None:
-    """Write the lines of the orders atomically."""
+    """Write the order lines atomically."""
     _replace(path, _csv(shop))
 
 
@@ -387,7 +389,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _csv(shop: Shop) -> bytes:
-    """The lines with a header; numbers as short as they are: 14, 9.8, 0, 0.15."""
+    """The order lines with a header; numbers in their shortest form: 14, 9.8, 0, 0.15."""
     rows = [Line._fields, *([f"{field:g}" for field in line] for line in shop.order_details)]
     return "".join(",".join(row) + "\n" for row in rows).encode()
 
@@ -397,26 +399,9 @@ def _digest(content: bytes) -> str:
 
 
 def _connect() -> "psycopg2.extensions.connection":
-    """A connection to the database that SOURCE_POSTGRES_* names, in the environment, else in .env."""
-    env = PROJECT / ".env"
-    lines = env.read_text(encoding="utf-8").splitlines() if env.exists() else []
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    values = {name.strip(): value.strip().strip("\"'") for name, value in pairs} | os.environ
-    needed = ("HOST", "PORT", "DB", "USER", "PASSWORD")
-    missing = [f"SOURCE_POSTGRES_{name}" for name in needed if f"SOURCE_POSTGRES_{name}" not in values]
-    if missing:
-        raise ShopError(f"not set in the environment or in .env (see .env.example): {', '.join(missing)}")
-    host, port, database, user, password = (values[f"SOURCE_POSTGRES_{name}"] for name in needed)
-    return psycopg2.connect(
-        host=host,
-        port=port,
-        dbname=database,
-        user=user,
-        password=password,
-        sslmode=values.get("SOURCE_POSTGRES_SSLMODE") or "prefer",
-        client_encoding="UTF8",
-        connect_timeout=10,
-    )
+    connection = connect("SOURCE")
+    connection.autocommit = False
+    return connection
 
 
 def _state() -> dict:
@@ -424,15 +409,15 @@ def _state() -> dict:
 
 
 def write(factor: int, day: int) -> None:
-    """Write the shop of `day` to the source database and to the CSV file, and remember which it was."""
+    """Write the shop of `day` to the source database and the CSV file, and save which day it is."""
     shop = build(factor, day)
     with contextlib.closing(_connect()) as connection:
         write_database(connection, shop)
     name, content = CSV.relative_to(PROJECT), _csv(shop)
     digest = _digest(content)
-    # Equal content is ours too: a run that was ended early wrote the file and could not remember it.
+    # Equal content is ours too: a killed run may have written the file, but not the state.
     if CSV.exists() and _digest(CSV.read_bytes()) not in (digest, _state().get("csv_sha256")):
-        print(f"left {name} as it is: it is not the one written last; remove it to get the shop's")
+        print(f"{name} was changed since it was written: not replaced. Remove it to get the sample's")
     else:
         _replace(CSV, content)
         print(f"wrote {len(shop.order_details)} lines to {name} (factor {factor}, day {day})")
@@ -440,22 +425,22 @@ def write(factor: int, day: int) -> None:
 
 
 def next_day() -> None:
-    """Write the day after the remembered one."""
+    """Write the day after the saved one."""
     state = _state()
     if not state:
-        raise ShopError("no day has been written yet: run `python demo/shop.py write`")
+        raise ShopError("no day has been written yet. Run `python demo/shop.py write`")
     write(state["factor"], state["day"] + 1)
 
 
 def clean() -> None:
-    """Remove the CSV file if it is as this module left it, and forget the day."""
+    """Remove the CSV file, unless it was changed, and the saved state."""
     if CSV.exists() and _digest(CSV.read_bytes()) == _state().get("csv_sha256"):
         CSV.unlink()
     STATE.unlink(missing_ok=True)
 
 
 def sample() -> None:
-    """Write the first day into an embedded server that has no shop yet; a person's own servers are left alone."""
+    """Write day 0 into an embedded server without a shop; never into other servers."""
     if servers.ours() and not STATE.exists():
         write(factor=1, day=0)
 
@@ -464,11 +449,12 @@ def main() -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("command", choices=["write", "sample", "next-day", "clean"])
-    parser.add_argument("--factor", type=int, default=1, help="write: times the size of Northwind")
-    parser.add_argument("--day", type=int, default=0, help="write: 0 is the first")
+    parser.add_argument("--factor", type=int, default=1, help="write: size, in multiples of Northwind")
+    parser.add_argument("--day", type=int, default=0, help="write: the day, from 0")
     arguments = parser.parse_args()
     if arguments.factor < 1 or arguments.day < 0:
-        parser.error("--factor starts at 1, --day at 0")
+        parser.error("--factor must be at least 1, --day at least 0")
+    os.chdir(PROJECT)  # where .env is
     try:
         if arguments.command == "write":
             write(arguments.factor, arguments.day)
@@ -478,7 +464,7 @@ def main() -> None:
             next_day()
         else:
             clean()
-    except (ShopError, OSError, psycopg2.Error) as error:
+    except (LandingError, ShopError, OSError, psycopg2.Error) as error:
         sys.exit(f"demo/shop.py {arguments.command}: {str(error).strip()}")
 
 

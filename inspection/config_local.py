@@ -1,4 +1,4 @@
-"""pgAdmin for one person on this machine: no login, data below .pgadmin, on the loopback only."""
+"""pgAdmin for one user: no login, data in .pgadmin, loopback only."""
 
 import os
 from pathlib import Path

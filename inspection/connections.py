@@ -1,11 +1,11 @@
-"""Tools that open connected: source and warehouse for DBeaver and pgAdmin, from .env, without a password in them.
+"""Writes connections to source and warehouse for DBeaver and pgAdmin, from .env. Passwords go to the passfile only.
 
-    .dbeaver/data-sources.json      DBeaver's connections, when the project's folder is opened as a project of it
-    .project                        which makes it one
+    .dbeaver/data-sources.json      connections of the DBeaver project in this folder
+    .project                        makes this folder a DBeaver project
     .pgadmin/servers.json           for `pgadmin4-cli load-servers`
-    .pgadmin/pgpass                 the passwords, in libpq's own format, for the owner's eyes only (0600)
+    .pgadmin/pgpass                 the passwords, in libpq's format, readable by the owner only (0600)
 
-DBeaver asks for the password once, with the user's name filled in; pgAdmin finds it in the passfile.
+DBeaver asks for each password once; pgAdmin reads the passfile.
 """
 
 from __future__ import annotations
@@ -35,31 +35,35 @@ PROJECT_FILE = """<?xml version="1.0" encoding="UTF-8"?>
 
 @dataclass(frozen=True)
 class Server:
-    """A database that a tool is to open; its password is in no repr."""
+    """A connection, without its password."""
 
     name: str
     host: str
     port: int
     database: str
     user: str
-    tls: dict[str, str]  # sslmode and, where the server is verified, sslrootcert
+    tls: dict[str, str]  # sslmode and, if the server is verified, sslrootcert
 
 
 def servers(values: Mapping[str, str]) -> list[Server]:
-    """Source and warehouse, as far as the variables name them; SettingError where one is named by halves."""
+    """Source and warehouse, as far as they are configured.
+
+    Raises:
+        SettingError: A connection is only partly configured, or none is.
+    """
     found = []
     for name, prefix in ROLES.items():
         if not values.get(f"{prefix}HOST"):
             continue
         missing = [prefix + key for key in ("PORT", "DB", "USER") if not values.get(prefix + key)]
         if missing:
-            raise SettingError(f"{', '.join(missing)} not set, and {prefix}HOST is. Write them into .env.")
+            raise SettingError(f"{prefix}HOST is set, but not {', '.join(missing)}. Set them in .env.")
         if not re.fullmatch("[0-9]{1,5}", port := values[f"{prefix}PORT"]):
-            raise SettingError(f"{prefix}PORT={port!r} is not a port. Expected a number, such as 5432. Correct .env.")
+            raise SettingError(f"{prefix}PORT={port!r} is not a port number. Expected one such as 5432. Correct .env.")
         found.append(Server(name, values[f"{prefix}HOST"], int(port), values[f"{prefix}DB"], values[f"{prefix}USER"],
                             _tls(prefix, values)))
     if not found:
-        raise SettingError("Neither SOURCE_POSTGRES_HOST nor TARGET_POSTGRES_HOST is set. Write them into .env (see "
+        raise SettingError("Neither SOURCE_POSTGRES_HOST nor TARGET_POSTGRES_HOST is set. Set them in .env (see "
                            ".env.example), or run make demo.")
     return found
 
@@ -72,7 +76,7 @@ def _tls(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
 
 
 def dbeaver(found: Sequence[Server]) -> dict[str, Any]:
-    """Connections as DBeaver's data-sources.json has them, by id. The source is for reading only."""
+    """Connections in the format of DBeaver's data-sources.json, by id. The source is read-only."""
     return {f"postgres-jdbc-landing-{server.name}": {
         "provider": "postgresql",
         "driver": "postgres-jdbc",
@@ -94,12 +98,12 @@ def dbeaver(found: Sequence[Server]) -> dict[str, Any]:
 
 
 def _jdbc_host(host: str) -> str:
-    """JDBC knows no sockets, and wants the brackets of an IPv6 address."""
+    """JDBC does not support Unix sockets, and needs brackets around an IPv6 address."""
     return "localhost" if host.startswith("/") else f"[{host}]" if ":" in host and host[0] != "[" else host
 
 
 def pgadmin(found: Sequence[Server], passfile: Path) -> dict[str, Any]:
-    """What `pgadmin4-cli load-servers` reads."""
+    """Servers in the format of `pgadmin4-cli load-servers`."""
     return {"Servers": {str(number): {
         "Name": server.name,
         "Group": "Landing zone",
@@ -112,19 +116,19 @@ def pgadmin(found: Sequence[Server], passfile: Path) -> dict[str, Any]:
 
 
 def pgpass(found: Sequence[Server], values: Mapping[str, str]) -> str:
-    """Lines of a passfile; a password is of a user, whatever the database."""
+    """Lines of a passfile; a password applies to all databases of a server."""
     lines = []
     for server in found:
         if password := values.get(f"{ROLES[server.name]}PASSWORD"):
             if "\n" in password:
-                raise SettingError(f"{ROLES[server.name]}PASSWORD has a line break in it, which no passfile can hold.")
+                raise SettingError(f"{ROLES[server.name]}PASSWORD contains a line break, which a passfile cannot hold.")
             fields = [server.host, str(server.port), "*", server.user, password]
             lines.append(":".join(re.sub(r"([\\:])", r"\\\1", field) for field in fields) + "\n")
     return "".join(dict.fromkeys(lines))
 
 
 def write(root: Path, values: Mapping[str, str]) -> list[Path]:
-    """Write the files below `root`; connections that people added in DBeaver stay."""
+    """Write the files below `root` and keep connections that people added in DBeaver."""
     found = servers(values)
     sources, described = root / ".dbeaver" / "data-sources.json", root / ".project"
     listed, passfile = root / ".pgadmin" / "servers.json", root / ".pgadmin" / "pgpass"
@@ -138,7 +142,7 @@ def write(root: Path, values: Mapping[str, str]) -> list[Path]:
 
 
 def _merged(path: Path, ours: Mapping[str, Any]) -> dict[str, Any]:
-    """What DBeaver keeps in the file, with our connections as .env has them now."""
+    """DBeaver's file with our connections replaced."""
     try:
         kept = json.loads(path.read_text("utf-8"))
         others = {key: value for key, value in kept.get("connections", {}).items() if "-landing-" not in key}
@@ -146,7 +150,7 @@ def _merged(path: Path, ours: Mapping[str, Any]) -> dict[str, Any]:
     except FileNotFoundError:
         return {"folders": {}, "connections": {**ours}}
     except (ValueError, AttributeError) as error:
-        raise SettingError(f"{path} is not DBeaver's ({error}). Move it away, and run again.") from None
+        raise SettingError(f"{path} is not a file of DBeaver's ({error}). Move it away, then run again.") from None
 
 
 def _text(content: Mapping[str, Any]) -> str:
@@ -154,7 +158,7 @@ def _text(content: Mapping[str, Any]) -> str:
 
 
 def _put(path: Path, text: str) -> None:
-    """Replace a file by one that only its owner reads."""
+    """Replace a file atomically by one that only its owner can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)
@@ -164,13 +168,13 @@ def _put(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """Write the files, and say where they are."""
+    """Write the files and print where they are."""
     with reported(logging.getLogger("connections")):
         root = project_root()
         written = write(root, settings())
         print(f"Written: {', '.join(str(path.relative_to(root)) for path in written)}")
         print(f"DBeaver: create a project whose location is {root}; it asks for each password once.\n"
-              f"pgAdmin: make pgadmin; or, into one of your own, pgadmin4-cli load-servers {written[2]}")
+              f"pgAdmin: run make pgadmin, or in your own pgAdmin: pgadmin4-cli load-servers {written[2]}")
 
 
 if __name__ == "__main__":

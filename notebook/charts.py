@@ -1,4 +1,4 @@
-"""Tables and pictures of the notebook: what is read from them stands in them as numbers."""
+"""Tables and charts of the notebook. Charts show their values as numbers, too."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from PIL.Image import open as open_image
 INK, PALE, RED = "#22313f", "#8795a1", "#b3261e"
 MAP = "YlGnBu"
 KINDS = {"inserted": "#2a9d8f", "updated": "#e9a23b", "deleted": "#c8553d"}
-# Okabe and Ito's, which stay apart for eyes that tell red from green badly; the ninth is for all others.
+# Okabe and Ito's colour-blind safe palette; the ninth is for all other categories.
 COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f6a93", "#b8c2cb"]
 COLOURS_OF_A_PNG = 96
 WIDTH = 8.6  # inches
-TABLES = 40  # a heat map has room for
-LABELS = 7  # dates
-NUMBERED = 12  # dates, up to which each field of the heat map has room for its number
+TABLES = 40  # rows of the heat map
+LABELS = 7  # labelled dates of the heat map
+NUMBERED = 12  # up to this many dates, each cell of the heat map shows its number
 
 
 def table(frame: pd.DataFrame, wrong: str | None = None, number: str = "") -> HTML:
-    """Numbers to the right, in the format `number`, text to the left; a row is red where column `wrong` has a text."""
+    """Align numbers right, in the format `number`, and text left. Rows with text in column `wrong` are red."""
     kinds = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
     lines = [_line("th", frame.columns, kinds)]
     for row in frame.itertuples(index=False, name=None):
@@ -55,21 +55,21 @@ def _text(cell: Any, number: str) -> str:
     return format(cell, number) if isinstance(cell, (int, np.integer)) else str(cell)
 
 
-def reconciliation(proofs: pd.DataFrame) -> HTML:
-    """The rows of `landing verify`, hashes cut short."""
-    shown = proofs[["source", "table", "rows", "bytes"]].copy()
+def reconciliation(found: pd.DataFrame) -> HTML:
+    """The rows of `landing verify` with shortened hashes."""
+    shown = found[["source", "table", "rows", "bytes"]].copy()
     for column, name in {"landed": "sha256: source", "files": "files", "warehouse": "warehouse"}.items():
-        shown[name] = [value[:12] if isinstance(value, str) else "-" for value in proofs[column]]
+        shown[name] = [value[:12] if isinstance(value, str) else "-" for value in found[column]]
     shown["equal"] = [EQUAL[how] if equal else "NO"
-                      for equal, how in zip(proofs["equal"], proofs["compared"], strict=True)]
-    shown["why not"] = [value if isinstance(value, str) else "" for value in proofs["problem"]]
+                      for equal, how in zip(found["equal"], found["compared"], strict=True)]
+    shown["why not"] = [value if isinstance(value, str) else "" for value in found["problem"]]
     if not shown["why not"].any():
         return table(shown.drop(columns="why not"), number=",")
     return table(shown, wrong="why not", number=",")
 
 
 def picture(figure: Figure, alt: str) -> Image:
-    """As PNG of few colours, small enough to be committed; the same bytes for the same data."""
+    """A PNG with few colours, small enough to commit, and byte-identical for the same data."""
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=144, facecolor="white")
     open_image(drawn).convert("RGB").quantize(COLOURS_OF_A_PNG, dither=Dither.NONE).save(small, "png", optimize=True)
@@ -91,7 +91,7 @@ def _thousands(axes: Axes, axis: str) -> None:
 
 
 def heat_map(loads: pd.DataFrame, day: date) -> Image:
-    """Rows per table and date; a white field is a table that a date has not. `loads` as of Day.loads()."""
+    """Rows per table and date; a white cell is a table that the date does not have. `loads`: from Day.loads()."""
     rows = loads.pivot_table(index="table_name", columns="extracted_at", values="rows", sort=True)
     order = rows.iloc[:, -1].fillna(0).sort_values(ascending=False, kind="stable").index
     rows = rows.loc[order[:TABLES]]
@@ -99,7 +99,7 @@ def heat_map(loads: pd.DataFrame, day: date) -> Image:
     which = "table" if len(order) == len(names) else f"table (the largest {TABLES} of {len(order)})"
     figure, axes = _axes(f"Rows per {which} and loaded date", 0.9 + 0.27 * len(names))
     top = max(2.0, float(np.nanmax(rows.to_numpy())))
-    # A logarithm, for 10 rows to be told from 100 beside 100,000; an empty table is the palest field, and not white.
+    # A log scale keeps 10 and 100 rows apart beside 100,000. An empty table gets the palest colour, not white.
     axes.pcolormesh(rows.to_numpy(dtype=float).clip(min=1), cmap=MAP, norm=LogNorm(1, top), edgecolors="white",
                     linewidth=1.5 if len(days) <= NUMBERED else 0.5)
     axes.invert_yaxis()
@@ -116,7 +116,7 @@ def heat_map(loads: pd.DataFrame, day: date) -> Image:
 
 
 def _numbers(axes: Axes, x: int, column: pd.Series, *, inside: bool, top: float) -> None:
-    """The numbers of one date, in its fields or to the right of the last."""
+    """Write the numbers of one date into its cells, or to the right of the last date."""
     for y, value in enumerate(column):
         if not np.isnan(value):
             dark = inside and np.log(max(value, 1)) > 0.48 * np.log(top)
@@ -125,7 +125,7 @@ def _numbers(axes: Axes, x: int, column: pd.Series, *, inside: bool, top: float)
 
 
 def changes(found: pd.DataFrame, before: date, day: date) -> Image | Markdown:
-    """Inserted, updated and deleted rows of each table between two dates. `found` as of Day.changes()."""
+    """Inserted, updated and deleted rows of each table between two dates. `found`: from Day.changes()."""
     kinds = list(KINDS)
     changed = found[found[kinds].sum(axis=1) > 0].sort_values(kinds, kind="stable")
     title = f"What changed from {before} to {day}: {len(changed)} of {len(found)} tables"
@@ -146,7 +146,7 @@ def changes(found: pd.DataFrame, before: date, day: date) -> Image | Markdown:
 
 
 def stacked_months(found: pd.DataFrame) -> Image:
-    """Bars of a month each, stacked by category. `found`: month, category, revenue."""
+    """One bar per month, stacked by category. `found`: month, category, revenue."""
     months = found.astype({"revenue": float}).pivot_table(index="month", columns="category", values="revenue",
                                                           aggfunc="sum", fill_value=0.0)
     months = months[months.sum().sort_values(ascending=False).index]
@@ -170,7 +170,7 @@ def stacked_months(found: pd.DataFrame) -> Image:
 
 
 def ranking(found: pd.DataFrame) -> Image:
-    """A bar for each row, in the order given. `found`: customer, revenue, orders."""
+    """One bar per row, in the given order. `found`: customer, revenue, orders."""
     found = found.iloc[::-1].astype({"revenue": float})
     figure, axes = _axes("Customers by revenue", 0.8 + 0.27 * len(found))
     axes.barh(range(len(found)), found["revenue"], color=COLOURS[0], height=0.66)

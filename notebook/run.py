@@ -1,13 +1,13 @@
-"""The notebook for one date, without a browser, as `make notebook DATE=2024-01-20` runs it.
+"""Runs the notebook for one date without a browser, for `make notebook DATE=2024-01-20`.
 
-    python notebook/run.py             DATE and SCHEMA from the environment; unset, the newest loaded date and public
-    python notebook/run.py --commit    the newest date, in the notebook's own place and docs/, as they are committed
+    python notebook/run.py             DATE and SCHEMA from the environment; default: newest loaded date, public
+    python notebook/run.py --commit    the newest date; writes the committed notebook and docs/
 
-What it ran and its HTML go to output/notebook/query_data@<date>; the notebook itself stays as it is. Exits with status
-1, and with a sentence, when the date is not loaded, anything does not agree, or a cell fails.
+The executed notebook and its HTML go to output/notebook/query_data@<date>; the source notebook does not change. Exits
+with status 1 and a message if the date is not loaded, a table differs, or a cell fails.
 """
 
-# ruff: noqa: E402 - two lines have to come before the imports
+# ruff: noqa: E402 - two lines must precede the imports
 from __future__ import annotations
 
 import html
@@ -20,7 +20,7 @@ from typing import Any
 
 NOTEBOOK = Path(__file__).absolute().with_name("query_data.ipynb")
 os.environ.setdefault("MELTANO_PROJECT_ROOT", str(NOTEBOOK.parent.parent))
-# A grammar of all URIs, which checks what no notebook has, and takes longer to build than the whole run.
+# A grammar of URIs that no notebook needs; building it takes longer than the whole run.
 sys.modules["rfc3987_syntax"] = None
 
 import nbformat
@@ -37,34 +37,38 @@ from traitlets.config import Config
 
 PAGE = NOTEBOOK.with_name("page.html")
 COMMITTED_PAGE = warehouse.ROOT / "docs" / "query_data.html"
-# What the kernel shows is for nobody else on this machine.
+# Other users of this machine must not read the kernel's output.
 KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
-QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # it would call its own end an error
+QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # it logs its own shutdown as an error
 
 
-class Spoken(NBClientEngine):
-    """Papermill's own engine, which says each heading when it comes to it."""
+class HeadingEngine(NBClientEngine):
+    """Papermill's engine; prints each heading when it is reached."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, *arguments: Any, **options: Any) -> Any:
         start = nb_man.cell_start
 
-        def said(cell: Any, index: int, **more: Any) -> None:
+        def print_heading(cell: Any, index: int, **more: Any) -> None:
             if cell.cell_type == "markdown" and cell.source.startswith("## "):
                 print("  " + cell.source.partition("\n")[0].removeprefix("## "), flush=True)
             start(cell, index, **more)
 
-        nb_man.cell_start = said
+        nb_man.cell_start = print_heading
         return super().execute_managed_notebook(nb_man, *arguments, **options)
 
 
-papermill_engines.register("spoken", Spoken)
+papermill_engines.register("headings", HeadingEngine)
 
 
 def execute(target: Path, parameters: dict[str, str]) -> str:
-    """Run the notebook into `target`: the sentence of the cell that failed, or nothing."""
+    """Run the notebook and write the result to `target`.
+
+    Returns:
+        The error message of the cell that failed, or an empty string.
+    """
     try:
-        execute_notebook(NOTEBOOK, target, parameters, engine_name="spoken", progress_bar=False, cwd=warehouse.ROOT,
+        execute_notebook(NOTEBOOK, target, parameters, engine_name="headings", progress_bar=False, cwd=warehouse.ROOT,
                          config=KERNEL, extra_arguments=QUIET)
     except PapermillExecutionError as error:
         return error.evalue if hasattr(api, error.ename) else f"{error.ename}: {error.evalue}"
@@ -72,7 +76,7 @@ def execute(target: Path, parameters: dict[str, str]) -> str:
 
 
 def page(notebook: Any, title: str, problem: str = "") -> str:
-    """One HTML file that needs no other, and no network: nbconvert's smallest body in a page of ours."""
+    """A self-contained HTML page: nbconvert's basic body in our template."""
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(remove_error_markers(notebook))
     return Template(PAGE.read_text("utf-8")).substitute(
         title=html.escape(title), css=HtmlFormatter(style="default").get_style_defs(".highlight"), body=body,
@@ -81,7 +85,7 @@ def page(notebook: Any, title: str, problem: str = "") -> str:
 
 
 def tidied(notebook: Any) -> Any:
-    """Without what differs from run to run and from machine to machine."""
+    """Remove metadata that differs between runs and machines."""
     kept = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
     notebook.metadata = nbformat.from_dict(kept)
     for cell in notebook.cells:
@@ -91,12 +95,12 @@ def tidied(notebook: Any) -> Any:
 
 
 def commit() -> None:
-    """Run the notebook as it stands, and keep what it shows where it is committed."""
+    """Run the notebook and overwrite its committed outputs."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / NOTEBOOK.name
         problem = execute(target, {})
         if problem:
-            sys.exit(f"notebook: not kept: {problem}")
+            sys.exit(f"notebook: not written: {problem}")
         notebook = tidied(nbformat.read(target, as_version=4))
     nbformat.write(notebook, NOTEBOOK)
     COMMITTED_PAGE.write_text(page(notebook, NOTEBOOK.stem), "utf-8")
@@ -111,7 +115,7 @@ def main() -> None:
     problem = execute(target, {"extracted_at": str(day.date), "schema": day.schema})
     written = target.with_suffix(".html")
     written.write_text(page(nbformat.read(target, as_version=4), target.stem, problem), "utf-8")
-    print(f"All that it shows: {os.path.relpath(written)}, {os.path.relpath(target)}", flush=True)
+    print(f"Results: {os.path.relpath(written)}, {os.path.relpath(target)}", flush=True)
     return sys.exit(f"notebook: {problem}" if problem else 0)
 
 

@@ -1,6 +1,6 @@
-"""The warehouse as it was on one date, for the notebook and its runner.
+"""One loaded date of the warehouse, for the notebook and its runner.
 
-Nothing stays open between two cells: a notebook that is left in a browser must not keep a load waiting.
+No connection stays open between two cells: an open notebook must not block a load.
 """
 
 from __future__ import annotations
@@ -44,22 +44,26 @@ from psycopg2 import sql
 
 ROOT = project_root()
 
-# What a warehouse that is not a shop answers to a question about orders.
+# Errors of the sample queries in a warehouse without the sample shop.
 NOT_A_SHOP = (pg_errors.UndefinedTable, pg_errors.UndefinedColumn, pg_errors.UndefinedFunction)
 
-# A sentence that is meant for people needs no traceback above it; IPython asks an exception for this.
+# IPython prints only the message of these errors, without a traceback.
 LandingError._render_traceback_ = lambda self: [f"{type(self).__name__}: {self}"]
 
 
 def parameters(**given: Any) -> dict[str, Any]:
-    """The notebook's parameters, after a look for misspelt ones: papermill only warns of those."""
+    """The notebook's parameters.
+
+    Raises:
+        SettingError: An injected parameter is unknown. Papermill only warns.
+    """
     shell = get_ipython()
     cells = shell.user_ns["In"] if shell else []
     injected = [ast.parse(cell) for cell in cells if cell.startswith("# Parameters\n")]
     names = {node.id for tree in injected for node in ast.walk(tree)
              if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     if unknown := sorted(names - {*given}):
-        raise SettingError(f"No parameter of this notebook: {', '.join(unknown)}. It knows {', '.join(given)}.")
+        raise SettingError(f"Unknown parameter: {', '.join(unknown)}. Parameters of this notebook: {', '.join(given)}.")
     return given
 
 
@@ -68,16 +72,16 @@ def _parsed(text: str) -> date:
         return parse_date(text, "extracted_at")
     except SettingError:
         raise SettingError(f"{text!r} is not a date. Expected a calendar date as YYYY-MM-DD, such as "
-                           f"{today()}; leave it unset for the newest that is loaded.") from None
+                           f"{today()}; leave it unset for the newest loaded date.") from None
 
 
 def run_name(name: str, day: date, schema: str) -> str:
-    """`<name>@<date>`, with the schema where it is not `public`; never a path."""
+    """`<name>@<date>`, with the schema unless it is `public`, quoted so that it is never a path."""
     return f"{name}@{day}" if schema == "public" else f"{name}@{day}.{quote(schema, safe='')}"
 
 
 def output(name: str) -> Path:
-    """Where evidence goes: a file in the landing root's folder `notebook`."""
+    """Path of an output file: in folder `notebook` of the landing root."""
     keep_private([])
     folder = LandingZone.configured().root / "notebook"
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,10 +89,10 @@ def output(name: str) -> Path:
 
 
 class Day:
-    """A date that is landed and loaded; anything else raises, naming the command to run."""
+    """A landed and loaded date. Errors contain the command to run."""
 
     def __init__(self, extracted_at: str | None = None, schema: str = "public") -> None:
-        """`extracted_at` as YYYY-MM-DD; None is the newest date that is loaded."""
+        """`extracted_at`: YYYY-MM-DD; None for the newest loaded date."""
         self.date = None if extracted_at is None else _parsed(str(extracted_at))
         self.schema, self.history = schema, f"{schema}_history"
         loaded = self._loaded()
@@ -103,7 +107,7 @@ class Day:
         return f"{self.date} in schema {self.schema}: {len(self.tables)} tables"
 
     def _loaded(self) -> list[date]:
-        """Dates of which all declared sources are loaded; the newest becomes ours, if none was asked for."""
+        """Dates with all declared sources loaded. Sets `date` to the newest if it is None."""
         with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
             found = {(entry.source, entry.day) for entry in LoadHistory(cursor, self.history).present()}
         sources = declared_sources()
@@ -121,7 +125,7 @@ class Day:
         return f"{day} is not loaded into {self.schema} (loaded: {found}). Run: {' && '.join(commands)}"
 
     def _landing(self, command: str, *arguments: str) -> tuple[pd.DataFrame, str]:
-        """The rows that the landing command says for programs, and what it complains of."""
+        """The JSON rows of a landing command, and its error message if it failed."""
         program = ROOT / "plugins/.venv/bin/landing"
         done = subprocess.run([program, command, *arguments, "--json", "--schema", self.schema],  # noqa: S603
                               cwd=ROOT, capture_output=True, text=True, check=False)
@@ -130,22 +134,22 @@ class Day:
         return pd.DataFrame(json.loads(done.stdout)), done.stderr.strip() if done.returncode else ""
 
     def verify(self) -> tuple[pd.DataFrame, str]:
-        """A row per table of `landing verify`, and its verdict where one does not agree, else an empty string."""
+        """One row per table from `landing verify`, and its error message, empty if all tables match."""
         return self._landing("verify", str(self.date))
 
     def changes(self) -> pd.DataFrame:
-        """A row per table of `landing diff` between the date loaded before and this one."""
+        """One row per table from `landing diff` between the previous loaded date and this one."""
         return self._landing("diff", str(self.before), str(self.date))[0]
 
     def loads(self) -> pd.DataFrame:
-        """The ledger of all dates: table_name, extracted_at, rows."""
+        """The load history of all dates: table_name, extracted_at, rows."""
         with self._cursor() as cursor:
             found = [(entry.table, entry.day, entry.rows) for entry in LoadHistory(cursor, self.history).present()]
         return pd.DataFrame(sorted(found), columns=["table_name", "extracted_at", "rows"])
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
-        """Sees the tables of this date under their own names, whatever date the warehouse's views show."""
+        """A cursor that sees this date's tables under their own names, whichever date the views show."""
         with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             cursor.execute("SET LOCAL search_path = pg_temp")
@@ -160,18 +164,18 @@ class Day:
                         sql.Literal(str(self.date))))
             yield cursor
 
-    def show(self, query: str, picture: Callable[[pd.DataFrame], Any]) -> Any:
-        """A picture of what a query gives, or the reason why this warehouse has no answer to it."""
+    def show(self, query: str, chart: Callable[[pd.DataFrame], Any]) -> Any:
+        """Chart a query's result, or say why this warehouse cannot answer it."""
         try:
             with self._cursor() as cursor:
                 cursor.execute(query)
                 found = _frame(cursor)
         except NOT_A_SHOP as error:
             return _left_out(error)
-        return picture(found) if len(found) else Markdown("*No rows.*")
+        return chart(found) if len(found) else Markdown("*No rows.*")
 
-    def evidence(self, query: str, name: str, picture: Callable[[pd.DataFrame], Any], rows: int = 6) -> None:
-        """Write all that a query gives as CSV into output/notebook, and picture its first rows."""
+    def evidence(self, query: str, name: str, chart: Callable[[pd.DataFrame], Any], rows: int = 6) -> None:
+        """Write a query's whole result as CSV to output/notebook, and display its first rows."""
         query = query.rstrip().rstrip(";")
         path = output(f"{run_name(name, self.date, self.schema)}.csv")
         part = path.with_suffix(".part")
@@ -190,10 +194,10 @@ class Day:
             part.unlink(missing_ok=True)
         display(Markdown(f"{count:,} rows of {len(found.columns)} columns, whole in `{os.path.relpath(path, ROOT)}`; "
                          f"the first {len(found)}:"))
-        display(picture(found))
+        display(chart(found))
 
     def conclude(self, verdict: str) -> Markdown:
-        """The end: raises VerificationError with the verdict if there is one."""
+        """The verdict of verify(): raises VerificationError if a table differs."""
         if verdict:
             raise VerificationError(verdict)
         return Markdown(f"**{self.date} agrees**: source = files = warehouse, {len(self.tables)} tables.")

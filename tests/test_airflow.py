@@ -97,8 +97,8 @@ def test_a_run_has_one_date_and_it_is_one(tmp_path):
 
 
 def test_a_command_that_fails_without_a_word_is_named_all_the_same():
-    assert look(ROOT)["silent"] == ("What failed (exit status 1): it said nothing\n"
-                                    "To run it again, clear this task, or type: again")
+    assert look(ROOT)["silent"] == ("What failed (exit status 1): no output\n"
+                                    "To retry, clear this task or run: again")
 
 
 def test_what_airflow_was_started_with_does_not_decide_what_a_task_does():
@@ -386,7 +386,7 @@ def test_a_backfill_of_the_same_dates_again_changes_nothing(airflow):
     runs = airflow.wait(*days)
     assert airflow.warehouse(*days) == before
     assert verified(airflow, *days)
-    assert "kept what was landed" in airflow.log(runs[days[0]], "extract_postgres")
+    assert "already landed, frozen" in airflow.log(runs[days[0]], "extract_postgres")
 
 
 def test_a_source_that_is_down_blocks_the_load_and_clearing_its_task_heals_the_run(airflow):

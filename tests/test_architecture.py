@@ -1,5 +1,6 @@
-"""The packages depend on each other one way, as plugins/pyproject.toml says."""
+"""The packages depend on each other one way, as plugins/pyproject.toml says; programs around them use landing.api."""
 
+import ast
 import subprocess
 
 from conftest import BIN, ROOT
@@ -9,3 +10,21 @@ def test_packages_depend_one_way():
     done = subprocess.run([BIN / "lint-imports", "--no-cache"], cwd=ROOT / "plugins", capture_output=True, text=True,
                           check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dag_notebook_demo_and_inspection_import_only_the_api():
+    paths = [path for folder in ("orchestrate/airflow/dags", "orchestrate/airflow", "notebook", "demo", "inspection",
+                                 "docker") for path in (ROOT / folder).glob("*.py")]
+    found = {(path.name, module) for path in paths for node in ast.walk(ast.parse(path.read_text()))
+             for module in imported(node) if module.split(".")[0] == "landing"}
+    assert {name for name, _ in found} >= {"ELT_with_meltano.py", "warehouse.py", "run.py", "connections.py"}
+    assert {module for _, module in found} == {"landing.api"}
+
+
+def imported(node):
+    """Modules that an import statement names; `from landing import api` is landing.api."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module == "landing":
+        return [f"landing.{alias.name}" for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []

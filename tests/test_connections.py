@@ -101,9 +101,9 @@ def test_odd_hosts_reach_each_tool_in_its_own_spelling(tmp_path, host, jdbc):
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"SOURCE_POSTGRES_PORT": "x"}, "SOURCE_POSTGRES_PORT='x' is not a port"),
-    ({"SOURCE_POSTGRES_USER": ""}, "SOURCE_POSTGRES_USER not set"),
+    ({"SOURCE_POSTGRES_USER": ""}, "HOST is set, but not SOURCE_POSTGRES_USER"),
     ({"SOURCE_POSTGRES_HOST": ""}, "Neither SOURCE_POSTGRES_HOST nor TARGET_POSTGRES_HOST"),
-    ({"SOURCE_POSTGRES_PASSWORD": "a\nb"}, "SOURCE_POSTGRES_PASSWORD has a line break"),
+    ({"SOURCE_POSTGRES_PASSWORD": "a\nb"}, "SOURCE_POSTGRES_PASSWORD contains a line break"),
 ])
 def test_what_cannot_be_written_is_refused_before_anything_is(tmp_path, change, said):
     with pytest.raises(SettingError, match=re.escape(said)) as refusal:

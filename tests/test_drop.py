@@ -70,9 +70,9 @@ def three(dates):
 def test_any_date_goes_from_landing_and_warehouse_and_the_views_show_the_newest_that_is_left(three):
     before = everything(three)
     said = drop(D3)
-    assert said == [("loaded date", f"public_history {D3} postgres", f"the views of postgres go back to {D2}"),
-                    ("landed date", f"source=postgres/extracted_at={D3}", "dropped")]
-    assert "Would remove 2 things" in landing("drop", D3)
+    assert said == [("loaded partition", f"public_history {D3} postgres", f"the views of postgres go back to {D2}"),
+                    ("landed partition", f"source=postgres/extracted_at={D3}", "dropped")]
+    assert "Would remove 2 items" in landing("drop", D3)
     assert everything(three) == before
     assert drop(D3, "--yes") == said
     assert three.shown("orders", "a") == ([("2",)], None)
@@ -83,13 +83,13 @@ def test_any_date_goes_from_landing_and_warehouse_and_the_views_show_the_newest_
     assert three.run("SELECT total FROM mine") == [(2,)]
     assert states() == {(source, day): "yes" for source in ("csv", "postgres") for day in (D1, D2)}
     assert "dropped" in landing("show", D3)
-    assert landing("drop", D3, "--yes") == f"Nothing of {D3} is landed or loaded.\n"
-    assert drop(D1, "--source", "postgres", "--yes")[0][2] == "its views stay as they are"
+    assert landing("drop", D3, "--yes") == f"Nothing to drop: {D3} is neither landed nor loaded.\n"
+    assert drop(D1, "--source", "postgres", "--yes")[0][2] == "views unchanged"
     assert three.shown("orders", "a") == ([("2",)], None)
     assert three.shown("old", "a") == ([], "No loaded date has it.")
     assert states() == {("csv", D1): "yes", ("csv", D2): "yes", ("postgres", D2): "yes"}
-    assert drop(D2, "--yes")[0] == ("loaded date", f"public_history {D2} csv, postgres",
-                                    f"the views of csv go back to {D1}; the views of postgres stay, empty")
+    assert drop(D2, "--yes")[0] == ("loaded partition", f"public_history {D2} csv, postgres",
+                                    f"the views of csv go back to {D1}; the views of postgres become empty")
     assert three.shown("orders", "a") == ([], "No loaded date has it.")
     assert three.shown("lines", "a") == ([("1",)], None)
     three.land(D3, "postgres", orders=(AB, [["three", "3"]]))
@@ -108,7 +108,7 @@ def test_a_date_that_is_left_but_no_longer_landed_is_shown_with_the_columns_that
 def test_a_source_that_is_not_known_and_a_warehouse_that_is_not_there_drop_nothing(three, monkeypatch, caplog):
     before = everything(three)
     assert landing("drop", D1, "--source", "csw", "--yes", check=False) == 1
-    assert "there is no such source. Known are csv, postgres" in caplog.text
+    assert "is unknown. Known sources: csv, postgres" in caplog.text
     with monkeypatch.context() as patch:
         patch.setenv("TARGET_POSTGRES_PORT", "1")
         assert landing("drop", D1, "--yes", check=False) == 1
@@ -182,7 +182,8 @@ def test_a_date_that_is_yet_to_come_can_be_looked_at_and_dropped_and_loads_say_t
     assert "2 of 2 tables equal" in landing("verify", FUTURE)
     assert "orders" in landing("show", FUTURE)
     said = dates.project.load(D1, RELOAD="true").text
-    assert f"The views of postgres stay at {FUTURE}, which is newer. It is yet to come: landing drop {FUTURE}" in said
+    assert (f"The views of postgres still show {FUTURE}, which is newer. That date is in the future. To remove it: "
+            f"landing drop {FUTURE}") in said
     drop(FUTURE, "--yes")
     assert dates.rows("orders", "a") == [("2024",)]
     assert {*states()} == {("csv", D1), ("postgres", D1)}

@@ -237,7 +237,7 @@ def test_a_full_disk_in_the_warehouse_at_copy_key_or_swap_leaves_the_old_date(in
                                       (Swap, "publish", disk.fill)):
                 with just_before(monkeypatch, owner, name, fill):
                     unharmed(inside, lambda: inside.load(NEXT, check=False), "No space left on device",
-                             "The warehouse ended the load", LOAD_AGAIN)
+                             "PostgreSQL aborted the load", LOAD_AGAIN)
                 disk.empty()
             healed(inside)
     finally:

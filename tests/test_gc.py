@@ -87,8 +87,8 @@ def test_gc_says_what_dead_runs_left_behind_and_removes_only_that_and_only_with_
         ("staging table", "public_history._staging_x"),
     }
     said = littered.landing("gc").stdout
-    assert "Would remove 5 things," in said
-    assert "run again with --yes" in said
+    assert "Would remove 5 items," in said
+    assert "Run again with --yes" in said
     assert gc(littered) == expected
     assert (tree(littered), relations(littered)) == (before, tables)
     assert gc(littered, "--yes") == expected
@@ -123,7 +123,7 @@ def test_a_run_at_work_is_left_alone_and_ends_well(shop):
 
 def test_staging_tables_stay_while_a_load_is_at_work(littered, monkeypatch):
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(littered.folder))
-    monkeypatch.setattr(options, "PATIENCE", 0.3)
+    monkeypatch.setattr(options, "LOAD_WAIT", 0.3)
     with contextlib.closing(littered.warehouse.connect()) as load, load.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(hashtext('landing'), hashtext('public'))")
         result = invoked("gc", "--yes", "--json")
@@ -133,7 +133,7 @@ def test_staging_tables_stay_while_a_load_is_at_work(littered, monkeypatch):
         assert "_staging_x" in relations(littered)
     unreachable = littered.landing("gc", "--yes", check=False, TARGET_POSTGRES_PORT="1")
     assert unreachable.returncode == 1
-    assert "What is left over in the warehouse stays" in unreachable.stderr
+    assert "Not cleaned up: the warehouse" in unreachable.stderr
     assert "_staging_x" in relations(littered)
 
 
@@ -169,11 +169,11 @@ def test_keep_days_removes_older_dates_landed_and_loaded_and_all_else_stays_prov
         *(("landed date", f"source={source}/extracted_at={day}") for source in ("csv", "postgres") for day in (D1, D2)),
         *(("attempt log", f"_attempts/{source}@{day}.jsonl") for source in ("csv", "postgres") for day in (D1, D2)),
         ("attempt log", f"_attempts/csv@{D3}.jsonl"),
-        *(("loaded date", f"public_history {day} {source}") for source in ("csv", "postgres") for day in (D1, D2)),
+        *(("loaded partition", f"public_history {day} {source}") for source in ("csv", "postgres") for day in (D1, D2)),
     }
     assert state(shop) == (before, tables, ledger)
     text = shop.landing("gc", "--keep-days", "9", "--yes").stdout
-    assert "Removed 13 things," in text
+    assert "Removed 13 items," in text
     assert text.rstrip().endswith(f"{4 * 142:,} rows.")  # two dates, landed and loaded
     after, tables_after, ledger_after = state(shop)
     assert after == {path for path in before if not any(path.startswith(what) for _, what in said)}
@@ -186,7 +186,7 @@ def test_keep_days_removes_older_dates_landed_and_loaded_and_all_else_stays_prov
     assert gc(shop, "--keep-days", "0", "--yes") == {
         *(("landed date", f"source={source}/extracted_at={recent[0]}") for source in ("csv", "postgres")),
         *(("attempt log", f"_attempts/{source}@{recent[0]}.jsonl") for source in ("csv", "postgres")),
-        *(("loaded date", f"public_history {recent[0]} {source}") for source in ("csv", "postgres")),
+        *(("loaded partition", f"public_history {recent[0]} {source}") for source in ("csv", "postgres")),
     }
     assert gc(shop, "--keep-days", "0", "--yes") == set()
     assert "3 of 3 tables equal" in shop.landing("verify", recent[1]).stdout

@@ -51,7 +51,7 @@ def test_list_works_without_the_warehouse_and_says_so(shop):
     for variables in ({"TARGET_POSTGRES_PORT": "1"}, {"TARGET_POSTGRES_USER": "nobody_of_that_name"}):
         result = shop.landing("list", **variables)
         assert result.stdout.rstrip().endswith("unknown")
-        assert "The warehouse could not be asked what is loaded" in result.stderr
+        assert "Cannot read from the warehouse what is loaded" in result.stderr
         assert "TARGET_POSTGRES_" in result.stderr
     refused = shop.landing("verify", D1, check=False, TARGET_POSTGRES_PORT="1")
     assert refused.returncode == 1
@@ -68,8 +68,8 @@ def verify_fails(project, day, *said, **variables):
 
 
 def mended(project, said):
-    """Run what stands behind `To mend it:` with the same plugins, not through Meltano: three times as fast."""
-    for command in said.strip().splitlines()[-1].split("To mend it: ")[1].split(" && "):
+    """Run the commands of `To repair it, run:` with the same plugins, not through Meltano: three times as fast."""
+    for command in said.strip().splitlines()[-1].split("To repair it, run: ")[1].split(" && "):
         words = shlex.split(command)
         variables = dict(word.split("=", 1) for word in words[:words.index("meltano")])
         assert words[-3:-1] == ["meltano", "run"]

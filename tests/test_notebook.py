@@ -159,7 +159,7 @@ def test_what_is_no_date_is_refused_before_anything_runs(sold, given):
 def test_a_misspelt_parameter_fails(sold):
     result = sold.papermill(extracted_att=SECOND)
     assert result.returncode != 0
-    assert "No parameter of this notebook: extracted_att. It knows extracted_at, schema" in result.text
+    assert "Unknown parameter: extracted_att. Parameters of this notebook: extracted_at, schema" in result.text
 
 
 def test_a_database_that_is_no_shop_is_shown_without_the_shops_questions(any_project):

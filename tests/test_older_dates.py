@@ -2,9 +2,11 @@
 
 import itertools
 import random
+import re
 
 import pytest
 from dates import Dates, reordered
+from landing.core.errors import RefusedError
 from test_schema_change import WIDER
 
 D1, D2, D3, D4 = (f"2024-01-{day}" for day in (20, 21, 22, 23))
@@ -25,6 +27,40 @@ def test_the_third_csv_file_leaves_the_second_date_as_it_was(project):
         project.pipe(project.tap_landed(sources=["csv"]), project.target_postgres(), EXTRACTED_AT=when)
     query = "SELECT a, b FROM public_history.t WHERE extracted_at = %s ORDER BY b"
     assert project.warehouse.run(query, D2) == [(1, "10"), (None, "20")]
+
+
+@pytest.mark.parametrize(("old", "new", "wide"), [
+    ("smallint[]", "bigint[]", "bigint[]"), ("integer[]", "text", "text"),
+    ("integer[]", "text[]", None), ("text[]", "integer[]", None), ("integer[]", "date[]", None)])
+def test_an_array_widens_with_its_elements_and_never_to_an_array_of_text(dates, old, new, wide):
+    dates.land(D1, t=({"a": old}, [("{1,NULL}",)]))
+    dates.land(D2, t=({"a": new}, [("{NULL}",)]))
+    dates.load(D1)
+    if wide is None:
+        with pytest.raises(RefusedError, match="neither holds the other"):
+            dates.load(D2)
+    else:
+        dates.load(D2)
+    assert dates.one("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attname = 'a' "
+                     "AND attrelid = 'public_history.t'::regclass") == (wide or old)
+    assert dates.unproved(D1, *[D2] * bool(wide)) == []
+
+
+def test_partitions_of_tables_with_the_longest_names_have_names_of_their_own(dates):
+    names = [letter * 62 + last for letter, last in (("a", "x"), ("a", "y"), ("b", "z"))] + ["a" * 39 + "ü" * 12]
+    assert {len(name.encode()) for name in names} == {63}
+    for day, value in ((D1, "1"), (D2, "2")):
+        dates.land(day, **{name: ({"a": "integer"}, [(value,)]) for name in names})
+        dates.load(day)
+    found = [dates.run("SELECT relname FROM pg_class WHERE oid IN (SELECT inhrelid FROM pg_inherits "
+                       "WHERE inhparent = format('public_history.%%I', %s::text)::regclass) ORDER BY 1", name)
+             for name in names]
+    partitions = [partition for rows in found for partition, in rows]
+    assert len({*partitions}) == 2 * len(names)
+    for name, rows in zip(names, found, strict=True):
+        assert [re.fullmatch(r"(.*)~[0-9a-f]+@(.*)", partition).groups() for partition, in rows] == [
+            (name.encode()[:40].decode(errors="ignore"), day) for day in (D1, D2)]
+        assert [dates.rows(name, "a", day=day) for day in (D1, D2)] == [[("1",)], [("2",)]]
 
 
 def orders_of(dates, table):

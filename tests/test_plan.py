@@ -10,7 +10,7 @@ from landing.core.dates import now, today
 from landing.core.errors import RefusedError
 from landing.load.load_history import LoadedTable
 from landing.model.manifest import Manifest
-from landing.verify.backfill import Times
+from landing.verify.estimates import Estimates
 
 TODAY = today()
 DAYS = [str(TODAY - timedelta(days=back)) for back in range(9, -1, -1)]
@@ -114,17 +114,17 @@ def test_a_plan_works_without_the_warehouse_and_says_so(shop):
                                                                              ("missing", "load")]
     assert total["seconds_unknown"] == 2
     result = shop.landing("plan", "--from", DAYS[0], "--to", DAYS[0], TARGET_POSTGRES_PORT="1")
-    assert "The warehouse could not be asked" in result.stderr
-    assert "landed; the warehouse could not be asked" in result.stdout
+    assert "Cannot read from the warehouse" in result.stderr
+    assert "landed; the warehouse cannot be reached" in result.stdout
     assert "time" in result.stdout.splitlines()[0]
-    assert "; unknown, besides" in result.stdout
+    assert "; unknown, plus" in result.stdout
 
 
 @pytest.mark.parametrize(("first", "last", "said"), [
     ("2024-02-30", "2024-03-01", "--from='2024-02-30' is not a date"),
     ("2024-01-01", "tomorrow", "--to='tomorrow' is not a date"),
     ("2024-01-02", "2024-01-01", "--from 2024-01-02 is later than --to 2024-01-01"),
-    (str(TODAY), str(TODAY + timedelta(days=9)), "is yet to come"),
+    (str(TODAY), str(TODAY + timedelta(days=9)), "is in the future"),
 ])
 def test_dates_that_cannot_be_planned_are_refused(project, first, last, said):
     result = project.landing("plan", "--from", first, "--to", last, check=False)
@@ -153,7 +153,7 @@ def test_times_are_medians_scaled_by_rows_where_there_are_many():
     loads = [LoadedTable("s", day, "small", 10, "", now(), now(), "r", seconds) for seconds in (0.1, 0.3, 0.2)]
     loads += [LoadedTable("s", day, "big", rows, "", now(), now(), "r", rows / 1e5) for rows in (100_000, 300_000)]
     loads += [LoadedTable("s", day, "old", 10, "", now(), now(), "r", None)]
-    times = Times(manifests, loads)
+    times = Estimates(manifests, loads)
     assert times.extract("s", 5) == 2.0
     assert times.extract("other", 5) is None
     assert times.load("s", "small", 9_999) == 0.2

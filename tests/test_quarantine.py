@@ -222,7 +222,8 @@ def test_the_whole_way_counts_shows_and_keeps_bad_rows_and_loads_the_others(proj
     assert (file["rows"], file["bytes"], file["sha256"]) == (
         2, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
     assert table(project)["rows"] == 2
-    assert f"order_details: 2 bad rows, not among these, in {file['path']}" in project.landing("show", DAY).stdout
+    said = project.landing("show", DAY).stdout
+    assert f"order_details: 2 rejected rows, not included above, in {file['path']}" in said
     shown = json.loads(project.landing("show", DAY, "--json").stdout)["sources"][0]["tables"][0]
     assert (shown["rows"], shown["quarantine"]) == (2, file)
     project.load(DAY)

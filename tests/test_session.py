@@ -283,7 +283,7 @@ def test_an_extract_and_a_load_end_with_a_sentence_when_their_server_stalls(insi
         failed = inside.load(DAY, check=False, stall_timeout=1)
     assert failed.returncode == 1
     assert "stalled: no byte sent or received for 1 s" in failed.text
-    assert "Nothing was loaded: MELTANO_ENVIRONMENT=load" in failed.text
+    assert "Nothing was loaded. Run again: MELTANO_ENVIRONMENT=load" in failed.text
     project.warehouse.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
                           "datname = current_database() AND application_name = 'target-postgres'")
     inside.load(DAY)

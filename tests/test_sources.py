@@ -108,8 +108,8 @@ def test_a_load_of_a_part_of_the_sources_through_the_plugins_leaves_the_others(s
     assert shop.warehouse.one("SELECT count(*) FROM order_details") == 2
     assert shop.warehouse.one("SELECT obj_description('order_details'::regclass)") is None
     said = shop.pipe(*load, EXTRACTED_AT=D1, RELOAD="true").text
-    assert f"The views of postgres stay at {D2}, which is newer" in said
+    assert f"The views of postgres still show {D2}, which is newer" in said
     said = shop.pipe(*load, EXTRACTED_AT=D1).text
-    assert "is loaded already: nothing changed" in said
-    assert f"The views of postgres stay at {D2}, which is newer" in said
-    assert "stay at" not in shop.pipe(*load, EXTRACTED_AT=D2).text
+    assert "is already loaded: nothing changed" in said
+    assert f"The views of postgres still show {D2}, which is newer" in said
+    assert "still show" not in shop.pipe(*load, EXTRACTED_AT=D2).text

@@ -1,11 +1,11 @@
-"""Airflow's four components, as one.
+"""Starts and stops Airflow's four components together.
 
-    python orchestrate/airflow/servers.py start    in the background; returns when all of them are healthy
+    python orchestrate/airflow/servers.py start    in the background; returns when all are healthy
     python orchestrate/airflow/servers.py run      in the foreground, until SIGTERM or SIGINT
-    python orchestrate/airflow/servers.py stop     end every process of it
+    python orchestrate/airflow/servers.py stop     stop all of its processes
 
-Host and port of the page are AIRFLOW_HOST and AIRFLOW_PORT (127.0.0.1:8080). The metadata database is the one that
-AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in `.env` names; the embedded PostgreSQL of `make demo` has one.
+The web UI listens on AIRFLOW_HOST and AIRFLOW_PORT (127.0.0.1:8080). AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in `.env`
+names the metadata database; the embedded PostgreSQL of `make demo` has one.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ PID = HOME / "pid"
 LOG = HOME / "airflow.log"
 HOST = os.environ.get("AIRFLOW_HOST", "127.0.0.1")
 PORT = int(os.environ.get("AIRFLOW_PORT", "8080"))
-URL = f"http://{'localhost' if HOST == '0.0.0.0' else HOST}:{PORT}"  # noqa: S104 - a link wants one address
+URL = f"http://{'localhost' if HOST == '0.0.0.0' else HOST}:{PORT}"  # noqa: S104 - a URL needs one address
 PASSWORDS = HOME / "simple_auth_manager_passwords.json.generated"
 
 COMPONENTS = (["api-server", "--host", HOST, "--port", str(PORT)], ["scheduler"], ["dag-processor"], ["triggerer"])
-START = 180  # seconds until all have to be healthy
-STOP = 40  # seconds that a component has to end by itself
+START = 180  # seconds until all components must be healthy
+STOP = 40  # seconds between SIGTERM and SIGKILL
 
 MELTANO = [str(ROOT / ".venv/bin/meltano"), "--environment", "extract", "invoke"]
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of ours is there, and no zombie."""
+    """Whether a supervisor process with this pid is running and not a zombie."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes() if Path("/proc").is_dir() else b"servers.py"
         os.kill(pid, 0)
@@ -49,7 +49,7 @@ def alive(pid: int) -> bool:
 
 
 def pid() -> int | None:
-    """The supervisor's, if it runs."""
+    """Pid of the running supervisor, if any."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         if alive(found := int(PID.read_text())):
             return found
@@ -57,7 +57,7 @@ def pid() -> int | None:
 
 
 def healthy() -> bool:
-    """Whether the page, the scheduler, the DAG processor and the triggerer answer."""
+    """Whether web UI, scheduler, DAG processor and triggerer are healthy."""
     try:
         with urllib.request.urlopen(f"{URL}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310 - loopback
             return all(part["status"] == "healthy" for part in json.load(answer).values())
@@ -66,12 +66,12 @@ def healthy() -> bool:
 
 
 def prepare() -> None:
-    """A home that only its owner can read, in which the page's user has a password of its own.
+    """Create Airflow's home, readable by its owner only, with a generated admin password.
 
-    Airflow would make that password, too, but print it into the log.
+    Airflow would generate one too, but print it to the log.
     """
     HOME.mkdir(mode=0o700, exist_ok=True)
-    HOME.chmod(0o700)  # Airflow's command line may have been here first
+    HOME.chmod(0o700)  # Airflow's command line may have created it
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with contextlib.suppress(FileExistsError), os.fdopen(os.open(PASSWORDS, flags, 0o600), "w") as file:
         json.dump({"admin": secrets.token_urlsafe(16)}, file)
@@ -79,17 +79,17 @@ def prepare() -> None:
 
 
 def start() -> None:
-    """Start the supervisor behind us, and wait."""
+    """Start the supervisor in the background and wait until all components are healthy."""
     if pid():
         print(f"Airflow is running: {URL}", flush=True)
         return
     prepare()
-    print("Airflow: its database", flush=True)
+    print("Airflow: migrating its metadata database", flush=True)
     with LOG.open("ab") as log:
         migrated = subprocess.run([*MELTANO, "airflow:initialize"], cwd=ROOT, stdout=log, stderr=log, check=False)
         if migrated.returncode:
-            sys.exit(f"Airflow has no metadata database. Does AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in .env name a "
-                     f"PostgreSQL database that exists (`make demo` writes one)? All that Airflow said is in {LOG}.")
+            sys.exit("Airflow cannot migrate its metadata database. Check that AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in "
+                     f".env names an existing PostgreSQL database (`make demo` creates one). Airflow's log: {LOG}")
         subprocess.Popen([*MELTANO, "airflow:serve"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                          start_new_session=True)
     print(f"Airflow: starting on {URL}", flush=True)
@@ -97,13 +97,13 @@ def start() -> None:
     while not (healthy() and pid()):
         if time.monotonic() > deadline:
             stop()
-            sys.exit(f"Airflow was not healthy within {START} s; what it said is in {LOG}.")
+            sys.exit(f"Airflow did not become healthy within {START} s. Its log: {LOG}")
         time.sleep(1)
     print(f"Airflow is ready: {URL}, user admin, password in {PASSWORDS}", flush=True)
 
 
 def stop() -> None:
-    """End the supervisor, which ends the others."""
+    """Stop the supervisor, which stops the components."""
     running = pid()
     if running is None:
         print("Airflow is not running", flush=True)
@@ -115,9 +115,9 @@ def stop() -> None:
 
 
 def run() -> None:
-    """Start the components, and end all of them when one ends or we are told to.
+    """Run the components until one of them ends or a signal arrives, then end all.
 
-    Each is a process group of its own: what a component left behind ends with it.
+    Each component has its own process group, so that its child processes end with it.
     """
     prepare()
     PID.write_text(str(os.getpid()))
@@ -125,10 +125,10 @@ def run() -> None:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{PORT}/execution/",
         "AIRFLOW__API__BASE_URL": URL,
     }
-    told: list[int] = []
+    signals: list[int] = []
 
     def remember(number: int, _: FrameType | None) -> None:
-        told.append(number)
+        signals.append(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, remember)
@@ -136,18 +136,18 @@ def run() -> None:
     children = [subprocess.Popen([airflow, *component], cwd=ROOT, env=environ, start_new_session=True)
                 for component in COMPONENTS]
     try:
-        while not told and all(child.poll() is None for child in children):
+        while not signals and all(child.poll() is None for child in children):
             time.sleep(0.5)
     finally:
         for child in reversed(children):
             end(child)
         PID.unlink(missing_ok=True)
-    if not told:
-        sys.exit("A component of Airflow ended by itself; what it said stands above.")
+    if not signals:
+        sys.exit("A component of Airflow ended unexpectedly. See its output above.")
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """Ask a component to end, then see to it that none of its group is left."""
+    """Terminate a component, then kill what is left of its process group."""
     with contextlib.suppress(ProcessLookupError):
         child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""`landing certify`: what a first run would keep exactly, keep as text, or refuse."""
+"""`landing certify`: the preflight check of a source."""
 
 from __future__ import annotations
 
@@ -9,31 +9,28 @@ from dataclasses import asdict
 
 import click
 
-from landing.cli.options import as_json, logger, open_warehouse, say, with_schema
-from landing.core.errors import (
-    LandingError,
-    reported,
-)
+from landing.cli.options import as_json, logger, open_warehouse, output, with_schema
+from landing.core.errors import LandingError, reported
 from landing.core.sources import source_name, source_schemas
 from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.preflight import AS_TEXT, LOSSLESS, REFUSED, Preflight, Verdict, describe_source
 
 
-@click.command(short_help="What a first run would keep exactly, keep as text, or refuse.")
+@click.command(short_help="Preflight check: columns that load exactly, as text, or not at all.")
 @click.argument("tables", metavar="[SCHEMA.TABLE]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="What is lossless too.")
+@click.option("--all", "everything", is_flag=True, help="Show lossless columns, too.")
 @as_json
 @with_schema
 def certify(tables: Sequence[str], everything: bool, as_json: bool, schema: str) -> None:
-    """What an extract and a load would make of each column of the PostgreSQL source, without reading a row.
+    """Check what an extract and a load would do with each column of the PostgreSQL source. Reads no rows.
 
     \b
     lossless   lands and loads with its exact type
-    as text    kept as PostgreSQL's own text of it
-    refused    the extract, or the load, would stop here
+    as text    kept as PostgreSQL's text output
+    refused    the extract or the load would stop here
 
-    Without names: all tables of `filter_schemas`. In a name * stands for anything. Nothing is changed on either server.
+    Without names: all tables of `filter_schemas`. In a name, * matches anything. Changes nothing on either server.
     """
     with reported(logger), contextlib.closing(connect("SOURCE")) as source:
         found = describe_source(source, source_schemas(), tables)
@@ -41,21 +38,21 @@ def certify(tables: Sequence[str], everything: bool, as_json: bool, schema: str)
             verdicts = list(Preflight(source, source_name(default="postgres"), warehouse).verdicts(found))
             version = warehouse and warehouse.version
         shown = {"warehouse": version, "columns": [asdict(one) for one in verdicts]}
-        say(as_json, shown, lambda: certified(verdicts, everything, version))
+        output(as_json, shown, lambda: as_text(verdicts, everything, version))
         if refused := [f"{one.schema}.{one.table}" for one in verdicts if one.verdict == REFUSED]:
-            raise LandingError(f"Refused: {', '.join(refused)}. See above why, and what mends it; then certify again.")
+            raise LandingError(f"Refused: {', '.join(refused)}. See the reasons above; then certify again.")
 
 
-def certified(verdicts: Sequence[Verdict], everything: bool, warehouse: str | None) -> str:
-    """Columns and tables that are not lossless, or all; `warehouse` is its server's version, if it could be asked."""
+def as_text(verdicts: Sequence[Verdict], everything: bool, warehouse: str | None) -> str:
+    """Render the verdicts that are not lossless, or all. `warehouse`: version of its server, None if not reached."""
     shown = [one for one in verdicts if everything or one.verdict != LOSSLESS]
     rows = [(f"{one.schema}.{one.table}", one.column, one.verdict, one.type, one.loads_as, one.reason or "")
             for one in shown]
     counts = Counter(one.verdict for one in verdicts)
     tables = len({(one.schema, one.table) for one in verdicts})
     columns = sum(one.column is not None for one in verdicts)
-    asked = f"PostgreSQL {warehouse} at the warehouse" if warehouse else "the warehouse was not asked"
-    words = (f"{tables} tables, {counts[REFUSED]} of them refused; {columns:,} columns of the others: "
-             f"{counts[LOSSLESS]:,} lossless, {counts[AS_TEXT]:,} as text ({asked}).")
+    checked = f"warehouse: PostgreSQL {warehouse}" if warehouse else "warehouse not checked"
+    summary = (f"{tables} tables, {counts[REFUSED]} of them refused; {columns:,} columns of the others: "
+             f"{counts[LOSSLESS]:,} lossless, {counts[AS_TEXT]:,} as text ({checked}).")
     head = ("table", "column", "verdict", "type", "loads as", "why")
-    return f"{table(head, rows)}\n{words}" if rows else words
+    return f"{table(head, rows)}\n{summary}" if rows else summary

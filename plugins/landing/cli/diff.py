@@ -1,4 +1,4 @@
-"""`landing diff`: what changed from one loaded date to another."""
+"""`landing diff`: what changed between two loaded dates."""
 
 from __future__ import annotations
 
@@ -9,59 +9,56 @@ from datetime import date
 
 import click
 
-from landing.cli.options import as_json, logger, say, with_schema
+from landing.cli.options import as_json, logger, output, with_schema
 from landing.core.dates import parse_date
-from landing.core.errors import (
-    printable,
-    reported,
-)
+from landing.core.errors import printable, reported
 from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.diff import Comparison, TableChange
 
 
-@click.command(short_help="What changed from one date to another.")
+@click.command(short_help="Rows that changed between two loaded dates.")
 @click.argument("before", metavar="DATE1")
 @click.argument("after", metavar="DATE2")
-@click.option("--rows", default=0, type=click.IntRange(min=0), metavar="N", help="Show up to N changed rows a table.")
+@click.option("--rows", default=0, type=click.IntRange(min=0), metavar="N", help="Show up to N changed rows per table.")
 @as_json
 @with_schema
 def diff(before: str, after: str, rows: int, as_json: bool, schema: str) -> None:
-    """What changed from one loaded date to another: rows inserted, updated and deleted in each table.
+    """Count rows inserted, updated and deleted in each table between two loaded dates.
 
-    Rows are matched by their key. Without one, a row that changed is one deleted and one inserted.
+    Rows are matched by primary key. Without a key, an update counts as one row deleted and one inserted.
     """
     with reported(logger):
         days = parse_date(before, "DATE1"), parse_date(after, "DATE2")
         with contextlib.closing(connect()) as connection:
             changes = list(Comparison(connection, schema, *days).tables(rows))
-        say(as_json, [asdict(one) | {"unchanged": one.unchanged} for one in changes],
+        output(as_json, [asdict(one) | {"unchanged": one.unchanged} for one in changes],
              lambda: compared(*days, changes))
 
 
 def compared(before: date, after: date, changes: Sequence[TableChange]) -> str:
-    """Tables with what changed in them, then the rows that are to be shown."""
+    """Render the counts of each table, then the changed rows."""
     head = ("source", "table", f"rows {before}", f"rows {after}", "inserted", "updated", "deleted", "unchanged", "")
     rows = [(one.source, one.table, one.rows_before, one.rows_after, one.inserted,
              one.updated if one.key else None, one.deleted, one.unchanged, one.note)
             for one in changes]
     sums = [sum(getattr(one, name) for one in changes) for name in ("inserted", "updated", "deleted", "unchanged")]
-    words = "{:,} rows inserted, {:,} updated, {:,} deleted, {:,} unchanged.".format(*sums)
-    return "\n".join([table(head, rows), words, *(_rows(one) for one in changes if one.rows)])
+    summary = "{:,} rows inserted, {:,} updated, {:,} deleted, {:,} unchanged.".format(*sums)
+    return "\n".join([table(head, rows), summary, *(_rows(one) for one in changes if one.rows)])
 
 
 def _rows(one: TableChange) -> str:
-    """A changed row in a line: which, and what of it changed."""
+    """One line per changed row: its key and the values that changed."""
     lines = [f"\n{printable(f'{one.source}.{one.table}')}:"]
     for row in one.rows:
         values = row.after or row.before
         shown = [name for name in values if name in (one.key or values)]
-        which = ", ".join(f"{printable(name)}={_value(values[name])}" for name in shown)
+        line = ", ".join(f"{printable(name)}={_value(values[name])}" for name in shown)
         if row.before and row.after:
-            said = [f"{printable(name)}: {_value(row.before[name])} -> {_value(row.after[name])}" for name in values
-                    if row.before[name] != row.after[name]]
-            which += "  " + ", ".join(said)
-        lines.append(f"  {row.change:8}  {f'{row.count} times: ' if row.count > 1 else ''}{which}")
+            changed = [f"{printable(name)}: {_value(row.before[name])} -> {_value(row.after[name])}" for name in values
+                       if row.before[name] != row.after[name]]
+            line += "  " + ", ".join(changed)
+        lines.append(f"  {row.change:8}  {f'{row.count} times: ' if row.count > 1 else ''}{line}")
     return "\n".join(lines)
 
 

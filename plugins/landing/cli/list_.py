@@ -1,4 +1,4 @@
-"""`landing list`: every source and date, and whether it is loaded."""
+"""`landing list`: all landed partitions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from typing import Any
 
 import click
 
-from landing.cli.options import as_json, ask, logger, say, with_schema
+from landing.cli.options import as_json, logger, output, read_load_history, with_schema
 from landing.core.commands import extract_command
 from landing.core.dates import parse_date, today
-from landing.core.errors import (
-    DamagedError,
-    SettingError,
-    ZoneError,
-    reported,
-)
+from landing.core.errors import DamagedError, SettingError, ZoneError, reported
 from landing.core.text import moment, table
 from landing.load.load_history import LoadHistory
 from landing.model.manifest import Manifest
@@ -25,24 +20,23 @@ from landing.zone.landing_zone import LandingZone
 LISTED = ("source", "extracted_at", "tables", "rows", "bytes", "taken_at", "run_id", "loaded")
 
 
-@click.command("list", short_help="Every source and date, and whether it is loaded.")
+@click.command("list", short_help="List all sources and dates, and whether they are loaded.")
 @as_json
 @with_schema
 def list_(as_json: bool, schema: str) -> None:
-    """Every source and date: tables, rows, bytes, when taken, whether loaded."""
+    """List every source and date: tables, rows, bytes, time of the extract, whether loaded."""
     with reported(logger):
         zone = LandingZone.configured()
-        runs = ask(_runs, schema)
+        runs = read_load_history(_runs, schema)
         lines = [_line(zone, source, day, runs) for source, day in zone.folders()]
-        nothing = (f"Nothing is landed in {zone.root}. Begin with: "
-                   f"{extract_command('postgres', today())}")
-        say(as_json, lines, lambda: listed(lines) if lines else nothing)
+        nothing = f"Nothing is landed in {zone.root}. Start with: {extract_command('postgres', today())}"
+        output(as_json, lines, lambda: as_text(lines) if lines else nothing)
         if damaged := [f"{line['source']} of {line['extracted_at']}" for line in lines if line["damaged"]]:
-            raise DamagedError(f"Damaged: {', '.join(damaged)}. See above what is wrong and what mends it.")
+            raise DamagedError(f"Damaged: {', '.join(damaged)}. The table above has reasons and commands.")
 
 
 def _runs(ledger: LoadHistory) -> dict[tuple[str, date], dict[str, str]]:
-    """Run ids of the tables that are loaded, by source and date."""
+    """Run ids of loaded tables, by source and date."""
     found: dict[tuple[str, date], dict[str, str]] = {}
     for one in ledger.present():
         found.setdefault((one.source, one.day), {})[one.table] = one.run_id
@@ -62,7 +56,7 @@ def _line(zone: LandingZone, source: str, day: str,
 
 
 def _state(manifest: Manifest, runs: dict[str, str] | None) -> str:
-    """Whether a landed date is loaded; `runs` by table, None where that is not known."""
+    """Whether a landed partition is loaded. `runs`: loaded run ids by table, None if unknown."""
     if runs is None:
         return "unknown"
     if {*runs.values()} - {manifest.run_id}:
@@ -71,9 +65,9 @@ def _state(manifest: Manifest, runs: dict[str, str] | None) -> str:
     return "yes" if all(here) else "partly" if any(here) else "no"
 
 
-def listed(lines: Sequence[dict[str, Any]]) -> str:
-    """Landed dates."""
+def as_text(lines: Sequence[dict[str, Any]]) -> str:
+    """Render the landed partitions."""
     rows = [[line[name] for name in LISTED] for line in lines]
     for row, line in zip(rows, lines, strict=True):
         row[-1] = f"damaged: {line['damaged']}" if line["damaged"] else line["loaded"]
-    return table(("source", "extracted_at", "tables", "rows", "bytes", "taken at (UTC)", "run", "loaded"), rows)
+    return table(("source", "extracted_at", "tables", "rows", "bytes", "extracted at (UTC)", "run", "loaded"), rows)

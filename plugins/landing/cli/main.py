@@ -1,4 +1,4 @@
-"""The `landing` command: what is landed and loaded, whether it agrees, what changed, what may go."""
+"""The `landing` command."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from landing.core.settings import exposed_env
 
 
 class InOrder(click.Group):
-    """Its help has the commands in the order of a day, not of the alphabet."""
+    """Lists the commands in the order of use instead of the alphabet."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """As they are declared."""
+        """In the order of declaration."""
         return list(self.commands)
 
 
 @click.group(cls=InOrder)
 def main() -> None:
-    """Look at the landing zone and the warehouse: what is there, whether it agrees, what changed, what may go.
+    """Inspect the landing zone and the warehouse: list, verify, compare, clean up.
 
     Dates are UTC calendar dates, YYYY-MM-DD. Only `gc --yes` and `drop --yes` change anything.
     """

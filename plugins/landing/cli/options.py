@@ -1,4 +1,4 @@
-"""What the commands share: their options, their servers, how they print."""
+"""Shared by the commands: options, connections to the warehouse, output."""
 
 from __future__ import annotations
 
@@ -12,50 +12,44 @@ from typing import Any
 import click
 import psycopg2
 
-from landing.core.errors import (
-    LandingError,
-    WarehouseError,
-    describe,
-)
+from landing.core.errors import LandingError, WarehouseError, describe
 from landing.load.load_history import LoadHistory
 from landing.load.warehouse import Warehouse
 from landing.postgres.configured import connect
 
-PATIENCE = 10.0  # seconds that gc waits for a load to end
-
+LOAD_WAIT = 10.0  # seconds that `gc` and `drop` wait for a load
 
 logger = logging.getLogger("landing")
 
-
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
-
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 with_schema = click.option("--schema", default=lambda: os.environ.get("SCHEMA", "public"), metavar="NAME",
-                           help="The warehouse's schema; unset: SCHEMA, else public.")
+                           help="Schema of the warehouse. Default: SCHEMA, else public.")
 
 
-def say(as_json: bool, value: Any, text: Callable[[], str]) -> None:
+def output(as_json: bool, value: Any, text: Callable[[], str]) -> None:
+    """Print a result as JSON or as text."""
     click.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False) if as_json else text())
 
 
-def ask(question: Callable[[Any], Any], schema: str) -> Any:
-    """What the ledger's schema answers; None, said on stderr, where the warehouse can't be asked."""
+def read_load_history(read: Callable[[LoadHistory], Any], schema: str) -> Any:
+    """Read from a schema's load history; None, with a message on stderr, if the warehouse cannot be reached."""
     try:
         with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
-            return question(LoadHistory(cursor, f"{schema}_history"))
+            return read(LoadHistory(cursor, f"{schema}_history"))
     except (LandingError, psycopg2.Error) as error:
         why = describe(error) if isinstance(error, psycopg2.Error) else error
-        click.echo(f"The warehouse could not be asked what is loaded: {why}", err=True)
+        click.echo(f"Cannot read from the warehouse what is loaded: {why}", err=True)
         return None
 
 
 @contextlib.contextmanager
 def open_warehouse(schema: str) -> Iterator[Warehouse | None]:
-    """The warehouse, which keeps its warnings to itself; None, said on stderr, where it can't be reached."""
+    """The warehouse, without its warnings; None, with a message on stderr, if it cannot be reached."""
     try:
         connection = connect()
     except LandingError as error:
-        click.echo(f"The warehouse could not be asked what it takes: {error}", err=True)
+        click.echo(f"Checked without the warehouse: {error}", err=True)
         yield None
         return
     with contextlib.closing(connection):
@@ -63,15 +57,18 @@ def open_warehouse(schema: str) -> Iterator[Warehouse | None]:
 
 
 @contextlib.contextmanager
-def hold_warehouse(schema: str) -> Iterator[Warehouse | None]:
-    """The warehouse, held against loads; None if nothing was ever loaded."""
+def locked_warehouse(schema: str) -> Iterator[Warehouse | None]:
+    """The warehouse, locked against loads; None if nothing was ever loaded.
+
+    Raises:
+        WarehouseError: A load holds the lock.
+    """
     with contextlib.closing(connect()) as connection:
         warehouse = Warehouse(connection, schema, logger)
         if not warehouse.load_history.exists():
             yield None
             return
-        if not warehouse.lock.acquire(PATIENCE):
-            raise WarehouseError(f"a load has been at work in schema {schema} for {PATIENCE:g} s and more "
-                                 f"({warehouse.lock.holder()}). Run again "
-                                 "when it has ended")
+        if not warehouse.lock.acquire(LOAD_WAIT):
+            raise WarehouseError(f"Timed out after {LOAD_WAIT:g} s waiting for a load of schema {schema}: "
+                                 f"{warehouse.lock.holder()}. Nothing was removed there. Run again when it has ended.")
         yield warehouse

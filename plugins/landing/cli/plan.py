@@ -1,4 +1,4 @@
-"""`landing plan`: what a backfill would do, and how long it takes."""
+"""`landing plan`: what a backfill would do, and its estimated duration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from typing import Any
 import click
 import psycopg2
 
-from landing.cli.options import as_json, ask, logger, open_warehouse, say, with_schema
+from landing.cli.options import as_json, logger, open_warehouse, output, read_load_history, with_schema
 from landing.core.dates import parse_date
-from landing.core.errors import (
-    describe,
-    reported,
-)
+from landing.core.errors import describe, reported
 from landing.core.sources import declared_sources
 from landing.core.text import duration, table
 from landing.load.load_history import LoadedTable, LoadHistory
@@ -24,51 +21,50 @@ from landing.verify.backfill import EXTRACT, KEEP, LOAD, NOTHING, REFUSE, UNKNOW
 from landing.zone.landing_zone import LandingZone
 
 
-@click.command(short_help="What a backfill would do, and how long it takes.")
+@click.command(short_help="What a backfill would do, and its estimated duration.")
 @click.option("--from", "first", required=True, metavar="DATE", help="The first date.")
 @click.option("--to", "last", required=True, metavar="DATE", help="The last date, today at the latest.")
-@click.option("--re-extract", is_flag=True, help="As if REEXTRACT=true: past dates that are landed are taken anew.")
+@click.option("--re-extract", is_flag=True, help="Plan for REEXTRACT=true: extract past dates again.")
 @as_json
 @with_schema
 def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) -> None:
-    """Each date from one to another: its state, what a backfill would do with it, and how long that should take.
+    """Show for each date its state, what a backfill would do, and the estimated duration.
 
     \b
     missing    not every declared source is landed
-    landed     all landed, not loaded
-    identical  the warehouse has, by SHA-256, what is landed
-    stale      loaded, but otherwise than landed
+    landed     all sources are landed, not loaded
+    identical  warehouse and landing zone have the same SHA-256
+    stale      loaded, but differs from what is landed
     loaded     in the warehouse, no longer landed
-    damaged    a manifest, or a file that it lists, can't be used
+    damaged    a manifest or a landed file cannot be used
 
-    What a load of landed tables would refuse (types, names), and where it would turn a column to text, is said.
-    Times are medians of what the manifests and the ledger say; what they don't know is unknown.
+    Includes what a load of landed tables would refuse (types, names) and columns that it would turn into text.
+    Durations are medians of earlier runs; without earlier runs they are unknown.
     """
     with reported(logger):
         days = parse_date(first, "--from"), parse_date(last, "--to")
-        loaded = ask(_loaded, schema)
+        loaded = read_load_history(_loaded, schema)
         planner = BackfillPlanner(LandingZone.configured(), declared_sources(), loaded, re_extract)
         try:
             with contextlib.nullcontext() if loaded is None else open_warehouse(schema) as planner.warehouse:
                 plans = planner.plan(*days)
-        except psycopg2.Error as error:  # a role that may only read
-            click.echo(f"The warehouse could not be asked what it would refuse: {describe(error)}", err=True)
+        except psycopg2.Error as error:  # a read-only role
+            click.echo(f"Planned without a dry run of the loads: {describe(error)}", err=True)
             planner.warehouse = None
             plans = planner.plan(*days)
-        say(as_json, {"dates": [asdict(one) for one in plans], "total": total(plans)},
-             lambda: planned(plans))
+        output(as_json, {"dates": [asdict(one) for one in plans], "total": total(plans)}, lambda: as_text(plans))
 
 
 def _loaded(ledger: LoadHistory) -> Loaded:
-    """What is in the warehouse, by what the ledger says and what is there."""
+    """Loaded tables whose rows are present."""
     found: dict[date, dict[tuple[str, str], LoadedTable]] = {}
     for one in ledger.present():
         found.setdefault(one.day, {})[one.source, one.table] = one
     return found
 
 
-def planned(plans: Sequence[DatePlan]) -> str:
-    """Dates with what a backfill would do, and all of it together."""
+def as_text(plans: Sequence[DatePlan]) -> str:
+    """Render the plan, with a summary."""
     rows = [(str(one.day), one.state, ", ".join(one.of(EXTRACT)) or "-", _load(one), duration(one.seconds),
              _why(one)) for one in plans]
     return f"{table(('date', 'state', 'extract', 'load', 'time', ''), rows)}\n{_total(plans)}"
@@ -82,12 +78,12 @@ def _load(one: DatePlan) -> str:
 def _why(one: DatePlan) -> str:
     kept = [] if one.load in (NOTHING, UNKNOWN) else one.of(KEEP)
     to_text = f"becomes text for all dates: {', '.join(one.to_text)}" if one.to_text else ""
-    return "; ".join(filter(None, [one.why, f"{', '.join(kept)} kept as landed" if kept else "", to_text,
+    return "; ".join(filter(None, [one.why, f"{', '.join(kept)} frozen" if kept else "", to_text,
                                    *one.refusals]))
 
 
 def total(plans: Sequence[DatePlan]) -> dict[str, Any]:
-    """Dates, extracts and loads to run, seconds as far as they are known, and dates of which they aren't."""
+    """Number of dates, extracts, loads and refused loads; known seconds; number of dates with unknown seconds."""
     return {
         "dates": len(plans), "extract": sum(len(one.of(EXTRACT)) for one in plans),
         "load": sum(one.load == LOAD for one in plans), "refused": sum(one.load == REFUSE for one in plans),
@@ -100,7 +96,7 @@ def _total(plans: Sequence[DatePlan]) -> str:
     sums = total(plans)
     unknown, known = sums["seconds_unknown"], len(plans) - sums["seconds_unknown"]
     time = duration(sums["seconds"]) if known else "unknown"
-    more = f", and {unknown} of them without a figure" if unknown and known else ""
+    more = f" plus {unknown} dates of unknown duration" if unknown and known else ""
     refused = f" ({sums['refused']} refused)" if sums["refused"] else ""
     return (f"{sums['dates']} dates: {sums['extract']} extracts, {sums['load']} loads{refused}; {time}{more}, "
-            "besides Meltano's own start of each.")
+            "plus Meltano's start-up for each.")

@@ -1,4 +1,4 @@
-"""`landing show`: one date in full."""
+"""`landing show`: details of one date."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from typing import Any
 import click
 import msgspec
 
-from landing.cli.options import as_json, ask, logger, say, with_schema
+from landing.cli.options import as_json, logger, output, read_load_history, with_schema
 from landing.core.commands import extract_command
 from landing.core.dates import parse_date
-from landing.core.errors import (
-    DamagedError,
-    reported,
-)
+from landing.core.errors import DamagedError, reported
 from landing.core.sources import declared_sources
 from landing.core.text import duration, moment, table
 from landing.load.load_history import LoadedTable
@@ -28,22 +25,22 @@ from landing.zone.run_log import Run
 Shown = tuple[str, Manifest | None, str | None, list[LoadedTable], list[Run]]
 
 
-@click.command(short_help="A date: tables, hashes, snapshot, loads, attempts.")
+@click.command(short_help="Details of a date: tables, hashes, snapshot, loads, run log.")
 @click.argument("day", metavar="DATE")
 @as_json
 @with_schema
 def show(day: str, as_json: bool, schema: str) -> None:
-    """A date: its tables with rows, bytes and hashes, their snapshot, when loaded, and all attempts at landing it."""
+    """Show a date's tables with rows, bytes and hashes, its snapshot, its loads, and the run log."""
     with reported(logger):
         when, zone = parse_date(day, "DATE"), LandingZone.configured()
-        entries = ask(lambda ledger: ledger.present(when), schema)
+        entries = read_load_history(lambda ledger: ledger.present(when), schema)
         sources = dict.fromkeys([*declared_sources(), *(name for name, at in zone.landed() if at == when),
                                  *(name for name, at, _ in run_log.logs(zone.root) if at == when)])
         found = [_source(zone, name, when, entries or []) for name in sources]
-        whole = {"date": when, "warehouse": entries is not None, "sources": [described(*one) for one in found]}
-        say(as_json, whole, lambda: "\n\n".join(shown(when, *one) for one in found))
+        value = {"date": when, "warehouse": entries is not None, "sources": [as_dict(*one) for one in found]}
+        output(as_json, value, lambda: "\n\n".join(as_text(when, *one) for one in found))
         if damaged := [one[0] for one in found if one[2]]:
-            raise DamagedError(f"Damaged: {', '.join(damaged)}. See above what is wrong and what mends it.")
+            raise DamagedError(f"Damaged: {', '.join(damaged)}. The output above has reasons and commands.")
 
 
 def _source(zone: LandingZone, source: str, day: date, entries: Sequence[LoadedTable]) -> Shown:
@@ -56,21 +53,21 @@ def _source(zone: LandingZone, source: str, day: date, entries: Sequence[LoadedT
             run_log.read(zone.root, source, day))
 
 
-def shown(day: date, source: str, manifest: Manifest | None, problem: str | None, entries: Sequence[LoadedTable],
-          tried: Sequence[Run]) -> str:
-    """A source's date."""
+def as_text(day: date, source: str, manifest: Manifest | None, problem: str | None, entries: Sequence[LoadedTable],
+          runs: Sequence[Run]) -> str:
+    """Render one source's partition."""
     parts = [f"{source} of {day}: {_landed(source, day, manifest, problem)}"]
     if manifest:
         loads = {entry.table: entry for entry in entries}
         rows = [(one.name, one.rows, one.bytes, one.sha256[:12], *_loaded(manifest, loads.get(one.name)))
                 for one in manifest.tables]
         parts.append(table(("table", "rows", "bytes", "sha256", "loaded at (UTC)", "from run"), rows))
-        parts += [f"{one.name}: {one.quarantine.rows:,} bad rows, not among these, in {one.quarantine.path}"
+        parts += [f"{one.name}: {one.quarantine.rows:,} rejected rows, not included above, in {one.quarantine.path}"
                   for one in manifest.tables if one.quarantine]
-    if tried:
+    if runs:
         rows = [(one.started_at, one.ended_at, f"{one.outcome} ({one.error})" if one.error else one.outcome,
-                 one.landed or one.run_id) for one in tried]
-        parts.append(table(("attempt began (UTC)", "ended", "outcome", "run"), rows))
+                 one.landed or one.run_id) for one in runs]
+        parts.append(table(("run started (UTC)", "ended", "outcome", "run"), rows))
     return "\n".join(parts)
 
 
@@ -82,22 +79,22 @@ def _landed(source: str, day: date, manifest: Manifest | None, problem: str | No
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in manifest.snapshot.items())
     took = f", in {duration(manifest.seconds)}"
     return (f"{len(manifest.tables)} tables, {manifest.rows:,} rows, {manifest.bytes:,} bytes\n"
-            f"run {manifest.run_id}, taken at {moment(manifest.taken_at)} UTC{took}" + (f"; {about}" if about else ""))
+            f"run {manifest.run_id}, extracted at {moment(manifest.taken_at)} UTC{took}{f'; {about}' if about else ''}")
 
 
 def _loaded(manifest: Manifest, entry: LoadedTable | None) -> tuple[str | None, str | None]:
     if entry is None:
         return None, None
-    return moment(entry.loaded_at), "this one" if entry.run_id == manifest.run_id else entry.run_id
+    return moment(entry.loaded_at), "this run" if entry.run_id == manifest.run_id else entry.run_id
 
 
-def described(source: str, manifest: Manifest | None, problem: str | None, entries: Sequence[LoadedTable],
-              tried: Sequence[Run]) -> dict[str, Any]:
-    """The same for programs: all of the hashes, and the ledger's word for each table."""
+def as_dict(source: str, manifest: Manifest | None, problem: str | None, entries: Sequence[LoadedTable],
+              runs: Sequence[Run]) -> dict[str, Any]:
+    """One source's partition for JSON, with full hashes and load history."""
     loads = {one.table: {"loaded_at": one.loaded_at.isoformat(), "run_id": one.run_id, "rows": one.rows,
                          "sha256": one.sha256, "seconds": one.seconds} for one in entries}
     found = {"source": source, "landed": manifest is not None, "damaged": problem, "loaded": loads,
-             "attempts": [asdict(one) for one in tried]}
+             "attempts": [asdict(one) for one in runs]}
     if manifest:
         found |= {"run_id": manifest.run_id, "taken_at": manifest.taken_at.isoformat(), "seconds": manifest.seconds,
                   "snapshot": manifest.snapshot, "tables": [

@@ -1,4 +1,4 @@
-"""`landing verify`: source = files = warehouse, by SHA-256."""
+"""`landing verify`: compare source, files and warehouse by SHA-256."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from datetime import date
 
 import click
 
-from landing.cli.options import as_json, logger, say, with_schema
+from landing.cli.options import as_json, logger, output, with_schema
 from landing.core.commands import extract_command, load_command
 from landing.core.dates import parse_date
-from landing.core.errors import (
-    VerificationError,
-    reported,
-)
+from landing.core.errors import VerificationError, reported
 from landing.core.sources import declared_sources
 from landing.core.text import table
 from landing.postgres.configured import connect
@@ -23,44 +20,44 @@ from landing.verify.reconcile import EQUAL, Reconciliation, Verification
 from landing.zone.landing_zone import LandingZone
 
 
-@click.command(short_help="Prove a date: source = files = warehouse.")
+@click.command(short_help="Verify by checksum that source, files and warehouse match.")
 @click.argument("day", metavar="DATE")
 @as_json
 @with_schema
 def verify(day: str, as_json: bool, schema: str) -> None:
-    """Prove a date: source = files = warehouse, by SHA-256. Exits non-zero if any table differs."""
+    """Verify a date: source = files = warehouse, by SHA-256. Exits non-zero if any table differs."""
     with reported(logger):
         when = parse_date(day, "DATE")
         zone = LandingZone.configured()
         manifests = [zone.require(source, when) for source in declared_sources()]
         with contextlib.closing(connect()) as connection:
-            proof = Reconciliation(zone, connection, schema)
-            proofs = [one for manifest in manifests for one in proof.tables(manifest)]
-        say(as_json, [asdict(one) | {"equal": one.holds} for one in proofs], lambda: proved(proofs))
-        wrong = [one for one in proofs if not one.holds]
+            reconciliation = Reconciliation(zone, connection, schema)
+            found = [one for manifest in manifests for one in reconciliation.tables(manifest)]
+        output(as_json, [asdict(one) | {"equal": one.holds} for one in found], lambda: as_text(found))
+        wrong = [one for one in found if not one.holds]
         if wrong:
-            raise VerificationError(mending(wrong, when, schema))
+            raise VerificationError(repair(wrong, when, schema))
 
 
-def proved(proofs: Sequence[Verification]) -> str:
-    """Tables with their three hashes."""
+def as_text(found: Sequence[Verification]) -> str:
+    """Render the tables with their three hashes."""
     head = ("source", "table", "rows", "bytes", "sha256: source", "files", "warehouse", "equal")
     rows = [
         (one.source, one.table, one.rows, one.bytes, *((value or "-")[:12] for value in
                                                        (one.landed, one.files, one.warehouse)),
          EQUAL[one.compared] if one.holds else f"NO: {one.problem}")
-        for one in proofs
+        for one in found
     ]
-    equal = sum(one.holds for one in proofs)
-    return f"{table(head, rows)}\n{equal} of {len(proofs)} tables equal, {sum(one.rows for one in proofs):,} rows."
+    equal = sum(one.holds for one in found)
+    return f"{table(head, rows)}\n{equal} of {len(found)} tables equal, {sum(one.rows for one in found):,} rows."
 
 
-def mending(wrong: Sequence[Verification], day: date, schema: str) -> str:
-    """What differs, and what mends it: files that are damaged are landed again, a warehouse that differs is loaded."""
+def repair(wrong: Sequence[Verification], day: date, schema: str) -> str:
+    """The differences, and the commands that repair them: extract damaged files again, then reload."""
     names = ", ".join(f"{one.source}.{one.table} ({one.problem})" for one in wrong)
     commands = [
         f"REEXTRACT=true {extract_command(source, day)}"
         for source in sorted({one.source for one in wrong if one.files != one.landed})
     ]
     commands.append(f"RELOAD=true {load_command(day, schema)}")
-    return f"{day} is not proved: {names}. To mend it: {' && '.join(commands)}"
+    return f"{day} failed verification: {names}. To repair it, run: {' && '.join(commands)}"

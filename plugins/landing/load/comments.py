@@ -1,10 +1,10 @@
-"""What the source says of its tables and columns, kept as comments on the views and on history.
+"""The source's comments and foreign keys, as comments on the views and on history.
 
-A foreign key is a line of its column's comment, such as `Foreign key to customers (customer_id)`: views can't have
-foreign keys, nor can dates of which some are not loaded, and a comment is what DBeaver and pgAdmin show beside the
-column. For programs they stand in each date's manifest.
+A foreign key is a line of its column's comment, such as `Foreign key to customers (customer_id)`: views cannot have
+foreign keys, nor can history while some partitions are not loaded, and DBeaver and pgAdmin show comments beside the
+column. Programs read them from the manifest.
 
-Where the source says something, that counts; where it says nothing (any more), what is written there stays.
+The source's comment replaces the one in the warehouse; without one, the existing comment is kept.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from psycopg2 import sql
 from landing.load.history import history_name
 from landing.model.schema import ForeignKey, Table
 
-GONE = "Not in the source since "  # begins the comment of a view that is empty
-UNLOADED = "No loaded date has it"  # likewise, of a table whose dates were all dropped
-OURS = re.compile(rf"{GONE}.*|{UNLOADED}.*|Foreign key (\(.*\) )?to .* \(.*\)")  # lines that come and go
+GONE = "Not in the source since "  # prefix of the comment of an empty view
+UNLOADED = "No loaded date has it"  # likewise, for a table whose partitions were all dropped
+OURS = re.compile(rf"{GONE}.*|{UNLOADED}.*|Foreign key (\(.*\) )?to .* \(.*\)")  # lines that loads write and remove
 Place = tuple[str, str, str | None]  # schema, relation, column; None: the relation itself
 
 EXISTING = """
@@ -41,27 +41,31 @@ def put(
 ) -> None:
     """Write the comments that differ, in the caller's transaction.
 
-    `views`, `history`: the schemas. `tables`: what the source says of which. `notices`: for each view that was
-    pointed, the line that is to stand first, if any.
+    Args:
+        cursor: In the transaction.
+        views: Schema of the views.
+        history: Schema of history.
+        tables: Tables with the source's comments, by name.
+        notices: For each view that was pointed, the first line of its comment, if any.
     """
     names = [*{*tables, *notices}]
     cursor.execute(EXISTING, {"views": views, "history": history, "names": names})
     old: dict[Place, str | None] = {tuple(place): text for *place, text in cursor.fetchall()}
-    new = {place: _lines(notices[place[1]], _theirs(text)) for place, text in old.items()
+    new = {place: _lines(notices[place[1]], _without_ours(text)) for place, text in old.items()
            if place[0] == views and place[2] is None and place[1] in notices}
     for name, table in tables.items():
-        for column, said, ours in _subjects(table):
+        for column, comment, ours in _comments(table):
             view, kept = (views, name, column), (history, name, column and history_name(column))
             for place, notice in ((view, notices.get(name) if column is None else None), (kept, None)):
-                new[place] = _lines(notice, said or _theirs(old.get(place)), *ours)
+                new[place] = _lines(notice, comment or _without_ours(old.get(place)), *ours)
     statements = [_statement(place, text, place[0] == views) for place, text in new.items()
                   if place in old and text != old[place]]
     if statements:
         cursor.execute(sql.SQL(";").join(statements))
 
 
-def _subjects(table: Table) -> Iterator[tuple[str | None, str | None, list[str]]]:
-    """The table itself (None) and its columns: what the source says, and our lines."""
+def _comments(table: Table) -> Iterator[tuple[str | None, str | None, list[str]]]:
+    """Column (None: the table itself), the source's comment, and the lines that we add."""
     yield None, table.comment, []
     for column in table.columns:
         yield column.name, column.comment, [_reference(key, table) for key in table.foreign_keys
@@ -69,14 +73,14 @@ def _subjects(table: Table) -> Iterator[tuple[str | None, str | None, list[str]]
 
 
 def _reference(key: ForeignKey, table: Table) -> str:
-    """One line. Of the table's own schema only the name is said: the view that it has become is called so."""
+    """One line. The table's own schema is left out, so that the name is that of the view."""
     where = key.table if key.schema == table.schema else f"{key.schema}.{key.table}"
     columns = f"({', '.join(key.columns)}) " if len(key.columns) > 1 else ""
     return f"Foreign key {columns}to {where} ({', '.join(key.references)})".replace("\n", " ")
 
 
-def _theirs(text: str | None) -> str | None:
-    """A comment without our lines."""
+def _without_ours(text: str | None) -> str | None:
+    """A comment without the lines that loads write."""
     return "\n".join(line for line in (text or "").split("\n") if not OURS.fullmatch(line)) or None
 
 

@@ -1,7 +1,7 @@
-"""What `landing drop` takes away: one date, of one source or of all, out of the warehouse and out of the landing zone.
+"""What `landing drop` removes: one date of one source or of all, from the warehouse and from the landing zone.
 
-The warehouse comes first, in one transaction under the lock that loads hold; then each source's date in the landing
-zone, under its commit lock. Killed in between, the date is landed and not loaded; run again, the rest goes.
+The warehouse comes first, in one transaction under the schema's lock; then each source's partition in the landing zone,
+under its commit lock. If killed in between, the date is landed and not loaded; run again to remove the rest.
 """
 
 from __future__ import annotations
@@ -27,15 +27,19 @@ from landing.zone.run_log import DROPPED, RunLog
 
 
 class Drop:
-    """A date that is to go. `source`: the only one, or None for all."""
+    """The partitions of one date to remove. `source`: only this one, or None for all."""
 
     def __init__(self, landing_zone: LandingZone, warehouse: Warehouse | None, day: date, source: str | None) -> None:
-        """`warehouse`: locked (Warehouse.lock), or None where nothing was ever loaded."""
+        """`warehouse`: locked by the caller (Warehouse.lock), or None if nothing was ever loaded."""
         self.zone, self.warehouse, self.day, self.source = landing_zone, warehouse, day, source
         self.sources = None if source is None else [source]
 
     def __iter__(self) -> Iterator[Leftover]:
-        """What goes, in the order in which it has to; SettingError for a source that is not known."""
+        """The partitions, in the order of removal.
+
+        Raises:
+            SettingError: The source is unknown.
+        """
         landed = self._landed()
         self._check(landed)
         if self.warehouse and (tables := self.warehouse.load_history.tables(self.day, self.sources)):
@@ -43,17 +47,17 @@ class Drop:
         for source in landed:
             if self.source in (None, source):
                 path = self.zone.partition(source, self.day)
-                yield Leftover("landed date", str(path.relative_to(self.zone.root)), size_of(path), self._rows(source),
-                               "dropped", partial(self._remove, source))
+                yield Leftover("landed partition", str(path.relative_to(self.zone.root)), size_of(path),
+                               self._rows(source), "dropped", partial(self._remove, source))
 
     def _check(self, landed: Sequence[str]) -> None:
         loaded = self.warehouse.load_history.newest() if self.warehouse else {}
         known = sorted({*landed, *declared_sources(), *(source for source, _ in self.zone.landed()), *loaded})
         if self.source not in (None, *known):
-            raise SettingError(f"--source {self.source}: there is no such source. Known are {', '.join(known)}.")
+            raise SettingError(f"--source {self.source} is unknown. Known sources: {', '.join(known)}.")
 
     def _landed(self) -> list[str]:
-        """Sources that have a folder for the date, with a manifest or without."""
+        """Sources with a folder for the date, with or without a manifest."""
         paths = sorted(self.zone.root.glob(f"source=*/extracted_at={self.day}"))
         return [path.parent.name.removeprefix("source=") for path in paths
                 if path.is_dir() and not path.is_symlink() and not path.parent.is_symlink()]
@@ -71,18 +75,18 @@ class Drop:
         rows = sum(entry.rows for entry in warehouse.load_history.entries(self.day)
                    if (entry.source, entry.table) in tables)
         sources = sorted({source for source, _ in tables} - {""})
-        return Leftover("loaded date", f"{warehouse.history} {self.day} {', '.join(sources)}".rstrip(),
+        return Leftover("loaded partition", f"{warehouse.history} {self.day} {', '.join(sources)}".rstrip(),
                         sum(sizes.get(partitions.get(name), 0) for _, name in tables), rows,
-                        "; ".join(self._views(warehouse, sources)) or "its views stay as they are",
+                        "; ".join(self._views(warehouse, sources)) or "views unchanged",
                         partial(self._unload, warehouse))
 
     def _views(self, warehouse: Warehouse, sources: Sequence[str]) -> Iterator[str]:
-        """What becomes of the views that show it."""
+        """The effect on the views that show the date."""
         newest = warehouse.load_history.newest()
         for source in sources:
             if newest.get(source) == self.day:
                 left = self._left(warehouse, source)
-                yield f"the views of {source} " + (f"go back to {left}" if left else "stay, empty")
+                yield f"the views of {source} " + (f"go back to {left}" if left else "become empty")
 
     def _left(self, warehouse: Warehouse, source: str) -> date | None:
         return max((entry.day for entry in warehouse.load_history.entries()
@@ -96,7 +100,7 @@ class Drop:
         return True
 
     def _landed_as(self, warehouse: Warehouse, source: str) -> list[Load]:
-        """Tables of the newest date that is left, those of which the very run is still landed that is loaded."""
+        """Tables of the newest remaining date whose loaded run is still landed."""
         day = self._left(warehouse, source)
         try:
             manifest = day and self.zone.manifest(source, day)
@@ -117,5 +121,5 @@ class Drop:
 
 
 def _as_stored(table: Table, have: dict[str, str]) -> Table:
-    """Without columns that somebody took out of history since."""
+    """The table without columns that a person dropped from history."""
     return structs.replace(table, columns=[column for column in table.columns if history_name(column.name) in have])

@@ -1,8 +1,7 @@
-"""The type that holds every value of two types, so that a column can change its type from one date to another.
+"""Schema evolution: the type that holds every value of two types, for columns that change from date to date.
 
-A value goes into a wider type by way of its text: what a date has after its column became wider is what COPY reads from
-that date's file. The text has to keep its meaning: a `date` is not a `timestamp`, and the `real` 0.1 becomes the
-`double precision` 0.1.
+A value is widened through its text, so an old partition holds after the change what COPY would read from its file. The
+text must keep its meaning: a `date` is not a `timestamp`, and the `real` 0.1 becomes the `double precision` 0.1.
 """
 
 from __future__ import annotations
@@ -11,19 +10,19 @@ import re
 
 from landing.model.schema import INTEGERS
 
-# A type as format_type() writes it: its name (what is before and behind the modifiers) and up to two modifiers.
+# A type as format_type() writes it: its name (the parts before and after the modifiers) and up to two modifiers.
 PARTS = re.compile(r"([^(]+)(?:\((-?\d+)(?:, ?(-?\d+))?\))?(.*)")
 DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}
-FLOATS = {"smallint": "real", "integer": "double precision"}  # the first that holds every value, by integer type
+FLOATS = {"smallint": "real", "integer": "double precision"}  # smallest type that holds every value, by integer type
 STRINGS = {"character", "bpchar", "character varying"}
 BITS = {"bit", '"bit"', "bit varying"}
 
-# Of two types of one of these names, the one with the larger modifier, or without one, holds the values of both.
+# Of two types with one of these names, the one with the larger modifier, or without a modifier, holds both.
 SIZED = re.compile("character( varying)?|bit varying|time(stamp)? with(out)? time zone|interval( second|.* to second)?")
 
 
 def widened(old: str, new: str) -> str | None:
-    """The type that holds every value of both, or None."""
+    """The type that holds every value of both types, or None if there is none."""
     if old == new:
         return old
     if "text" in (old, new):
@@ -44,7 +43,7 @@ def widened(old: str, new: str) -> str | None:
 
 
 def cast_keeps_text(old: str, new: str) -> bool:
-    """Whether PostgreSQL's own cast to the wider type gives what the value's text would give."""
+    """Whether PostgreSQL's cast to the wider type gives the same value as the text does."""
     return new != "text" and (old in INTEGERS or _parsed(old)[0] == _parsed(new)[0])
 
 
@@ -54,7 +53,7 @@ def _parsed(type_: str) -> tuple[str, list[int]]:
 
 
 def _longest(name: str, *lengths: list[int]) -> str:
-    """Without a length where one of them has none."""
+    """The type with the greater length; without a length if one of them is unlimited."""
     return f"{name}({max(lengths)[0]})" if all(lengths) else name
 
 
@@ -68,7 +67,7 @@ def _number(a: str, first: list[int], b: str, second: list[int]) -> str | None:
         return None
     sizes = [(DIGITS[name], 0) if name in DIGITS else (*modifiers, 0)[:2] if modifiers else None
              for name, modifiers in ((a, first), (b, second))]
-    # One of another scale would write a value with other digits behind the point.
+    # Another scale would change the digits after the decimal point.
     if None in sizes or sizes[0][1] != sizes[1][1]:
         return "numeric"
     return "numeric({},{})".format(*max(sizes))

@@ -1,10 +1,4 @@
-"""What gc removes: what dead runs left behind and, where days are to be kept, the dates before them.
-
-What is found can change before it is removed, so it is looked at again then, under the lock that those take who change
-it: a date's commit lock, or the warehouse's advisory lock, which every load holds.
-
-Staging folders have no lock: one in which nothing changed for `older_than` hours is taken for a dead run's.
-"""
+"""What `gc` removes from a warehouse: staging tables of dead loads and, on request, old partitions."""
 
 from __future__ import annotations
 
@@ -26,21 +20,21 @@ JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s WHERE c.relkind
 
 
 class WarehouseLeftovers:
-    """Leftovers of a warehouse that the caller holds for itself (Warehouse.lock)."""
+    """Leftovers of a warehouse. The caller holds Warehouse.lock, so no load uses them."""
 
     def __init__(self, warehouse: Warehouse, first: date | None = None) -> None:
-        """`first`: dates before it go, the newest loaded one of each source excepted."""
+        """`first`: earlier partitions are removed, except the newest of each source. None removes no partition."""
         self.warehouse, self.first = warehouse, first
 
     def __iter__(self) -> Iterator[Leftover]:
         warehouse = self.warehouse
         sizes = dict(warehouse.execute(SIZES, (warehouse.history,)))
         for name in sorted(name for name in sizes if name.startswith(STAGING)):
-            yield Leftover("staging table", f"{warehouse.history}.{name}", sizes[name], None, "of a load that died",
+            yield Leftover("staging table", f"{warehouse.history}.{name}", sizes[name], None, "left by a dead load",
                            partial(self._drop, name))
         if self.first is None:
             return
-        newest: dict[str, date] = {}  # whose rows are there: a person may have dropped its partitions
+        newest: dict[str, date] = {}  # of present rows: a person may have dropped partitions
         for entry in warehouse.load_history.present():
             newest[entry.source] = max(entry.day, newest.get(entry.source, entry.day))
         tables: dict[tuple[date, str], list[LoadedTable]] = {}
@@ -50,7 +44,7 @@ class WarehouseLeftovers:
         for (day, source), entries in sorted(tables.items(), key=lambda one: one[0]):
             if day < min(self.first, newest.get(source, day)):
                 size = sum(sizes.get(partitions.get((entry.table, day)), 0) for entry in entries)
-                yield Leftover("loaded date", f"{warehouse.history} {day} {source}", size,
+                yield Leftover("loaded partition", f"{warehouse.history} {day} {source}", size,
                                sum(entry.rows for entry in entries), f"before {self.first}",
                                partial(self._remove, source, day))
 

@@ -1,4 +1,4 @@
-"""A table of history: a partition for each date, and columns and types that hold what every date has."""
+"""Tables of history: one partition per date; columns and types hold the values of every partition."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from landing.model.schema import NAME_BYTES
 from landing.postgres.copy import identifiers, stored
 
 PARTITION_KEY = "extracted_at"
-STAGING = "_staging_"  # begins the name of a table that is not in its place yet, or no longer
+STAGING = "_staging_"  # prefix of tables that are not attached yet, or are detached
 
 COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod)
@@ -41,7 +41,7 @@ WHERE t.relkind = 'p'
 GROUP BY t.oid, c.oid
 """
 
-# What a person has built on a partition itself; its own parts depend on it in other ways.
+# Objects that depend on a partition and block its replacement; its own parts have other dependency types.
 BUILT_ON = """
 SELECT c.relname, pg_describe_object(d.classid, d.objid, d.objsubid)
 FROM pg_class c
@@ -62,85 +62,87 @@ CROSS JOIN LATERAL substring(pg_get_expr(c.relpartbound, c.oid) FROM '\\d{4}-\\d
 WHERE p.relkind = 'p' AND day = coalesce(%s::date::text, day)
 """
 
-# Partitions that may have no row: the statistics may be late, so it is only the others that are not looked at.
-DOUBTFUL = """
+# Partitions that may be empty. Statistics lag behind, so each candidate is read.
+MAYBE_EMPTY = """
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
 WHERE c.relname = ANY (%s) AND (pg_stat_get_live_tuples(c.oid) = 0 OR pg_relation_size(c.oid) = 0)
 """
-LOOKS = 200  # partitions in one statement
+BATCH = 200  # partitions per statement
 logger = logging.getLogger("target-postgres")
 
 
 def history_name(name: str) -> str:
-    """A source's column in history: the partition key has its name for itself."""
+    """Name of a source's column in history, where the partition key's name is reserved."""
     return name + "_" if re.fullmatch(f"{PARTITION_KEY}_*", name) else name
 
 
 def history_key(primary_key: Sequence[str]) -> list[str]:
-    """A source's key in history, behind the date; no key stays none."""
+    """Key of a table in history: the partition key, then the source's key. Empty without a key."""
     return [PARTITION_KEY, *map(history_name, primary_key)] if primary_key else []
 
 
-def partition_name(table: str, day: date, taken: Collection[str] = ()) -> str:
-    """Name of a partition; one that would be too long, or is a table's, ends in a hash."""
+def partition_name(table: str, day: date, reserved: Collection[str] = ()) -> str:
+    """Name of a partition; a hash shortens one that is too long or reserved."""
     name = f"{table}@{day}"
-    if len(name.encode()) <= NAME_BYTES and name not in taken:
+    if len(name.encode()) <= NAME_BYTES and name not in reserved:
         return name
     return table.encode()[:40].decode(errors="ignore") + "~" + short_hash(table) + f"@{day}"
 
 
 def partitions(cursor: Any, history: str, day: date) -> dict[str, str]:
-    """Partitions of a date, by table."""
+    """Partitions of a date by table."""
     return {table: partition for (table, _), partition in all_partitions(cursor, history, day).items()}
 
 
 def all_partitions(cursor: Any, history: str, day: date | None = None) -> dict[tuple[str, date], str]:
-    """Partitions of every date, or of one, by table and date."""
+    """Partitions by table and date, of every date or of one."""
     cursor.execute(PARTITIONS, (history, day))
     return {(table, day): partition for table, day, partition in cursor.fetchall()}
 
 
 def empty(cursor: Any, history: str, partitions: Collection[str]) -> set[str]:
-    """Those of the partitions that have no row."""
-    cursor.execute(DOUBTFUL, (history, list(partitions)))
+    """The partitions without rows."""
+    cursor.execute(MAYBE_EMPTY, (history, list(partitions)))
     names, found = [name for name, in cursor.fetchall()], set()
-    for start in range(0, len(names), LOOKS):
-        looks = [sql.SQL("SELECT {} WHERE NOT EXISTS (SELECT FROM {})").format(
-            sql.Literal(name), sql.Identifier(history, name)) for name in names[start:start + LOOKS]]
-        cursor.execute(sql.SQL(" UNION ALL ").join(looks))
+    for start in range(0, len(names), BATCH):
+        selects = [sql.SQL("SELECT {} WHERE NOT EXISTS (SELECT FROM {})").format(
+            sql.Literal(name), sql.Identifier(history, name)) for name in names[start:start + BATCH]]
+        cursor.execute(sql.SQL(" UNION ALL ").join(selects))
         found |= {name for name, in cursor.fetchall()}
     return found
 
 
 def tables(cursor: Any, history: str) -> dict[str, tuple[dict[str, str], tuple[str, list[str]] | None]]:
-    """Every table of history: types by column, in order, and name and columns of its key, if it has one."""
+    """Every table of history: types by column, in order; name and columns of its primary key, or None."""
     cursor.execute(TABLES, (history,))
     return {name: (dict(zip(columns, types, strict=True)), (constraint, key) if constraint else None)
             for name, constraint, key, columns, types in cursor.fetchall()}
 
 
 def built_on(cursor: Any, history: str, partitions: Collection[str]) -> list[str]:
-    """What stands on single partitions, and would be left behind when they are replaced."""
+    """Objects that depend on these partitions and block their replacement."""
     cursor.execute(BUILT_ON, (history, list(partitions)))
-    return [f"{what} depends on {partition}" for partition, what in cursor.fetchall()]
+    return [f"{dependent} depends on {partition}" for partition, dependent in cursor.fetchall()]
 
 
 def columns_of(cursor: Any, relation: sql.Identifier) -> dict[str, str]:
-    """Types by column, in order; none, if there is no such relation."""
+    """Types by column, in order; empty if the relation does not exist."""
     cursor.execute(COLUMNS, (relation.as_string(cursor),))
     return dict(cursor.fetchall())
 
 
 def layout(have: Mapping[str, str], need: Mapping[str, str]) -> dict[str, str]:
-    """Columns of a table of history and of all its partitions, in order, once it has what a date needs.
+    """Columns of a table of history and its partitions, in order, after a load.
 
-    `have`: its columns now, none where it does not exist yet.
+    Args:
+        have: Its columns now, with types; empty if it does not exist yet.
+        need: The columns of the load.
     """
     return {**(have or {PARTITION_KEY: "date"}), **need}
 
 
 def exact_types(cursor: Any, types: Sequence[str]) -> list[str]:
-    """Types by the names that PostgreSQL itself gives them: a person may declare `int` or `varchar(9)`."""
+    """Types by PostgreSQL's own names: a declared type may be `int` or `varchar(9)`."""
     temporary = sql.Identifier("pg_temp", "landing_types")
     fields = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(str(i)), sql.SQL(type_))
                                 for i, type_ in enumerate(types))
@@ -151,18 +153,20 @@ def exact_types(cursor: Any, types: Sequence[str]) -> list[str]:
         cursor.execute(sql.SQL("DROP TABLE {}").format(temporary))
 
 
-def fields(columns: Mapping[str, str], filled: Collection[str] = ()) -> sql.Composed:
-    """Columns as CREATE TABLE wants them, those `filled` NOT NULL; types are ones that dialect.TYPE let pass."""
+def fields(columns: Mapping[str, str], not_null: Collection[str] = ()) -> sql.Composed:
+    """Column definitions of CREATE TABLE. Types must match schema.TYPE: they are not quoted."""
     return sql.SQL(", ").join(
-        sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(type_), sql.SQL(" NOT NULL" * (name in filled)))
+        sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(type_), sql.SQL(" NOT NULL" * (name in not_null)))
         for name, type_ in columns.items()
     )
 
 
 class HistoryTable:
-    """One table of history, in the caller's transaction. `columns`: types by column; none where it is not there yet.
+    """One table of history, in the caller's transaction.
 
-    `key`: name and columns of its primary key, if it has one.
+    Args:
+        columns: Types by column; None or empty if the table does not exist yet.
+        key: Name and columns of its primary key, if any.
     """
 
     def __init__(
@@ -174,7 +178,7 @@ class HistoryTable:
         self.relation = sql.Identifier(history, name)
 
     def reconcile(self, need: Mapping[str, str], key: list[str]) -> None:
-        """Create it, or bring its columns and key up to what a date needs."""
+        """Create the table, or change its columns and key so that it holds a load."""
         if self.columns:
             self._alter(self.columns, need)
             self._rekey(key)
@@ -188,11 +192,11 @@ class HistoryTable:
             self.relation, fields(need), unique, date=sql.Identifier(PARTITION_KEY)))
 
     def _alter(self, have: Mapping[str, str], need: Mapping[str, str]) -> None:
-        """New columns and wider types, all in one pass over the table."""
+        """Add columns and widen types, all in one rewrite of the table."""
         actions, widens = [], False
         for name, type_ in need.items():
             if name not in have:
-                logger.info("%s: new column %s %s; older dates show NULL.", self.name, name, type_)
+                logger.info("%s: new column %s %s; NULL in older partitions.", self.name, name, type_)
                 actions.append(sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(name), sql.SQL(type_)))
             elif have[name] != type_:
                 logger.info("%s.%s: %s widens to %s.", self.name, name, have[name], type_)
@@ -203,44 +207,48 @@ class HistoryTable:
                 self.cursor.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation, sql.SQL(", ").join(actions)))
 
     def _rekey(self, key: list[str]) -> None:
-        """A key that changed holds for each date from now on, and no longer for history as a whole."""
+        """Drop the table's key if it changed; each partition still gets its own."""
         constraint, old = self.key or (None, key)
         if old == key:
             return
-        logger.warning("%s: its key was %s and is %s. Each date loaded from now on has its own, history as a whole "
-                       "has none.", self.name, old[1:], key[1:] or "none")
+        logger.warning("%s: the primary key changed from %s to %s. Partitions loaded from now on have their own; the "
+                       "history table has none.", self.name, old[1:], key[1:] or "none")
         nullable = [sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(name))
                     for name in old if name != PARTITION_KEY]
         self.cursor.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
             self.relation, sql.Identifier(constraint)))
         self.cursor.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation, sql.SQL(", ").join(nullable)))
 
-    def attach(self, staging: str, day: date, old: str | None, taken: Collection[str] = ()) -> None:
-        """Replace the date's partition, `old` if it has one, by a staging table with the columns of layout().
+    def attach(self, staging: str, day: date, old: str | None, reserved: Collection[str] = ()) -> None:
+        """Make a staging table the partition of a date.
 
-        `taken`: names of tables, which a partition cannot have.
+        Args:
+            staging: A table with the columns of layout().
+            day: The date.
+            old: The partition that it replaces, if any.
+            reserved: Names that the partition must not have.
         """
         table = sql.Identifier(self.history, staging)
         if old:
             self.retire(old)
-        name = partition_name(self.name, day, taken)
+        name = partition_name(self.name, day, reserved)
         self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, sql.Identifier(name)))
         self.cursor.execute(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
             self.relation, sql.Identifier(self.history, name), sql.Literal(day.isoformat())))
 
     def retire(self, partition: str) -> None:
-        """Take a date out of history. Its table becomes a leftover: to drop it takes ten more locks, which are few."""
+        """Detach a partition and rename it to a staging table. Dropping it here would need ten more locks."""
         relation, name = sql.Identifier(self.history, partition), sql.Identifier(STAGING + secrets.token_hex(8))
         self.cursor.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(self.relation, relation))
         self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(relation, name))
 
 
 def _widening(name: str, old: str, type_: str) -> sql.Composed:
-    """Change a column's type: by the text of its values, as widening.py has it, where a cast gives something else.
+    """ALTER COLUMN to a wider type, through the text of the values (see evolution.py) where a cast differs from it.
 
-    PostgreSQL parses USING again for each partition, and the first parse changes `IS NULL`, `IS TRUE` and named
-    arguments in place: in a partition with its columns in another order they fail, or read the wrong column. They must
-    not be used here. num_nulls() is safe, and of a composite value it does not look at the fields.
+    Do not use `IS NULL`, `IS TRUE` or named arguments in USING: PostgreSQL parses it again for each partition, and the
+    first parse changes these in place, so that in a partition with another column order they fail or read the wrong
+    column. num_nulls() is safe, and does not look into composite values.
     """
     column, type_ = sql.Identifier(name), sql.SQL(type_)
     using = column if cast_keeps_text(old, type_.string) else sql.SQL(

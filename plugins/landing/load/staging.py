@@ -189,7 +189,7 @@ def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
     others = {name: type_ for name, type_ in load.layout.items() if name != PARTITION_KEY}
     key = sql.SQL("{key} date NOT NULL DEFAULT {day} CHECK ({key} = {day})").format(
         key=sql.Identifier(PARTITION_KEY), day=day)
-    columns = [history.fields({name: type_}, filled=history_key(load.table.primary_key))
+    columns = [history.fields({name: type_}, not_null=history_key(load.table.primary_key))
                for name, type_ in others.items()]
     columns.insert([*load.layout].index(PARTITION_KEY), key)
     statement = sql.SQL("CREATE TABLE {} ({})").format(relation, sql.SQL(", ").join(columns))

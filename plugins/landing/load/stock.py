@@ -1,4 +1,4 @@
-"""Singer -> the warehouse: landed dates as warehouse.py has it, all else as the MeltanoLabs target does it."""
+"""The MeltanoLabs sink, in one transaction, for streams that do not come from the landing zone."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ with deferred("paramiko"):
 
 
 class Connector(PostgresConnector):
-    """The stock one on one connection, all in one transaction: a tap that dies midway changes nothing."""
+    """The MeltanoLabs connector on one connection and in one transaction: a tap that dies changes nothing."""
 
     def create_engine(self) -> Engine:
-        """An engine whose commits wait for commit(); who ends without it has done nothing."""
+        """An engine whose commits are deferred until commit(); without it everything is rolled back."""
         engine = create_engine(
             self.sqlalchemy_url, poolclass=StaticPool, pool_reset_on_return=None,
             json_serializer=json_text, json_deserializer=self.deserialize_json,
@@ -34,19 +34,19 @@ class Connector(PostgresConnector):
         return engine
 
     def commit(self, point: CommitPoint) -> None:
-        """Make everything be there."""
+        """Commit the transaction."""
         with self._engine.connect() as connection:
             dbapi = connection.connection.dbapi_connection
             with point.passing(lost=lambda: bool(dbapi.closed)):
                 self._commit(dbapi)
 
     def close(self) -> None:
-        """End the connection, and with it what was not committed."""
+        """Close the connection and roll back what was not committed."""
         if self._cached_engine:
             self._cached_engine.dispose()
 
     def get_sqlalchemy_query(self, config: dict[str, Any]) -> dict[str, Any]:
-        """libpq's options for TLS; the stock one wants a certificate authority even where nothing is verified."""
+        """libpq's TLS options. The base class requires a certificate authority even if nothing is verified."""
         mode = config["ssl_mode"]
         if not config["ssl_enable"] or mode.startswith("verify-"):
             return super().get_sqlalchemy_query(config)
@@ -54,7 +54,7 @@ class Connector(PostgresConnector):
 
 
 class StockSink(StrictSink, PostgresSink):
-    """For streams that do not come out of the landing zone."""
+    """Sink of streams that do not come from the landing zone."""
 
     connector_class = Connector
 
@@ -62,10 +62,10 @@ class StockSink(StrictSink, PostgresSink):
         return stream_name.split("-")[-1]
 
     def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
-        """The SDK reads the formats that it knows; ours mean that a tap of ours is here without the landing zone."""
+        """Reject files of our own taps, which must go through the landing zone first."""
         if encoding.format == ENCODING:
             raise SettingError(
-                f"Stream {self.stream_name} comes as files, and not out of the landing zone. Land it first (meltano "
-                "run <tap> target-csv) and load that, or send RECORDs: set use_batch: false for the tap."
+                f"Stream {self.stream_name} comes as files, but not from the landing zone. Land it first (meltano run "
+                "<tap> target-csv), then load it; or set use_batch: false for the tap to send RECORDs."
             )
         super().process_batch_files(encoding, files)

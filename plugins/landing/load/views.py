@@ -1,7 +1,7 @@
-"""Views replaced together with what people built on them: their own views, grants, comments, triggers survive.
+"""Replaces views and keeps what people built on them: dependent views, grants, comments, triggers.
 
-`CREATE OR REPLACE VIEW` can only add columns at the end. Where more changes, the view and all that depends on it are
-taken down and built up again, in the caller's transaction.
+`CREATE OR REPLACE VIEW` can only append columns. For any other change the view and its dependents are dropped and
+created again, in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ GROUP BY c.oid, n.nspname
 ORDER BY max(d.depth), n.nspname, c.relname
 """
 
-# What would go with a view, as statements that bring it back, quoted by the server; with the column that each needs.
-BUILT = """
+# Everything that DROP VIEW would lose, as statements that restore it, quoted by the server; with the column of each.
+ATTACHED = """
 WITH view AS (
     SELECT c.oid, format('%%I.%%I', n.nspname, c.relname) AS name, c.relowner,
            coalesce(c.relacl, acldefault('r', c.relowner)) AS acl
@@ -68,7 +68,7 @@ UNION ALL
 SELECT NULL, pg_get_ruledef(r.oid) FROM view JOIN pg_rewrite r ON r.ev_class = view.oid AND r.rulename <> '_RETURN'
 """
 
-# Whatever the database grants on new views by default is no grant that was there before.
+# Default privileges of new views are revoked: the dropped view may not have had them.
 REVOKES = """
 SELECT DISTINCT format('REVOKE ALL ON %%s FROM %%s', %(view)s, coalesce(quote_ident(r.rolname), 'PUBLIC'))
 FROM pg_class c
@@ -80,17 +80,17 @@ WHERE c.oid = to_regclass(%(view)s)
 
 @dataclass(frozen=True)
 class SavedView:
-    """A view, and all that would go with it: `built` has statements, and the column that each needs, if any."""
+    """A dropped view. `attached`: statements that restore the rest, each with the column that it needs, if any."""
 
     name: sql.Identifier
     label: str
     definition: sql.Composable
     options: sql.Composable
     owner: str
-    built: list[tuple[str | None, str]]
+    attached: list[tuple[str | None, str]]
 
     def create(self, cursor: Cursor) -> None:
-        """Build it up again, without what was built on columns that it has no longer."""
+        """Create the view again; skip what was attached to columns that it no longer has."""
         cursor.execute(sql.SQL("CREATE VIEW {}{} AS {}").format(self.name, self.options, self.definition))
         cursor.execute(sql.SQL("ALTER VIEW {} OWNER TO {}").format(self.name, sql.Identifier(self.owner)))
         name = self.name.as_string(cursor)
@@ -99,22 +99,22 @@ class SavedView:
             cursor.execute(statement)
         cursor.execute("SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)", (name,))
         columns = {name for (name,) in cursor.fetchall()}
-        for column, statement in self.built:
+        for column, statement in self.attached:
             if column is None or column in columns:
                 cursor.execute(statement)
 
 
 def dependents(cursor: Cursor, relation: sql.Identifier) -> list[SavedView]:
-    """Views on a table or view, and the views on those, in the order in which they can be built; itself if a view."""
+    """All views that depend on a relation, in creation order; the relation itself included if it is a view."""
     cursor.execute(DEPENDENTS, {"relation": relation.as_string(cursor)})
     saved = []
     for oid, schema, name, kind, definition, options, owner in cursor.fetchall():
         if kind == "m":
             raise WarehouseError(
-                f"Materialized view {schema}.{name} stands on columns that have to change. Nothing was loaded. Drop "
-                "it, load again, and create it anew."
+                f"Materialized view {schema}.{name} depends on columns that must change. Nothing was loaded. Drop it, "
+                "load again, then create it again."
             )
-        cursor.execute(BUILT, {"oid": oid})
+        cursor.execute(ATTACHED, {"oid": oid})
         body = sql.SQL(definition.rstrip().rstrip(";"))
         saved.append(SavedView(sql.Identifier(schema, name), f"{schema}.{name}", body, with_options(options), owner,
                                cursor.fetchall()))
@@ -128,34 +128,35 @@ def with_options(options: list[str] | None) -> sql.Composable:
 
 @contextmanager
 def dropped_dependents(cursor: Cursor, relation: sql.Identifier) -> Iterator[list[SavedView]]:
-    """Drop what depends on a relation (and itself, if it is a view) for the time of the block.
+    """Drop the views that depend on a relation (and itself, if it is a view) for the duration of the block.
 
-    The block may change the list; what is in it at the end comes back.
+    Yields:
+        The dropped views. The block may change the list; the views in it are created again.
     """
     views = dependents(cursor, relation)
     for view in reversed(views):
-        with _explained(f"View {view.label} has to be built anew for columns that change, and cannot be dropped"):
+        with _explained(f"View {view.label} depends on columns that change and cannot be dropped"):
             cursor.execute(sql.SQL("DROP VIEW {}").format(view.name))
     yield views
     for view in views:
-        with _explained(f"View {view.label} cannot stand on the columns that change"):
+        with _explained(f"View {view.label} cannot be created again on the changed columns"):
             view.create(cursor)
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _explained(problem: str) -> Iterator[None]:
     try:
         yield
-    except psycopg2.OperationalError:  # a lock that was not to be had, a lost connection: nothing about the view
+    except psycopg2.OperationalError:  # lock timeout or lost connection: not caused by the view
         raise
     except psycopg2.Error as error:
         raise WarehouseError(
-            f"{what}: {describe(error)}. Nothing was loaded. Change or drop what is named here, and load again."
+            f"{problem}: {describe(error)}. Nothing was loaded. Change or drop the objects named here, then load again."
         ) from error
 
 
 def replace(cursor: Cursor, view: sql.Identifier, select: sql.Composable) -> None:
-    """Give a view a new definition, whatever changes in its columns, and whatever stands on it."""
+    """Change a view's definition, whatever its columns and its dependents."""
     cursor.execute("SELECT reloptions FROM pg_class WHERE oid = to_regclass(%s)", (view.as_string(cursor),))
     options, = cursor.fetchone() or (None,)  # CREATE OR REPLACE would reset them
     cursor.execute("SAVEPOINT replace_view")

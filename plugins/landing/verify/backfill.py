@@ -1,15 +1,15 @@
-"""What each date is, and what a backfill would do with it.
+"""The state of each date, and what a backfill would do.
 
-    missing     not every declared source is landed
-    loaded      what is not landed (any more) is in the warehouse all the same
-    landed      all landed, and nothing of it loaded
-    identical   the warehouse holds what is landed: the same tables with the same SHA-256
-    stale       loaded, but otherwise than it is landed
-    damaged     what is landed can't be used
-    unknown     all landed, and the warehouse can't be asked
+    missing     a declared source is not landed
+    loaded      not landed any more, but in the warehouse
+    landed      all sources are landed, nothing is loaded
+    identical   landing zone and warehouse hold the same tables with the same SHA-256
+    stale       loaded, but differs from what is landed
+    damaged     a manifest or a landed file cannot be used
+    unknown     all sources are landed; the warehouse cannot be reached
 
-A backfill runs each declared source's extract for a date, and then the load. What a load of landed tables would refuse
-is known before: each date is planned as if those before it had been loaded.
+A backfill runs each declared source's extract for a date, then the load. Loads are planned in order, each as if the
+earlier dates had been loaded, so the plan knows which load of landed tables would be refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from statistics import median
 
 from landing.core.dates import today
 from landing.core.errors import DamagedError, RefusedError, SettingError
@@ -27,21 +26,22 @@ from landing.load.staging import Load
 from landing.load.warehouse import Warehouse
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
+from landing.verify.estimates import Estimates
 from landing.zone.landing_zone import LandingZone
 
-FIGURES = 60  # dates of a source, from the newest, whose times count besides those of the plan
-MANY = 10_000  # rows; below, a table takes the same time whatever its rows
+MEASURED_DATES = 60  # newest dates of a source whose durations count, besides those of the plan
 EXTRACT, KEEP, REFUSE = "extract", "keep", "refuse"
 LOAD, NOTHING, UNKNOWN = "load", "nothing", "unknown"
-Loaded = Mapping[date, Mapping[tuple[str, str], LoadedTable]]  # what is in the warehouse, by date, and source and table
+Loaded = Mapping[date, Mapping[tuple[str, str], LoadedTable]]  # by date, then (source, table)
 
 
 @dataclass(frozen=True)
 class DatePlan:
-    """A date: its state, what a backfill does for each source, whether it then loads, and what that takes.
+    """One date of a plan.
 
-    `tables` are those to load, by source and name, as far as they are known; `seconds` is None where no figure is.
-    `refusals`: why the load would stop; `to_text`: columns of history that it would turn to text, with their types.
+    `sources`: action by source. `load`: LOAD, NOTHING, UNKNOWN or REFUSE. `tables`: (source, table) to load, as far as
+    known. `seconds`: None if a duration is unknown. `refusals`: why the load would stop. `to_text`: history columns
+    that the load would turn into text, with their types so far.
     """
 
     day: date
@@ -55,53 +55,31 @@ class DatePlan:
     to_text: list[str] = field(default_factory=list)
 
     def of(self, action: str) -> list[str]:
-        """Sources with which that is done."""
+        """Sources with this action."""
         return [source for source, one in self.sources.items() if one == action]
-
-
-class Times:
-    """How long things take, by what the manifests and the ledger say that they took: medians, or None."""
-
-    def __init__(self, manifests: Iterable[Manifest], entries: Iterable[LoadedTable]) -> None:
-        self._extracts: dict[str, list[tuple[int, float]]] = {}
-        self._loads: dict[tuple[str, str], list[tuple[int, float]]] = {}
-        for manifest in manifests:
-            self._extracts.setdefault(manifest.source, []).append((manifest.rows, manifest.seconds))
-        for entry in entries:
-            if entry.seconds is not None:
-                self._loads.setdefault((entry.source, entry.table), []).append((entry.rows, entry.seconds))
-
-    def extract(self, source: str, rows: int) -> float | None:
-        """Seconds for an extract of so many rows."""
-        return _scaled(self._extracts.get(source, []), rows)
-
-    def load(self, source: str, table: str, rows: int) -> float | None:
-        """Seconds for COPY and key of a table of so many rows."""
-        return _scaled(self._loads.get((source, table), []), rows)
-
-
-def _scaled(known: Sequence[tuple[int, float]], rows: int) -> float | None:
-    """The median of what it took, each as if it had been so many rows."""
-    return median(seconds * rows / have if have >= MANY else seconds for have, seconds in known) if known else None
 
 
 @dataclass(frozen=True)
 class Landed:
-    """A source's date in the landing zone: a manifest or none, and what is wrong with it or with its files."""
+    """A source's partition in the landing zone: its manifest, if any, and what is wrong with it or its files."""
 
     manifest: Manifest | None
     problem: str | None = None
 
 
-class Trial:
-    """Loads of landed dates, tried one after the other on what the warehouse has, without loading anything."""
+class DryRun:
+    """Plans the loads of landed partitions one after the other, without loading anything."""
 
     def __init__(self, warehouse: Warehouse, manifests: Iterable[Manifest]) -> None:
-        """`manifests`: all that will be tried."""
+        """`manifests`: all partitions that will be planned."""
         self._plan = warehouse.planner([load for manifest in manifests for load in _loads(manifest)])
 
     def date(self, manifests: Iterable[Manifest], tables: Sequence[tuple[str, Table]]) -> tuple[list[str], list[str]]:
-        """Load `tables` of a date's manifests: what is refused, and which columns become text. Refused, nothing is."""
+        """Plan the load of `tables`.
+
+        Returns:
+            Refusals, and columns that become text. If anything is refused, nothing counts as loaded.
+        """
         loads = [load for manifest in manifests for load in _loads(manifest)]
         names = {(source, table.name) for source, table in tables}
         refusals, planned = [], []
@@ -128,20 +106,24 @@ def _refusal(error: RefusedError) -> str:
 
 
 class BackfillPlanner:
-    """Plans dates of a landing zone against a warehouse, or against None where it can't be asked."""
+    """Plans a backfill. `loaded` is None if the warehouse cannot be reached."""
 
     def __init__(self, zone: LandingZone, sources: Sequence[str], loaded: Loaded | None, re_extract: bool) -> None:
         self.zone, self.sources, self.loaded, self.re_extract = zone, sources, loaded, re_extract
-        self.warehouse: Warehouse | None = None  # asked what it would refuse, where it is set
+        self.warehouse: Warehouse | None = None  # set: plan the loads, too
         self.today = today()
         self._seen: dict[tuple[str, date], Landed] = {}
 
     def plan(self, first: date, last: date) -> list[DatePlan]:
-        """A plan for each date; SettingError for dates in the wrong order, or that are yet to come."""
+        """Plan each date.
+
+        Raises:
+            SettingError: The dates are in the wrong order or in the future, or no source is declared.
+        """
         if first > last:
             raise SettingError(f"--from {first} is later than --to {last}. Run again with the earlier date first.")
         if last > self.today:
-            raise SettingError(f"--to {last} is yet to come: today in UTC is {self.today}, so nothing can be landed. "
+            raise SettingError(f"--to {last} is in the future (today in UTC: {self.today}), so it cannot be extracted. "
                                f"Run again with --to {self.today}.")
         if not self.sources:
             raise SettingError("meltano.yml declares no source: it has no job named extract_<source>.")
@@ -149,9 +131,9 @@ class BackfillPlanner:
         found = {day: {source: self._landed(source, day) for source in self.sources} for day in days}
         self._newest = {source: self._known(source) for source in self.sources}
         entries = (entry for tables in (self.loaded or {}).values() for entry in tables.values())
-        self._times = Times((one.manifest for one in self._seen.values() if one.manifest), entries)
+        self._estimates = Estimates((one.manifest for one in self._seen.values() if one.manifest), entries)
         landed = [one.manifest for day in days for one in found[day].values() if one.manifest]
-        self._trial = Trial(self.warehouse, landed) if self.warehouse else None
+        self._dry_run = DryRun(self.warehouse, landed) if self.warehouse else None
         return [self._date(day, found[day]) for day in days]
 
     def _landed(self, source: str, day: date) -> Landed:
@@ -170,8 +152,8 @@ class BackfillPlanner:
         return Landed(manifest)
 
     def _known(self, source: str) -> Manifest | None:
-        """Read the newest dates of a source for their times; the newest says what the next extract should bring."""
-        days = sorted((day for name, day in self.zone.landed() if name == source), reverse=True)[:FIGURES]
+        """Newest manifest of a source: the forecast of its next extract. Reads others for their durations, too."""
+        days = sorted((day for name, day in self.zone.landed() if name == source), reverse=True)[:MEASURED_DATES]
         return next((one.manifest for one in [self._landed(source, day) for day in days] if one.manifest), None)
 
     def _date(self, day: date, found: Mapping[str, Landed]) -> DatePlan:
@@ -186,9 +168,9 @@ class BackfillPlanner:
         else:
             load, tables = _load(sources, will, have)
         refusals, to_text = [], []
-        if load == LOAD and self._trial:
+        if load == LOAD and self._dry_run:
             kept = {source for source, action in sources.items() if action == KEEP}
-            refusals, to_text = self._trial.date([will[source] for source in kept],
+            refusals, to_text = self._dry_run.date([will[source] for source in kept],
                                                  [one for one in tables if one[0] in kept])
         if refusals:
             load, tables = REFUSE, []
@@ -205,14 +187,14 @@ class BackfillPlanner:
         extracts = [source for source, action in sources.items() if action == EXTRACT]
         if load == UNKNOWN or any(will[source] is None for source in extracts):
             return None
-        parts = [self._times.extract(source, will[source].rows) for source in extracts]
-        parts += [self._times.load(source, table.name, table.rows) for source, table in tables]
+        parts = [self._estimates.extract(source, will[source].rows) for source in extracts]
+        parts += [self._estimates.load(source, table.name, table.rows) for source, table in tables]
         return None if None in parts else sum(parts)
 
 
 def _load(sources: Mapping[str, str], will: Mapping[str, Manifest | None],
           have: Mapping[tuple[str, str], LoadedTable] | None) -> tuple[str, list[tuple[str, Table]]]:
-    """Whether a load has anything to do, and with which tables: those whose run the ledger doesn't have."""
+    """Whether the load has anything to do, and the tables whose run is not in the load history."""
     if have is None and EXTRACT not in sources.values():
         return UNKNOWN, []
     tables = [(source, table) for source, manifest in will.items() if manifest for table in manifest.tables
@@ -228,7 +210,7 @@ def _run(have: Mapping[tuple[str, str], LoadedTable] | None, source: str, table:
 
 
 def _state(found: Mapping[str, Landed], have: Mapping[tuple[str, str], LoadedTable] | None) -> tuple[str, str]:
-    """A date's state, and what there is to say of it."""
+    """State of a date and the reason for it."""
     if problems := [one.problem for one in found.values() if one.problem]:
         return "damaged", "; ".join(problems)
     missing = [source for source, one in found.items() if one.manifest is None]
@@ -236,7 +218,7 @@ def _state(found: Mapping[str, Landed], have: Mapping[tuple[str, str], LoadedTab
         loaded = have and {*missing} <= {source for source, _ in have}
         return "loaded" if loaded else "missing", f"{', '.join(missing)} not landed"
     if have is None:
-        return "unknown", "landed; the warehouse could not be asked"
+        return "unknown", "landed; the warehouse cannot be reached"
     if not have:
         return "landed", "not loaded"
     landed = {(source, table.name): table.sha256 for source, one in found.items() for table in one.manifest.tables}

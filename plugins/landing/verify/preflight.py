@@ -1,12 +1,12 @@
-"""What an extract and a load would make of each table and column of a source, before there is any.
+"""Preflight check: what an extract and a load would do with each table and column of a source.
 
-    lossless    lands and loads with its exact type; a domain with its base type
-    as text     kept as PostgreSQL's own text of it
-    refused     the extract, or the load, would stop here
-    other moment    of a table: it reads foreign tables, whose rows are not of the snapshot
+    lossless        lands and loads with its exact type; a domain with its base type
+    as text         kept as PostgreSQL's text output
+    refused         the extract or the load would stop here
+    other moment    a table that reads foreign tables, whose rows are not part of the snapshot
 
-Nothing is known here of types and names: it is the tap's and the warehouse's own code that is asked, on their own
-servers, with transactions that read nothing and are undone.
+This module has no rules about types and names: it runs the tap's and the warehouse's own code on both servers, in
+transactions that read no rows and are rolled back.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ LOSSLESS, AS_TEXT, REFUSED, OTHER_MOMENT = "lossless", "as text", "refused", "ot
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of a column, or (`column` None) of a table: refused, or of another moment.
-
-    `loads_as`: the type in the warehouse.
-    """
+    """The verdict on a column, or on a table (`column` is None). `loads_as`: the type in the warehouse."""
 
     schema: str
     table: str
@@ -49,26 +46,30 @@ class Verdict:
 
 
 def describe_source(connection: Any, schemas: Sequence[str], patterns: Sequence[str]) -> list[SourceTable]:
-    """Tables of `schemas` (none: all) whose `schema.table` is like one of the patterns (none: all)."""
+    """Tables of `schemas` (empty: all) whose `schema.table` matches a pattern (empty: all).
+
+    Raises:
+        SourceError: No table matches.
+    """
     tables = [table for (schema, name), table in describe_tables(connection, schemas).items()
               if not patterns or any(fnmatchcase(f"{schema}.{name}", pattern) for pattern in patterns)]
     if not tables:
         where = f"schemas {', '.join(schemas)}" if schemas else "any schema"
-        like = f" like {', '.join(patterns)}" if patterns else ""
-        raise SourceError(f"The source has no table{like} in {where} that this role can see. Look at filter_schemas of "
-                          "tap-postgres in meltano.yml, and at SOURCE_POSTGRES_DB in .env.")
+        like = f" matching {', '.join(patterns)}" if patterns else ""
+        raise SourceError(f"The source has no table{like} in {where} that this role can see. Check "
+                          "filter_schemas of tap-postgres in meltano.yml, and SOURCE_POSTGRES_DB in .env.")
     return tables
 
 
 class Preflight:
-    """Asks the source and, where there is one, the warehouse."""
+    """Checks a source and, if it can be reached, the warehouse."""
 
     def __init__(self, connection: Any, name: str, warehouse: Warehouse | None) -> None:
-        """`name`: of the source, as the ledger knows it."""
+        """`name`: of the source."""
         self.connection, self.name, self.warehouse = connection, name, warehouse
 
     def verdicts(self, tables: Sequence[SourceTable]) -> Iterator[Verdict]:
-        """Of each column of each table, in order."""
+        """Verdicts on each column of each table, in order."""
         loads = {table.stream: self._load(table) for table in tables}
         if self.warehouse is None:
             yield from self._verdicts(tables, loads, lambda load: load, {})
@@ -84,7 +85,7 @@ class Preflight:
             yield from self._verdicts(tables, loads, planned, plan.supported)
 
     def _load(self, table: SourceTable) -> Load:
-        """As the extract of today would hand it to the load."""
+        """The load that today's extract would lead to."""
         landed = Table(stream=table.stream, name=table.name, schema=table.schema, columns=table.columns,
                        primary_key=table.primary_key)
         return Load(self.name, today(), new_run_id(), now(), landed)
@@ -111,7 +112,7 @@ class Preflight:
             else:
                 if names := snapshot.foreign(found, (table.schema, table.name)):
                     yield Verdict(table.schema, table.name, None, OTHER_MOMENT, reason=(
-                        f"it reads foreign tables, whose rows are not of the snapshot: {', '.join(names)}"))
+                        f"it reads foreign tables, whose rows are not part of the snapshot: {', '.join(names)}"))
                 yield from (_verdict(table, *pair, known) for pair in zip(table.columns, columns, strict=True))
 
 
@@ -120,11 +121,11 @@ def _verdict(table: SourceTable, column: Column, loaded: Column, known: dict[str
     if column.name in table.as_text:
         verdict, reason = AS_TEXT, table.as_text[column.name]
     elif not known.get(column.type, True):
-        verdict, reason = AS_TEXT, f"the warehouse's server cannot read {column.type}"
+        verdict, reason = AS_TEXT, f"the warehouse server does not support {column.type}"
     elif loaded.type != column.type:
         verdict = AS_TEXT if loaded.type == "text" else LOSSLESS
-        reason = f"with what older dates have, the warehouse's column is {loaded.type}, which holds it"
+        reason = f"the warehouse column is {loaded.type}, which holds it and older partitions"
     elif column.source_type:
-        reason = f"a domain, as its base type {column.type}"
+        reason = f"domain; loads as its base type {column.type}"
     return Verdict(table.schema, table.name, column.name, verdict, column.source_type or column.type, loaded.type,
                    reason)

@@ -1,0 +1,127 @@
+"""One load of a date: plan, COPY into staging tables, atomic swap."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import psycopg2
+
+from landing.core.commands import load_command
+from landing.core.commit_point import UNKNOWN, CommitPoint
+from landing.core.dates import today
+from landing.core.errors import LandingError, StalledError, UnreachableError, WarehouseError, describe
+from landing.load.planning import refuse_shared_names
+from landing.load.staging import Files, Load
+from landing.load.warehouse import Warehouse
+from landing.postgres.worker_pool import WorkerPool
+
+KEY_MEMORY = 256 << 10  # kB of the warehouse server's memory for each key build
+
+
+@dataclass(frozen=True)
+class LoadJob:
+    """Loads one date into one schema. `config`: the settings of target-postgres."""
+
+    connect: Callable[[], Any]
+    schema: str
+    day: date
+    config: Mapping[str, Any]
+    point: CommitPoint
+    logger: logging.Logger
+
+    def run(self, sources: Sequence[str], loads: Mapping[str, tuple[Load, Files]], *, reload: bool) -> None:
+        """Load what is not loaded yet.
+
+        Args:
+            sources: The landed sources.
+            loads: All landed tables of these sources with their files, by stream.
+            reload: Load tables whose run is already loaded, too.
+
+        Raises:
+            WarehouseError: The warehouse refused the load, or the connection failed.
+        """
+        tables = {stream: load for stream, (load, _) in loads.items()}
+        refuse_shared_names(tables.values())
+        with self._locked() as warehouse:
+            loaded = {} if reload else warehouse.loaded(self.day)
+            new = warehouse.planned({stream: load for stream, load in tables.items()
+                                     if loaded.get((load.source, load.table.name)) != load.run_id})
+            with WorkerPool(count := self.config["connections"], self._worker) as workers:
+                staged = warehouse.stage(workers, [(load, loads[stream][1]) for stream, load in new.items()],
+                                         alone=count == 1)
+            warehouse.swap(self.day, sources, staged, {(load.source, load.table.name) for load in tables.values()})
+            ahead = warehouse.ahead(self.day, sources)
+        self._log(sources, staged, len(loads), ahead)
+
+    def _worker(self) -> Any:
+        """A connection that fills staging tables.
+
+        Its commits need no fsync: the later COMMIT of the swap syncs them as well.
+        """
+        connection = self.connect()
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = off")
+            cursor.execute("SELECT set_config('maintenance_work_mem', greatest(setting::int, %s)::text, false) "
+                           "FROM pg_settings WHERE name = 'maintenance_work_mem'", (KEY_MEMORY,))
+        return connection
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[Warehouse]:
+        """The warehouse, locked against other loads; staging tables are dropped at the end."""
+        self.point.done = f"{self.day} is loaded into {self.schema}."
+        self.point.unknown = (
+            f"The server did not confirm the COMMIT of {self.day} into {self.schema}. Check with `landing verify "
+            f"{self.day}`, or load again, which changes nothing that is loaded: {self._command}")
+        with self._explained(), contextlib.closing(self.connect()) as connection:
+            warehouse = Warehouse(connection, self.schema, self.logger, self.config["lock_timeout"], self.point)
+            warehouse.acquire(self.config["load_lock_timeout"])
+            try:
+                yield warehouse
+            finally:
+                with contextlib.suppress(psycopg2.Error, LandingError):  # the next load drops what is left
+                    warehouse.drop_staging()
+                    warehouse.lock.release()
+
+    @property
+    def _command(self) -> str:
+        return load_command(self.day, self.schema)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Add the outcome and the retry command to connection and server errors."""
+        unknown = self.point.unknown
+        try:
+            yield
+        except UnreachableError as error:
+            raise UnreachableError(f"{error} Nothing was loaded. Run again: {self._command}") from error
+        except StalledError as error:
+            outcome = unknown if self.point.state == UNKNOWN else f"Nothing was loaded. Run again: {self._command}"
+            raise StalledError(f"{error} {outcome}") from error
+        except psycopg2.Error as error:
+            if self.point.state == UNKNOWN:
+                raise WarehouseError(f"The connection was lost ({describe(error)}). {unknown}") from error
+            rights = "load/roles/warehouse_loader.sql grants the rights that a load needs in each SCHEMA listed there. "
+            raise WarehouseError(
+                f"PostgreSQL aborted the load of {self.day} into {self.schema}: {describe(error)}. Loads are atomic: "
+                "readers see either all of the new partition or what they saw before. "
+                f"{rights if isinstance(error, psycopg2.errors.InsufficientPrivilege) else ''}"
+                f"Fix the cause, then run: {self._command}"
+            ) from error
+
+    def _log(self, sources: Sequence[str], new: Collection[Load], tables: int, ahead: Mapping[str, date]) -> None:
+        names = ", ".join(sources)
+        if new:
+            self.logger.info("Loaded %s of %s into %s: %d tables, %s rows%s.", names, self.day, self.schema, len(new),
+                             f"{sum(load.table.rows for load in new):,}",
+                             f"; {tables - len(new)} were already loaded" if tables > len(new) else "")
+        else:
+            self.logger.info("%s of %s (%d tables) is already loaded: nothing changed.", names, self.day, tables)
+        for source, newest in ahead.items():
+            self.logger.info("The views of %s still show %s, which is newer.%s", source, newest,
+                             f" That date is in the future. To remove it: landing drop {newest}"
+                             if newest > today() else "")
