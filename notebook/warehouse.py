@@ -171,7 +171,7 @@ class Day:
                 cursor.execute(query)
                 found = _frame(cursor)
         except NOT_A_SHOP as error:
-            return _left_out(error)
+            return _skipped(error)
         return chart(found) if len(found) else Markdown("*No rows.*")
 
     def evidence(self, query: str, name: str, chart: Callable[[pd.DataFrame], Any], rows: int = 6) -> None:
@@ -188,11 +188,11 @@ class Day:
                 found = _frame(cursor)
             part.replace(path)
         except NOT_A_SHOP as error:
-            display(_left_out(error))
+            display(_skipped(error))
             return
         finally:
             part.unlink(missing_ok=True)
-        display(Markdown(f"{count:,} rows of {len(found.columns)} columns, whole in `{os.path.relpath(path, ROOT)}`; "
+        display(Markdown(f"{count:,} rows of {len(found.columns)} columns, all in `{os.path.relpath(path, ROOT)}`; "
                          f"the first {len(found)}:"))
         display(chart(found))
 
@@ -200,11 +200,12 @@ class Day:
         """The verdict of verify(): raises VerificationError if a table differs."""
         if verdict:
             raise VerificationError(verdict)
-        return Markdown(f"**{self.date} agrees**: source = files = warehouse, {len(self.tables)} tables.")
+        return Markdown(f"**{self.date} verified**: source = files = warehouse, {len(self.tables)} tables.")
 
 
-def _left_out(error: psycopg2.Error) -> Markdown:
-    return Markdown(f"*Left out, since this warehouse is no shop of that kind: {error.diag.message_primary}.*")
+def _skipped(error: psycopg2.Error) -> Markdown:
+    return Markdown("*Skipped, because this warehouse does not contain the sample shop: "
+                    f"{error.diag.message_primary}.*")
 
 
 def _frame(cursor: Any) -> pd.DataFrame:

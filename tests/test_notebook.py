@@ -170,7 +170,7 @@ def test_a_database_that_is_no_shop_is_shown_without_the_shops_questions(any_pro
     written, = any_project.output.glob("notebook/*.ipynb")
     shown = outputs(written)
     for cell in ("orders-with-details", "months", "customers"):
-        assert 'Left out, since this warehouse is no shop of that kind: relation "' in text(shown[cell][0])
+        assert 'Skipped, because this warehouse does not contain the sample shop: relation "' in text(shown[cell][0])
     assert text(shown["reconciliation"][0]).count(">yes<") == 2
     assert not list(any_project.output.glob("notebook/*.csv"))
     assert not list(any_project.output.glob("notebook/*.part"))
