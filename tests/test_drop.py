@@ -1,4 +1,4 @@
-"""`landing drop` takes out one date and nothing else; a date that is yet to come is refused everywhere but there."""
+"""`landing drop` takes out one date and nothing else; a date that is in the future is refused everywhere but there."""
 
 import json
 import shutil
@@ -195,11 +195,11 @@ def test_a_date_that_is_yet_to_come_is_neither_landed_nor_loaded(shop):
         for arguments in ([], ["--discover"]) if "tap" in command[0] else ([],):
             done = shop.run([*command, *arguments], DATESTAMP=FUTURE)
             assert done.returncode == 1
-            assert f"DATESTAMP={FUTURE} is yet to come: {last}" in done.text
+            assert f"DATESTAMP={FUTURE} is in the future: {last}" in done.text
             assert "Traceback" not in done.text
     assert not list(shop.output.glob("source=*"))
     Dates(shop).land(FUTURE, "postgres", orders=(A, [["1"]]))
     done = shop.pipe(shop.tap_landed(sources=["postgres"]), shop.target_postgres(), check=False, EXTRACTED_AT=FUTURE)
     assert done.returncode == 1
-    assert f"EXTRACTED_AT={FUTURE} is yet to come: {last}" in done.text
+    assert f"EXTRACTED_AT={FUTURE} is in the future: {last}" in done.text
     assert not shop.warehouse.one("SELECT to_regclass('public.orders')")

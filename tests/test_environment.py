@@ -204,7 +204,7 @@ def test_what_the_user_may_not_read_or_write_is_named(loaded):
             return as_nobody(lambda: loaded.extract(NEXT, check=False))
 
     unharmed(loaded, extract, "Permission denied", str(staging_folder),
-             "Give the user of this process the right to it", AGAIN)
+             "Grant this process's user access to it", AGAIN)
     for place in (path, orders, path.parent):
         with mode(place, 0):
             load = as_nobody(lambda: loaded.load(DAY, check=False, reload=True))

@@ -170,7 +170,7 @@ def test_unset_variables_mean_today_and_the_jobs_own_source(shop):
 def test_what_is_not_a_name_for_a_source_is_refused(shop, source):
     result = shop.land(DAY, "postgres", check=False, SOURCE=source)
     assert result.returncode != 0
-    assert f"SOURCE={source!r} is not a name for a source" in result.text
+    assert f"SOURCE={source!r} is not a valid source name" in result.text
     assert not shop.landed()
 
 
@@ -208,7 +208,7 @@ def test_one_declared_source_cannot_be_landed_in_the_place_of_another(shop):
     before = shop.landed()
     result = shop.land(today, "csv", check=False, SOURCE="postgres")
     assert result.returncode != 0
-    assert "SOURCE=postgres, and this job lands source csv" in result.text
+    assert "SOURCE=postgres, but this job lands source csv" in result.text
     assert shop.landed() == before
 
 

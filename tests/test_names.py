@@ -129,10 +129,10 @@ def test_an_entity_that_can_be_no_table_is_refused_before_its_file_is_read(name)
 def test_a_source_that_is_no_name_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))
     monkeypatch.delenv("SOURCE", raising=False)
-    with pytest.raises(SettingError, match="not a name for a source"):
+    with pytest.raises(SettingError, match="not a valid source name"):
         source_name(None, name)
     monkeypatch.setenv("SOURCE", name)
-    with pytest.raises(SettingError, match="not a name for a source"):
+    with pytest.raises(SettingError, match="not a valid source name"):
         source_name(None, "postgres")
     (tmp_path / "meltano.yml").write_text(json.dumps({"jobs": [{"name": f"extract_{name}", "tasks": []}]}))
     with pytest.raises(SettingError, match="declares the source"):
@@ -142,7 +142,7 @@ def test_a_source_that_is_no_name_is_refused(tmp_path, monkeypatch, name):
 def test_a_hostile_source_lands_nothing(shop):
     done = shop.run(shop.target_csv(), DATESTAMP=DAY, SOURCE="../../x")
     assert done.returncode == 1
-    assert "not a name for a source" in done.stderr
+    assert "not a valid source name" in done.stderr
     assert "Traceback" not in done.stderr
     assert {path.name for path in shop.output.rglob("*")} <= {"_attempts", "_staging"}
 

@@ -330,7 +330,7 @@ WRONG = {
     "another stream": (lambda proof, sent, _: proof.update(streams={"other": sent}), "sent or that arrived, but not"),
     "one stream more": (lambda proof, sent, _: proof["streams"].update(other=sent), "sent or that arrived, but not"),
     "a folder that is not its run's": (lambda proof, *_: proof.update(run_id="../source=own"), "closing message is"),
-    "a source that is no name": (lambda proof, *_: proof.update(source="../up"), "not a name for a source"),
+    "a source that is no name": (lambda proof, *_: proof.update(source="../up"), "not a valid source name"),
     "a moment without a zone": (lambda proof, *_: proof.update(taken_at="2024-03-05T00:00:00"), "closing message is"),
 }
 
@@ -395,7 +395,7 @@ def test_the_executables_say_it_in_a_sentence_and_exit_with_1(project, broken):
         with path.open("rb") as sent:
             result = subprocess.run(target, stdin=sent, capture_output=True, text=True, env=environment, timeout=300)
         assert result.returncode == 1
-        assert "Line 4 of what the tap sends is refused: " in result.stderr
+        assert "Line 4 of the tap's output is invalid: " in result.stderr
         assert "Traceback" not in result.stderr
         assert not result.stdout
     assert not project.landed()

@@ -46,7 +46,7 @@ def test_the_job_of_the_tap_names_the_source(declared, jobs, extractor, variable
 @pytest.mark.parametrize(("jobs", "extractor", "variables", "reason"), [
     ({"extract_crm": ["shop target-csv"]}, "tap-erp", {}, "no job extract_<source> in meltano.yml runs it"),
     ({"extract_a": ["tap-erp target-csv"], "extract_b": ["tap-erp target-csv"]}, "tap-erp", {},
-     "extract_a and by extract_b"),
+     "extract_a and extract_b run tap-erp"),
     ({"extract_a": ["tap-erp target-csv", "shop target-csv"]}, "shop", {}, "each would replace"),
     ({"extract_erp": ["tap-erp target-csv"], "extract_crm": ["shop target-csv"]}, "tap-erp", {"SOURCE": "crm"},
      "this job lands source erp"),
@@ -58,7 +58,7 @@ def test_a_source_that_cannot_be_known_is_refused(declared, jobs, extractor, var
 
 def test_a_setting_that_contradicts_the_job_is_refused(declared):
     declared({"extract_erp": ["tap-erp target-csv"]}, "tap-erp")
-    with pytest.raises(SettingError, match="lands source erp, and its plugin says `source: crm`"):
+    with pytest.raises(SettingError, match="lands source erp, but its plugin has `source: crm`"):
         source_name("crm")
 
 

@@ -6,7 +6,7 @@ Everything else in this package may change from one version to the next.
 from __future__ import annotations
 
 from landing.core.commands import extract_command, load_command
-from landing.core.dates import parse_date, reached, today
+from landing.core.dates import parse_date, refuse_future, today
 from landing.core.errors import (
     DamagedError,
     LandingError,
@@ -32,5 +32,5 @@ __all__ = [
     "EQUAL", "JOB_PREFIX", "PARTITION_KEY", "DamagedError", "LandingError", "LandingZone", "LoadHistory", "Manifest",
     "SettingError", "VerificationError", "WarehouseError", "certificate_authority", "columns_of", "connect",
     "declared_sources", "describe", "extract_command", "history_name", "keep_private", "load_command", "parse_date",
-    "project_root", "reached", "reported", "settings", "table", "today",
+    "project_root", "refuse_future", "reported", "settings", "table", "today",
 ]

@@ -32,7 +32,7 @@ from landing.api import (  # noqa: E402
     extract_command,
     load_command,
     parse_date,
-    reached,
+    refuse_future,
 )
 
 SCHEMA = os.environ.get("SCHEMA") or "public"
@@ -55,7 +55,7 @@ def date_of(context: Any) -> str:
     moment = run.logical_date or run.run_after
     text = context["params"]["date"] or run.partition_key or moment.astimezone(timezone.utc).date().isoformat()
     try:
-        return reached(parse_date(text, "date"), "date").isoformat()
+        return refuse_future(parse_date(text, "date"), "date").isoformat()
     except SettingError as error:
         raise AirflowFailException(str(error)) from None  # a retry cannot help
 

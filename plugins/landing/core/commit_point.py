@@ -1,6 +1,6 @@
-"""The commit point of a run: passed by the main thread, or closed by a signal, never both.
+"""The commit point of a run: the main thread passes it, or a signal closes it, never both.
 
-A message about the outcome is true only if the outcome cannot change after it was written: so the thread that handles a
+A message about the outcome is true only if the outcome cannot change after it was written: the thread that handles a
 signal closes the commit point first, and reports then.
 """
 
@@ -14,19 +14,25 @@ BEFORE, PASSING, PASSED, UNKNOWN = "before", "passing", "passed", "unknown"
 
 
 class CommitPoint:
-    """State of a run's commit. `done` and `unknown` are sentences for people, for the states of these names."""
+    """State of a run's commit.
+
+    Attributes:
+        state: BEFORE, PASSING, PASSED or UNKNOWN.
+        done: Message for PASSED.
+        unknown: Message for UNKNOWN.
+    """
 
     def __init__(self) -> None:
         self.state = BEFORE
         self.done = "It is committed."
-        self.unknown = "It is not known whether it was committed. Run again."
+        self.unknown = "Whether it was committed is unknown. Run again."
         self._changed = threading.Condition()
-        self._status: int | None = None  # to exit with, once closed
+        self._status: int | None = None  # exit status, once closed
         self._working = False
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """The part of a run in which only its own thread may touch files. Raises SystemExit once closed."""
+        """Within this context only the main thread may touch files. Raises SystemExit if closed."""
         self._become(working=True)
         try:
             yield
@@ -35,7 +41,14 @@ class CommitPoint:
 
     @contextlib.contextmanager
     def passing(self, lost: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Publish in here. Raises SystemExit once closed. `lost` tells a failure without an answer from a refusal."""
+        """Publish within this context.
+
+        Args:
+            lost: Whether a failure leaves the outcome unknown, as a lost connection does.
+
+        Raises:
+            SystemExit: The commit point is closed.
+        """
         before = self.state
         self._become(state=PASSING)
         try:
@@ -46,9 +59,14 @@ class CommitPoint:
         self._become(state=PASSED, closed=True)
 
     def close(self, status: int, patience: float) -> tuple[str, bool]:
-        """Let nothing pass or begin any more: the state, and whether the main thread is not working().
+        """Close the commit point: nothing may pass or begin any more.
 
-        Waits up to `patience` seconds for an outcome that is on its way; PASSING means that it did not come.
+        Args:
+            status: Exit status for the main thread.
+            patience: Seconds to wait for a commit in progress.
+
+        Returns:
+            The state, PASSING if the commit did not finish in time; and whether the main thread is outside working().
         """
         with self._changed:
             self._status = status

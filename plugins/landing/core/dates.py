@@ -1,4 +1,4 @@
-"""What the project and its environment say: declared sources, dates, the landing root, the commands to run next."""
+"""Dates of runs: UTC calendar dates, never in the future."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ def today() -> date:
 
 
 def parse_date(text: str, where: str) -> date:
-    """A UTC calendar date from exactly `YYYY-MM-DD`; anything else raises SettingError."""
+    """Parse a UTC calendar date.
+
+    Raises:
+        SettingError: The text is not exactly `YYYY-MM-DD`, or no such date exists.
+    """
     try:
         if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             raise ValueError(text)
@@ -23,27 +27,28 @@ def parse_date(text: str, where: str) -> date:
     except ValueError:
         raise SettingError(
             f"{where}={text!r} is not a date. Expected a calendar date as YYYY-MM-DD, such as {where}={today()}; "
-            "leave it unset for today in UTC."
+            "leave it unset for today (UTC)."
         ) from None
 
 
 def run_date(variable: str, configured: str | None = None) -> date:
-    """The date of this run: the setting, else the variable, else today in UTC. Empty is refused, not today."""
+    """The date of this run: the setting, else the variable, else today in UTC. An empty value is an error."""
     text = os.environ.get(variable) if configured is None else str(configured)
-    return today() if text is None else reached(parse_date(text, variable), variable)
+    return today() if text is None else refuse_future(parse_date(text, variable), variable)
 
 
-def reached(day: date, where: str) -> date:
-    """A date to land or to load; raises SettingError for one that is yet to come.
+def refuse_future(day: date, where: str) -> date:
+    """Return a date that may be landed or loaded.
 
-    The views would show it, and no later load could move them, until that day.
+    Raises:
+        SettingError: The date is in the future: views would show it until that day, whatever is loaded meanwhile.
     """
     if day > today():
-        raise SettingError(f"{where}={day} is yet to come: today in UTC is {today()}. Nothing was landed or loaded. "
+        raise SettingError(f"{where}={day} is in the future: today in UTC is {today()}. Nothing was landed or loaded. "
                            f"Run again with {where}={today()} or an earlier date.")
     return day
 
 
 def now() -> datetime:
-    """The present moment in UTC."""
+    """The current time in UTC."""
     return datetime.now(timezone.utc)

@@ -1,23 +1,23 @@
-"""Every error that a user can meet, in one tree.
+"""The exceptions whose text is meant for users, in one tree.
 
     LandingError
-    ├── SettingError              a date, a variable or a setting is not usable
-    ├── CatalogError              the catalog is not that of this run, or lacks a declared table
-    ├── UnreachableError          a PostgreSQL server lets nobody in
-    │   └── PoolerError           a pooler is in between, and keeps no session
-    ├── StalledError              a PostgreSQL server stopped answering
-    ├── SourceError               the source cannot be read as it is
-    │   └── BadFileError          a CSV file: file, line, reason
-    ├── MessageError              what a tap sends can't be taken as it was meant: line, reason
-    ├── NoProofError              the tap's closing message is missing, or its counts disagree
-    ├── AfterCommitError          the date is committed, and what came after that failed
-    ├── ZoneError                 the landing zone
-    │   ├── NotLandedError        a source's date is not there
-    │   ├── FrozenError           a landed date is past, or newer than this run: it stays as it is
-    │   └── DamagedError          a manifest or a landed file is not what it was
-    └── WarehouseError            the warehouse refuses, or would have to change something silently
-        ├── RefusedError          it cannot have such a table
-        └── ProofError            source, files and warehouse do not agree
+    ├── SettingError              a date, variable or setting is invalid
+    ├── CatalogError              the catalog is another run's, or lacks a declared table
+    ├── UnreachableError          cannot connect to PostgreSQL
+    │   └── PoolerError           a transaction pooler answers
+    ├── StalledError              PostgreSQL stopped responding
+    ├── SourceError               the source cannot be read
+    │   └── BadFileError          a CSV file is rejected: file, line, reason
+    ├── MessageError              a Singer message is invalid: line, reason
+    ├── IncompleteInputError      the tap's completion message is missing, or its counts disagree
+    ├── AfterCommitError          a step after the commit failed
+    ├── ZoneError                 the landing zone cannot be read or written
+    │   ├── NotLandedError        a source's date is not landed
+    │   ├── FrozenError           a landed date must not be replaced
+    │   └── DamagedError          a manifest or landed file differs from what was committed
+    └── WarehouseError            the warehouse rejects the load
+        ├── RefusedError          a table cannot be created or changed as needed
+        └── VerificationError     source, files and warehouse differ
 
 A message says what happened, where, what was expected and found, and what to run next.
 """
@@ -33,126 +33,134 @@ from collections.abc import Iterator
 
 import psycopg2
 
-# Line feeds, a terminal's commands, and characters that turn the direction of those around them.
+# Line feeds, terminal escapes, and characters that change the direction of text.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class LandingError(Exception):
-    """Base of all; its text is meant for people."""
+    """Base class; its text is a complete message for the user."""
 
 
 class SettingError(LandingError):
-    """A date, a variable or a setting is not usable."""
+    """Raised before work begins if a date, variable or setting is invalid."""
 
 
 class CatalogError(LandingError):
-    """The catalog is not that of this run, or lacks a declared table."""
+    """Raised if the catalog belongs to another run, or lacks a declared table."""
 
 
 class UnreachableError(LandingError):
-    """A PostgreSQL server lets nobody in."""
+    """Raised if a connection to PostgreSQL cannot be opened."""
 
 
 class PoolerError(UnreachableError):
-    """A pooler is in between, and keeps no session."""
+    """Raised if a connection pooler runs the statements of one session in several backends."""
 
 
 class StalledError(LandingError):
-    """A PostgreSQL server stopped answering."""
+    """Raised if a PostgreSQL server sends nothing for `stall_timeout` seconds and is not busy."""
 
 
 class SourceError(LandingError):
-    """The source cannot be read as it is."""
+    """Raised if the source cannot be read completely and consistently."""
 
 
 class BadFileError(SourceError):
-    """A CSV file is refused."""
+    """Raised if a CSV file cannot be landed, or has a row that cannot be and must not be quarantined."""
 
     def __init__(self, path: object, line: int | None, reason: str) -> None:
         where = f"{path}, line {line}" if line else str(path)
-        super().__init__(f"{where}: {reason}. Nothing of this source's date was committed; mend the file, "
-                         "or change its declaration under tap-csv in meltano.yml, and run again.")
+        super().__init__(f"{where}: {reason}. Nothing of this source's date was committed. Correct the file, or its "
+                         "declaration under tap-csv in meltano.yml, and run again.")
 
 
 class MessageError(LandingError):
-    """What a tap sends is refused."""
+    """Raised by a target if a tap's message is invalid."""
 
     def __init__(self, line: int, reason: str) -> None:
-        super().__init__(f"Line {line} of what the tap sends is refused: {reason}. Nothing was committed; correct the "
+        super().__init__(f"Line {line} of the tap's output is invalid: {reason}. Nothing was committed. Correct the "
                          "tap or its settings, and run again.")
 
 
 class IncompleteInputError(LandingError):
-    """The tap's closing message is missing, or its counts disagree with what arrived."""
+    """Raised by a target if the tap's completion message is missing, or its counts disagree with what arrived."""
 
 
 class AfterCommitError(LandingError):
-    """The date is committed and complete; a step after the commit point failed."""
+    """Raised if a step after the commit point fails; the date is committed and complete."""
 
 
 class ZoneError(LandingError):
-    """The landing zone cannot be read or written as it is."""
+    """Raised if the landing zone cannot be read or written."""
 
 
 class NotLandedError(ZoneError):
-    """A source's date is not landed."""
+    """Raised if a source's date is needed and not landed."""
 
 
 class FrozenError(ZoneError):
-    """A landed date must not be replaced by this run's rows."""
+    """Raised if a run's rows must not replace a landed date."""
 
 
 class DamagedError(ZoneError):
-    """A manifest or a landed file is not what it was when it was committed."""
+    """Raised if a manifest or a landed file differs from what was committed."""
 
 
 class WarehouseError(LandingError):
-    """The warehouse refuses, or would have to change something silently."""
+    """Raised if the warehouse cannot load the data without loss, or is in use."""
 
 
 class RefusedError(WarehouseError):
-    """The warehouse cannot have such a table: `what` is the matter, and what to do about it (`then`)."""
+    """Raised if the warehouse cannot have such a table.
+
+    Attributes:
+        where: The table or column.
+        what: The problem.
+        then: How to solve it.
+    """
 
     def __init__(self, where: object, what: str, then: str, again: str = "") -> None:
+        """`again` is the retry command."""
         command = f", then land and load again: {again}" if again else "."
         super().__init__(f"{where}: {what}. Nothing was loaded. {then}{command}")
         self.where, self.what, self.then = where, what, then
 
 
 class VerificationError(WarehouseError):
-    """Source, files and warehouse do not agree."""
+    """Raised if source, files and warehouse differ."""
 
 
-# What to do about what the system says.
+# Remedies for errors of the operating system.
 REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there (`landing gc` says what may go)"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "Give the user of this process the right to it"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free disk space there (`landing gc` lists what can be removed)"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "Grant this process's user access to it"),
     errno.EROFS: "Make it writable",
 }
 
 
 def describe(error: psycopg2.Error | OSError) -> str:
-    """PostgreSQL's own words in one line: message, detail and hint, without the statement (it may hold values).
+    """An error in one line.
 
-    The system's: file, reason and, where there is one, the remedy.
+    PostgreSQL's message, detail, hint and context, but not the statement, which may contain values; or the operating
+    system's file name and reason, with a remedy if there is one.
     """
     if isinstance(error, OSError):
-        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return ". ".join(filter(None, [said, REMEDIES.get(error.errno)]))
-    said = error.diag
-    parts = [said.message_primary or str(error).strip(), said.message_detail, said.message_hint, said.context]
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return ". ".join(filter(None, [text, REMEDIES.get(error.errno)]))
+    found = error.diag
+    parts = [found.message_primary or str(error).strip(), found.message_detail, found.message_hint, found.context]
     return "; ".join(" ".join(part.split()) for part in parts if part)
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Text as it can be shown, whatever names are in it: in one line, or with its line feeds left."""
+    """Escape control characters, which names can contain; `lines` keeps line feeds."""
     return CONTROL.sub(lambda found: found[0] if lines and found[0] == "\n"
                        else found[0].encode("unicode_escape").decode(), text)
 
 
 @contextlib.contextmanager
 def reported(logger: logging.Logger) -> Iterator[None]:
-    """Log one of ours, of PostgreSQL's or of the system's in a sentence, not a traceback, and exit with status 1."""
+    """Log our own errors, PostgreSQL's and the operating system's without a traceback, and exit with status 1."""
     try:
         yield
     except LandingError as error:
@@ -162,19 +170,21 @@ def reported(logger: logging.Logger) -> Iterator[None]:
         logger.error("PostgreSQL: %s", describe(error))
         sys.exit(1)
     except OSError as error:
-        logger.error("%s. When that is mended, run again.", describe(error))
+        logger.error("%s. Then run again.", describe(error))
         sys.exit(1)
     except Exception as error:
-        if (said := getattr(error, "orig", None)) is None:  # SQLAlchemy's, with what the driver said
+        if (cause := getattr(error, "orig", None)) is None:  # SQLAlchemy's error, with the driver's
             raise
-        logger.error("PostgreSQL: %s", " ".join(str(said).split()))
+        logger.error("PostgreSQL: %s", " ".join(str(cause).split()))
         sys.exit(1)
 
 
 def storage_error(error: OSError, again: str) -> ZoneError:
-    return ZoneError(f"{describe(error)}. Nothing was committed; run again then: {again}")
+    """An error of the operating system before the commit, with the retry command."""
+    return ZoneError(f"{describe(error)}. Nothing was committed. Then run: {again}")
 
 
 def sentence(error: Exception) -> str:
-    said = describe(error) if isinstance(error, (OSError, psycopg2.Error)) else str(error) or type(error).__name__
-    return said.rstrip(".") + "."
+    """Any error as one sentence."""
+    text = describe(error) if isinstance(error, (OSError, psycopg2.Error)) else str(error) or type(error).__name__
+    return text.rstrip(".") + "."

@@ -1,7 +1,4 @@
-"""PostgreSQL connections and COPY, hashed as it streams.
-
-The session is pinned so that the same row gives the same bytes on every server, and gives them in the same order.
-"""
+"""Progress of a transfer, logged every few seconds."""
 
 from __future__ import annotations
 
@@ -13,28 +10,33 @@ PROGRESS_EVERY = 5.0  # seconds
 
 
 class Progress:
-    """Says every few seconds how far a table is: rows, bytes, rate, share done, time left. Any thread may tell it."""
+    """Logs a table's rows, bytes, rate, share done and time left. Thread-safe."""
 
     def __init__(self, logger: logging.Logger, what: str, *, rows: int | None = None, size: int | None = None) -> None:
-        """`rows` or `size` (bytes): what is expected in all, where that is known or estimated."""
+        """Args:
+        logger: Where to log.
+        what: The table's name.
+        rows: Expected number of rows, if known or estimated.
+        size: Expected bytes, if known.
+        """
         self.logger, self.what, self.expected_rows, self.expected_bytes = logger, what, rows, size
         self.lock = threading.Lock()
-        self.started = self.said = time.monotonic()
+        self.started = self.logged = time.monotonic()
         self.rows = self.bytes = 0
 
     def advance(self, chunk: bytes | memoryview) -> None:
-        """Count a chunk; line feeds stand for rows here (the exact number comes from COPY itself)."""
+        """Count a chunk. Rows are estimated by line feeds; COPY reports their exact number at the end."""
         rows = bytes(chunk).count(b"\n")
         with self.lock:
             self.rows += rows
             self.bytes += len(chunk)
-            if time.monotonic() - self.said < PROGRESS_EVERY:
+            if time.monotonic() - self.logged < PROGRESS_EVERY:
                 return
-            self.said = time.monotonic()
+            self.logged = time.monotonic()
         self.logger.info("%s", self)
 
     def done(self, rows: int) -> None:
-        """Say the exact number at the end."""
+        """Log the final numbers."""
         seconds = time.monotonic() - self.started
         self.logger.info("%s: %s rows, %s bytes in %.2f s", self.what, f"{rows:,}", f"{self.bytes:,}", seconds)
 
@@ -44,7 +46,7 @@ class Progress:
                 f"{self.rows / seconds:,.0f} rows/s, {self.bytes / 1e6 / seconds:,.1f} MB/s{self._outlook(seconds)}")
 
     def _outlook(self, seconds: float) -> str:
-        """Share done and time left, as far as anyone can tell."""
+        """Share done and time left, if the total is known or estimated."""
         if self.expected_bytes:
             about, share = "", self.bytes / self.expected_bytes
         elif self.expected_rows and self.expected_rows > 0:

@@ -10,7 +10,7 @@ from landing.core.errors import printable
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns as wide as they need, numbers to the right; None is a dash."""
+    """Aligned columns, numbers to the right; None is a dash."""
     text = [["-" if cell is None else f"{cell:,}" if isinstance(cell, int) else printable(str(cell)) for cell in row]
             for row in rows]
     widths = [max(len(line[i]) for line in [list(head), *text]) for i in range(len(head))]
@@ -25,7 +25,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them."""
+    """Seconds in readable units."""
     if seconds is None:
         return "unknown"
     if seconds < 60:
@@ -35,7 +35,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people say them."""
+    """Bytes in readable units."""
     return f"{count:,} bytes" if count < 1e6 else f"{count / 1e6:,.1f} MB"
 
 

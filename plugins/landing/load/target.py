@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from landing.core.commands import load_command
 from landing.core.commit_point import UNKNOWN
-from landing.core.dates import reached, run_date
+from landing.core.dates import refuse_future, run_date
 from landing.core.errors import (
     DamagedError,
     IncompleteInputError,
@@ -170,7 +170,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         if day is None or sources is None:
             raise IncompleteInputError("The tap's completion message lacks the date or the sources. Nothing was "
                                        "loaded. Run again.")
-        reached(day, "extracted_at")
+        refuse_future(day, "extracted_at")
         loads = {stream: (_load_of(sink, files[stream], day), list(zip(sink.paths, files[stream], strict=True)))
                  for stream, sink in self.sinks.items()}
         job = LoadJob(self._connect, self.config["default_target_schema"], day, self.config, self.point, self.logger)

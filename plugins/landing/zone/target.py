@@ -18,7 +18,7 @@ from singer_sdk import typing as th
 
 from landing.core.commands import extract_command
 from landing.core.commit_point import PASSED
-from landing.core.dates import now, reached, run_date
+from landing.core.dates import now, refuse_future, run_date
 from landing.core.errors import FrozenError, IncompleteInputError, SettingError, ZoneError
 from landing.core.settings import landing_root
 from landing.core.sources import checked_source, declared_sources, source_name
@@ -194,7 +194,7 @@ class TargetCSV(LandingTarget):
         day = self.completion and self.completion.extracted_at
         if day in (None, self.date) or self.completion.sources is not None:
             return
-        reached(day, "extracted_at")
+        refuse_future(day, "extracted_at")
         if self.config.get("datestamp") or "DATESTAMP" in os.environ:
             raise SettingError(f"The tap extracted {source} for {day}, and {self.name} is told to land {self.date}. "
                                f"Nothing was committed. Run again: {extract_command(source, self.date)}")
