@@ -13,7 +13,7 @@ import time
 import psycopg2
 import servers
 import shop
-from landing.api import LandingError, LandingZone, connect, keep_private, table, today
+from landing.api import LandingError, connect, keep_private, landing_folder, table, today
 from psycopg2 import sql
 
 FOLDER = servers.PROJECT
@@ -54,7 +54,7 @@ def verify(day: str) -> None:
 
 def result() -> None:
     """Print the first orders with their details, and write all to a file."""
-    path = LandingZone.configured().root / "orders_with_details.csv"
+    path = landing_folder() / "orders_with_details.csv"
     query = QUERY.read_text().rstrip().rstrip(";")
     connection = connect()
     with connection.cursor() as cursor:

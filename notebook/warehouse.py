@@ -34,6 +34,7 @@ from landing.api import (
     extract_command,
     history_name,
     keep_private,
+    landing_folder,
     load_command,
     parse_date,
     project_root,
@@ -83,7 +84,7 @@ def run_name(name: str, day: date, schema: str) -> str:
 def output(name: str) -> Path:
     """Path of an output file: in folder `notebook` of the landing root."""
     keep_private([])
-    folder = LandingZone.configured().root / "notebook"
+    folder = landing_folder() / "notebook"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
 

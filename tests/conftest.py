@@ -225,7 +225,7 @@ class Project:
 
     def unproved(self, *days: str) -> list[Verification]:
         """What `landing verify` would find wrong with these dates of the source postgres, without starting it."""
-        zone = LandingZone(self.output)
+        zone = LandingZone.at(self.output)
         with contextlib.closing(connect(self.warehouse.dsn(), "test")) as connection:
             proof = Reconciliation(zone, connection, "public")
             proofs = [one for day in days for one in proof.tables(zone.require("postgres", date.fromisoformat(day)))]

@@ -16,7 +16,9 @@ from landing.model.naming import new_run_id
 from landing.model.schema import Column, File, Table
 from landing.postgres.connect import connect
 from landing.postgres.worker_pool import WorkerPool
+from landing.storage import hashing
 from landing.verify.reconcile import Reconciliation, Verification
+from landing.zone.commit import commit
 from landing.zone.landing_zone import LandingZone
 from psycopg2 import sql
 
@@ -28,7 +30,7 @@ class Dates:
     """A landing zone and a warehouse. A table is `(columns, rows, *key)`; columns are types by name."""
 
     def __init__(self, project: Project) -> None:
-        self.project, self.zone = project, LandingZone(project.output)
+        self.project, self.zone = project, LandingZone.at(project.output)
         self._connections = contextlib.ExitStack()
         self.connection = self._connect()
         self.run, self.one = project.warehouse.run, project.warehouse.one
@@ -52,8 +54,8 @@ class Dates:
             files = [_write(path, columns, part) for path, part in zip(staged[name], parts, strict=True)]
             landed.append(Table(stream=name, name=name, columns=columns, primary_key=[*key], files=files,
                                 declared_types=declared))
-        self.zone.commit(Manifest(source=source, extracted_at=date.fromisoformat(day), run_id=run_id, taken_at=now(),
-                                  seconds=1, snapshot={}, software={}, tables=landed), staged)
+        commit(self.zone, Manifest(source=source, extracted_at=date.fromisoformat(day), run_id=run_id, taken_at=now(),
+                                   seconds=1, snapshot={}, software={}, tables=landed), staged)
         self.zone.discard(run_id)
 
     def load(self, day: str, *sources: str, reload: bool = False, connections: int = 1) -> None:
@@ -68,7 +70,7 @@ class Dates:
             loaded = {} if reload else warehouse.loaded(when)
             new = warehouse.planned({stream: load for stream, (_, load) in loads.items()
                                      if loaded.get((load.source, load.table.name)) != load.run_id})
-            files = {stream: [(self.zone.path(manifest, file), file) for file in load.table.files]
+            files = {stream: [(self.zone.file(manifest, file), file) for file in load.table.files]
                      for stream, (manifest, load) in loads.items()}
             with WorkerPool(connections, self._connect) as workers:
                 staged = warehouse.stage(workers, [(load, files[stream]) for stream, load in new.items()],
@@ -105,8 +107,8 @@ class Dates:
 
 def _write(path, columns: Sequence[Column], rows: Rows) -> File:
     content = csv_dialect.header(columns) + b"".join(map(csv_dialect.line, rows))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    with hashing.create(path) as file:
+        file.write(content)
     return File(path.name, len(rows), len(content), hashlib.sha256(content).hexdigest())
 
 

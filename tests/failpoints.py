@@ -89,7 +89,7 @@ def _watch_files(boundaries: Boundaries) -> None:
     from landing.storage.hashing import HashedFile
 
     def write(file: HashedFile, chunk: bytes, write: Callable = HashedFile.write) -> int:
-        boundaries.reached(f"write {_named(str(file._path))}")
+        boundaries.reached(f"write {_named(file.name)}")
         return write(file, chunk)
 
     os.fsync, os.write, HashedFile.write = fsync, os_write, write

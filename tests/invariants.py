@@ -105,7 +105,7 @@ def _same_rows(rows: Rows, expected: Table, history: Table, where: str) -> None:
 
 def proofs(world: World, model: Model) -> None:
     """Every date that is loaded as it is landed is proved by the product itself."""
-    zone = LandingZone(world.project.output)
+    zone = LandingZone.at(world.project.output)
     with contextlib.closing(connect(world.warehouse.dsn(), "test")) as connection:
         for name, schema in model.schemas.items():
             proof = Reconciliation(zone, connection, name)

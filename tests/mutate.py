@@ -37,9 +37,9 @@ ZONE_TESTS = [*ALONE, "test_replay.py", "test_outcome.py -k not(process|target_c
 WAREHOUSE_TESTS = ["test_older_dates.py", "test_verify.py"]
 # Module, its functions and classes (none: all), and the tests that have to notice, the quickest first.
 GROUPS = {
-    "zone": ("zone/landing_zone", ["commit", "_planned", "_move_in", "_publish", "_take_back", "_clear", "remove",
-                                   "locked", "unlisted", "_sweep", "claim", "discard", "staged", "path", "_folders",
-                                   "_opened", "_same"], ZONE_TESTS),
+    "zone": ("zone/commit", [], ZONE_TESTS),
+    "landing_zone": ("zone/landing_zone", ["locked", "claim", "discard", "staged", "file"], ZONE_TESTS),
+    "local": ("storage/local", [], ZONE_TESTS),
     "commit_point": ("core/commit_point", [], ["test_outcome.py -k the_point", *ALONE, "test_outcome.py"]),
     "target_csv": ("zone/target", ["listen", "accept", "_claim", "commit", "clean_up", "_commit_or_keep", "_files",
                                    "_quarantine", "_keep"], [*ZONE_TESTS, "test_one_decision.py"]),

@@ -183,12 +183,12 @@ def extract(project, table):
 
 def load(project, warehouse, table):
     """What a load does with the landed tables of one name."""
-    zone = LandingZone(project.output)
+    zone = LandingZone.at(project.output)
     manifest = zone.require("postgres", date.fromisoformat(DAY))
     loads = {one.stream: Load("postgres", manifest.extracted_at, manifest.run_id, manifest.taken_at, one)
              for one in manifest.tables if one.name == table}
     refuse_shared_names(loads.values())
-    staged = [(load, [(zone.path(manifest, file), file) for file in load.table.files])
+    staged = [(load, [(zone.file(manifest, file), file) for file in load.table.files])
               for load in warehouse.planned(loads).values()]
     with WorkerPool(1, lambda: connect(project.warehouse.dsn(), "test")) as workers:
         warehouse.stage(workers, staged, alone=True)

@@ -13,6 +13,8 @@ from landing.core.dates import parse_date, today
 from landing.core.errors import DamagedError, ZoneError
 from landing.model import manifest
 from landing.model.schema import combined
+from landing.storage.local import LocalStorage
+from landing.zone.commit import unlisted
 from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.landing_zone import LandingZone
 from landing.zone.target import TargetCSV
@@ -75,7 +77,7 @@ def test_what_cannot_be_taken_back_does_not_hide_why_the_commit_failed(root, mon
     assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
     before = files(root)
     with monkeypatch.context() as patch:
-        patch.setattr(LandingZone, "_publish", fail)
+        patch.setattr(LocalStorage, "put", fail)
         patch.setattr(os, "unlink", refuse)
         heard = hear_csv([THINGS, record("things", id=2)], source="own")
     assert "No space left on device" in heard.refusal
@@ -83,21 +85,21 @@ def test_what_cannot_be_taken_back_does_not_hide_why_the_commit_failed(root, mon
     left = files(root).items() - before.items()
     assert len(left) == 1
     assert before.items() <= files(root).items()
-    for one, wrong in removed(ZoneLeftovers(LandingZone(root))):
+    for one, wrong in removed(ZoneLeftovers(LandingZone.at(root))):
         assert (one.kind, wrong) == ("superseded file", "")
     assert files(root) == before
 
 
 def test_a_file_that_is_there_under_a_commits_name_is_neither_replaced_nor_removed(root, monkeypatch):
     """As where two tables' names differ only in case, on a file system for which they are one."""
-    def planned(*arguments, real=LandingZone._planned):
-        tables, moves = real(*arguments)
-        moves[0][1].parent.mkdir(parents=True)
-        moves[0][1].write_text("another's")
-        return tables, moves
+    def move(storage, old, new, real=LocalStorage.move):
+        (storage.root / new).parent.mkdir(parents=True)
+        (storage.root / new).write_text("another's")
+        return real(storage, old, new)
 
-    monkeypatch.setattr(LandingZone, "_planned", planned)
-    assert "do two tables of" in hear_csv([THINGS, record("things", id=1)], source="own").refusal
+    monkeypatch.setattr(LocalStorage, "move", move)
+    heard = hear_csv([THINGS, record("things", id=1)], source="own")
+    assert "do two tables of this partition differ only in case?" in heard.refusal
     assert [*files(root).values()] == [b"another's"]
 
 
@@ -108,8 +110,8 @@ def test_what_is_behind_a_link_or_no_folder_stays_as_it_is(root, tmp_path):
     (outside / "of a person.csv").write_text("x")
     (partition / "table=link").symlink_to(outside)
     (partition / "table=note").write_text("of a person")
-    zone, manifest = LandingZone(root), LandingZone(root).require("own", parse_date(DAY, "day"))
-    assert zone.unlisted(manifest) == []
+    zone, manifest = LandingZone.at(root), LandingZone.at(root).require("own", parse_date(DAY, "day"))
+    assert unlisted(zone, manifest) == []
     assert hear_csv([THINGS, record("things", id=2)], source="own").refusal is None
     assert {path.name for path in partition.iterdir()} == {"table=things", "table=link", "table=note", "_manifest.json"}
     assert (outside / "of a person.csv").exists()
@@ -117,10 +119,10 @@ def test_what_is_behind_a_link_or_no_folder_stays_as_it_is(root, tmp_path):
 
 def test_a_listed_file_that_is_not_there_or_of_another_size_or_elsewhere_is_not_read(root):
     assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
-    zone = LandingZone(root)
+    zone = LandingZone.at(root)
     manifest = zone.require("own", parse_date(DAY, "day"))
     file, = manifest.tables[0].files
-    path = zone.path(manifest, file)
+    path = root / zone.file(manifest, file).key
     assert path.read_bytes() == b"id\n1\n"
     (path.parent.parent.parent / "elsewhere").write_bytes(path.read_bytes())
     for other, words in ((structs.replace(file, bytes=6), "expected 6 bytes, found 5"),
@@ -129,36 +131,36 @@ def test_a_listed_file_that_is_not_there_or_of_another_size_or_elsewhere_is_not_
                          (structs.replace(file, path="../elsewhere"), "outside of its folder"),
                          (structs.replace(file, path="table=things/" + "x" * 300), "File name too long")):
         with pytest.raises(DamagedError, match=words):
-            zone.path(manifest, other)
+            zone.file(manifest, other)
 
 
 def test_a_lock_whose_file_was_removed_while_somebody_waited_for_it_is_taken_anew(root):
-    zone, day, held, waited = LandingZone(root), today(), threading.Event(), []
+    zone, day, held, waited = LandingZone.at(root), today(), threading.Event(), []
 
     def wait():
         held.set()
-        with zone.locked("own", day) as path:
-            waited.append(path.exists())
+        with zone.locked("own", day) as lock:
+            waited.append(lock.path.exists())
 
     other = threading.Thread(target=wait)
-    with zone.locked("own", day) as path:
+    with zone.locked("own", day) as lock:
         other.start()
         held.wait(30)
         other.join(0.3)
         assert other.is_alive()
-        path.unlink()
+        lock.remove()
     other.join(30)
     assert waited == [True]
 
 
 def test_a_staging_folder_is_taken_by_one_target_at_a_time(root):
-    zone = LandingZone(root)
-    zone.staging(RUN).mkdir(parents=True)
+    zone = LandingZone.at(root)
+    (root / "_staging" / RUN).mkdir(parents=True)
     first = zone.claim(RUN)
     with pytest.raises(ZoneError, match="being taken by another target"):
         zone.claim(RUN)
-    os.close(first)
-    os.close(zone.claim(RUN))
+    first.release()
+    zone.claim(RUN).release()
 
 
 def test_a_table_has_its_files_hash_or_that_of_its_files_hashes():
@@ -171,21 +173,21 @@ def test_gc_takes_no_file_of_a_commit_at_work_for_superseded(root, monkeypatch, 
     sent = [THINGS, record("things", id=1)]
     if not first:
         assert hear_csv(sent, source="own").refusal is None
-    moved, goes_on, publish = threading.Event(), threading.Event(), LandingZone._publish
+    moved, goes_on, put = threading.Event(), threading.Event(), LocalStorage.put
 
     def slowly(*arguments):
         moved.set()
         assert goes_on.wait(60)
-        publish(*arguments)
+        put(*arguments)
 
-    monkeypatch.setattr(LandingZone, "_publish", slowly)
+    monkeypatch.setattr(LocalStorage, "put", slowly)
     commit = threading.Thread(target=hear_csv, args=(sent,), kwargs={"source": "own"})
     commit.start()
     assert moved.wait(60)
     found = []
     # Dates before tomorrow go, but for a source's newest: a commit's files alone make no date that may go.
     tomorrow = today() + timedelta(days=1)
-    gc = threading.Thread(target=lambda: found.extend(ZoneLeftovers(LandingZone(root), tomorrow)))
+    gc = threading.Thread(target=lambda: found.extend(ZoneLeftovers(LandingZone.at(root), tomorrow)))
     gc.start()
     gc.join(0.3)
     assert gc.is_alive(), "it waits for the commit"

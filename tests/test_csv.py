@@ -16,6 +16,7 @@ from landing.extract.csv import entity as entity_module
 from landing.extract.csv.declaration import Declaration, declarations
 from landing.extract.csv.entity import CsvEntity
 from landing.extract.csv.text import RECORD_BYTES, CsvText
+from landing.storage.local import at
 
 DAY = "2024-03-01"
 BACKSLASH = "\\"
@@ -37,7 +38,7 @@ def land(tmp_path, monkeypatch):
         out.unlink(missing_ok=True)
         for needed in (out.parent, folder):
             needed.mkdir(exist_ok=True)
-        columns, copied = entity.convert(wanted or entity.names, folder, out, progress)
+        columns, copied = entity.convert(wanted or entity.names, folder, at(out), progress)
         assert copied.bytes == out.stat().st_size
         return out.read_bytes(), columns
 

@@ -18,6 +18,7 @@ from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.declared_types import SPACE, Declared
 from landing.extract.csv.entity import CsvEntity
 from landing.model.manifest import Manifest
+from landing.storage.local import at
 
 DAY = "2024-03-01"
 
@@ -88,7 +89,7 @@ def land(tmp_path, monkeypatch):
         entity = CsvEntity(Declaration("e", "in.csv", types={"x": type_}, **declared))
         out = tmp_path / "e.csv"
         out.unlink(missing_ok=True)
-        entity.convert(entity.names, tmp_path, out, Progress(logging.getLogger("test"), "e"))
+        entity.convert(entity.names, tmp_path, at(out), Progress(logging.getLogger("test"), "e"))
         return out.read_text()
 
     return run

@@ -95,7 +95,7 @@ def test_the_manifest_says_which_columns_had_no_value(project, take):
 def test_a_plan_of_several_dates_knows_where_a_column_has_values_only_then(project, take):
     for day, content in zip(DAYS, (EMPTY, FILLED, BLANK, WORDS, FILLED), strict=False):
         take(day, content, load=False)
-    zone = LandingZone(project.output)
+    zone = LandingZone.at(project.output)
     with closing(connect(project.warehouse.dsn(), "test")) as connection:
         planner = BackfillPlanner(zone, ["csv"], {}, re_extract=False)
         planner.warehouse = Warehouse(connection, "public", None)

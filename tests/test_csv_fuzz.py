@@ -26,6 +26,7 @@ from landing.extract.csv.entity import CsvEntity
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.text import CsvText
 from landing.model import csv_dialect
+from landing.storage.local import at
 
 CASES = int(os.environ.get("CSV_CASES", "150"))
 SEED = int(os.environ.get("CSV_SEED", "0"))
@@ -95,8 +96,8 @@ def converted(path, folder, quarantine=None, **declared):
     folder.mkdir()
     entity = CsvEntity(Declaration("e", str(path), **declared))
     progress = Progress(logging.getLogger("test"), "e")
-    entity.convert(entity.names, folder, folder / "landed.csv", progress, quarantine)
-    return list(csv_dialect.read_rows(folder / "landed.csv"))
+    entity.convert(entity.names, folder, at(folder / "landed.csv"), progress, quarantine)
+    return list(csv_dialect.read_rows(at(folder / "landed.csv")))
 
 
 def tried(*arguments, **declared):
@@ -193,7 +194,7 @@ def test_what_is_in_quarantine_and_what_landed_are_together_the_file(tmp_path):
     for number in range(CASES):
         file, path, folder = File(chance), tmp_path / "in.csv", tmp_path / str(number)
         path.write_bytes(file.content)
-        quarantine = Quarantine(folder / "bad.jsonl", 1000)
+        quarantine = Quarantine(at(folder / "bad.jsonl"), 1000)
         about = f"CSV_SEED={SEED}, file {number}: {file.content} {file.settings()}"
         found, refusal = tried(path, folder, quarantine, **file.settings())
         if refusal:
@@ -277,7 +278,7 @@ def convert_all(folder):
     for path in sorted(folder.iterdir()):
         for mode in ("fail", "quarantine"):
             scratch = folder.parent / f"{mode} {path.name}"
-            quarantine = Quarantine(scratch / "bad.jsonl", 10_000_000) if mode == "quarantine" else None
+            quarantine = Quarantine(at(scratch / "bad.jsonl"), 10_000_000) if mode == "quarantine" else None
             declared = {"escape": "\\"} if "escapes" in path.name else {}
             found[f"{path.name}|{mode}"] = tried(path, scratch, quarantine, **declared)[1]
     # Not ru_maxrss, which begins with that of whoever has started this process.
@@ -293,7 +294,7 @@ def test_a_file_that_goes_or_changes_behind_its_header_is_refused(tmp_path):
         entity = CsvEntity(Declaration("e", str(path)))
         change()
         with pytest.raises(BadFileError, match=re.escape(str(path))):
-            entity.convert(entity.names, tmp_path, tmp_path / "landed.csv", progress)
+            entity.convert(entity.names, tmp_path, at(tmp_path / "landed.csv"), progress)
         (tmp_path / "landed.csv").unlink(missing_ok=True)
 
 

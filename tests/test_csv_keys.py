@@ -9,6 +9,7 @@ from landing.core.progress import Progress
 from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.entity import CsvEntity
 from landing.extract.csv.quarantine import Quarantine
+from landing.storage.local import at
 
 DAY = "2024-03-01"
 
@@ -53,12 +54,12 @@ def land(tmp_path, monkeypatch):
         out, bad = tmp_path / "e.csv", tmp_path / "bad.jsonl"
         for old in (out, bad):
             old.unlink(missing_ok=True)
-        quarantine = None if limit is None else Quarantine(bad, limit)
+        quarantine = None if limit is None else Quarantine(at(bad), limit)
         bad_rows = quarantine if declared.get("on_bad_rows") == "quarantine" else None
         progress = Progress(logging.getLogger("test"), "e")
         folder = tmp_path / "folder"
         folder.mkdir(exist_ok=True)
-        _, copied = entity.convert(wanted or entity.names, folder, out, progress, bad_rows, quarantine)
+        _, copied = entity.convert(wanted or entity.names, folder, at(out), progress, bad_rows, quarantine)
         for copy in folder.glob("*.csv"):
             copy.unlink()
         if quarantine and quarantine.close():

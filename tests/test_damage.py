@@ -275,7 +275,7 @@ def test_every_damage_to_a_manifest_is_refused_by_load_and_verify_and_all_comman
 def test_whatever_is_edited_in_a_manifest_its_own_hash_tells(landed):
     project = landed.project
     path, day = project.manifest_path("postgres", DAY), parse_date(DAY, "")
-    content, landing = path.read_bytes(), LandingZone(project.output)
+    content, landing = path.read_bytes(), LandingZone.at(project.output)
     for name, edit in (EDITS | SEALED).items():
         manifest = json.loads(content)
         edit(manifest)

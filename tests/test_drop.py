@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 from dates import Dates
 from landing.cli import main
-from landing.core.dates import parse_date, today
+from landing.core.dates import today
 from landing.load.history import HistoryTable
 from landing.load.newest_views import NewestViews
-from landing.zone import landing_zone
+from landing.storage import local
 
 D1, D2, D3 = "2024-01-20", "2024-01-21", "2024-01-22"
 FUTURE = str(today() + timedelta(days=10_000))
@@ -100,7 +100,7 @@ def test_any_date_goes_from_landing_and_warehouse_and_the_views_show_the_newest_
 
 
 def test_a_date_that_is_left_but_no_longer_landed_is_shown_with_the_columns_that_its_view_has(three):
-    shutil.rmtree(three.zone.partition("postgres", parse_date(D2, "")))
+    shutil.rmtree(three.project.output / "source=postgres" / f"extracted_at={D2}")
     drop(D3, "--yes")
     assert three.shown("orders", "b", "a") == ([(None, "2")], None)
 
@@ -126,7 +126,7 @@ class Killed(BaseException):
 def test_a_drop_that_is_killed_anywhere_and_run_again_ends_right(three, monkeypatch):
     expected = {(source, D1) for source in ("csv", "postgres")} | {("csv", D2)}
     before = everything(three)[1:]
-    for where, name, at in ((HistoryTable, "retire", 2), (NewestViews, "update", 1), (landing_zone, "sync", 1),
+    for where, name, at in ((HistoryTable, "retire", 2), (NewestViews, "update", 1), (local, "sync", 1),
                             (shutil, "rmtree", 1)):
         with monkeypatch.context() as patch:
             calls, function = [], getattr(where, name)
@@ -148,7 +148,7 @@ def test_a_drop_that_is_killed_anywhere_and_run_again_ends_right(three, monkeypa
     landing("drop", D2, "--source", "postgres", "--yes")
     assert {*states()} == expected
     assert {*states().values()} == {"yes"}
-    assert not list(three.zone.root.glob(f"source=*/extracted_at={D3}"))
+    assert not list(three.project.output.glob(f"source=*/extracted_at={D3}"))
 
 
 def test_a_partition_that_somebody_dropped_detached_or_emptied_is_not_loaded_and_a_load_brings_it_back(three):

@@ -31,6 +31,9 @@ from landing.postgres.copy import copy_out
 from landing.postgres.transaction import LIMITS, PINS
 from landing.singer.settings import DISK_HEADROOM
 from landing.singer.sinks import FileSink
+from landing.storage import hashing
+from landing.storage.local import LocalStorage
+from landing.zone.commit import commit
 from landing.zone.landing_zone import LandingZone
 
 DAY, NEXT = "2024-04-01", "2024-04-02"
@@ -133,7 +136,7 @@ def test_a_disk_that_fills_up_anywhere_in_an_extract_leaves_the_old_date_and_the
         (copy, "copy_out", disk.fill, {"compression": "zstd"}),
         (FileSink, "_start", lambda: disk.fill(leave=65536), {"use_batch": False}),
         (entity, "write_rows", disk.fill, {"source": "csv"}),
-        (LandingZone, "_move_in", disk.fill_up_names, {}),
+        (LocalStorage, "move", disk.fill_up_names, {}),
         (Manifest, "to_json", disk.fill, {}),
     ):
         again = AGAIN.replace("postgres", settings.get("source", "postgres"))
@@ -159,11 +162,11 @@ def test_a_full_disk_ends_an_extract_at_once_and_not_when_the_server_has_sent_al
 @only_root
 def test_an_extract_that_failed_for_want_of_room_gives_the_room_back(inside, disk, monkeypatch):
     inside.project.source.run("CREATE TABLE big AS SELECT repeat('x', 200) AS note FROM generate_series(1, 2000)")
-    free = LandingZone(inside.project.output).free()
+    free = LandingZone.at(inside.project.output).storage.free()
     with just_before(monkeypatch, Manifest, "to_json", disk.fill):
         inside.extract(DAY, check=False)
     disk.empty()
-    assert free - LandingZone(inside.project.output).free() < 100_000
+    assert free - LandingZone.at(inside.project.output).storage.free() < 100_000
     assert not list(inside.project.output.glob("source=*/*"))
 
 
@@ -511,24 +514,23 @@ def test_a_right_that_is_revoked_midway_lands_nothing(loaded, monkeypatch):
 
 
 def test_extracts_of_one_date_at_once_leave_one_whole_date(tmp_path):
-    landing, day = LandingZone(tmp_path), parse_date(DAY, "")
+    landing, day = LandingZone.at(tmp_path), parse_date(DAY, "")
 
-    def commit(number):
+    def land(number):
         run, files, staged = new_run_id(), [], []
         for piece in range(3):
-            path = landing.staging(run) / f"{piece}.csv"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"a\n{number}\n")
-            staged.append(path)
-            files.append(File.at(path, 1, path.stat().st_size, f"{number:064}"))
+            staged.append(landing.staging(run) / f"{piece}.csv")
+            with hashing.create(staged[-1]) as file:
+                file.write(f"a\n{number}\n".encode())
+            files.append(File.at(staged[-1], 1, file.size, f"{number:064}"))
         table = Table(stream="t", name="t", columns=[Column("a", "text")], primary_key=[], files=files)
-        landing.commit(Manifest(source="s", extracted_at=day, run_id=run, taken_at=now(), seconds=1, snapshot={},
-                                software={}, tables=[table]), {"t": staged})
+        commit(landing, Manifest(source="s", extracted_at=day, run_id=run, taken_at=now(), seconds=1, snapshot={},
+                                 software={}, tables=[table]), {"t": staged})
         landing.discard(run)
 
     for _ in range(10):
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(commit, range(4)))
+            list(pool.map(land, range(4)))
         table, = landing.require("s", day).tables
         paths = [landing.path(landing.require("s", day), file) for file in table.files]
         assert len({path.read_text() for path in paths}) == 1

@@ -16,7 +16,7 @@ from landing.core.dates import parse_date, today
 from landing.load.history import HistoryTable
 from landing.load.warehouse import Warehouse
 from landing.model.manifest import Manifest
-from landing.zone import landing_zone
+from landing.storage import local
 from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.landing_zone import LandingZone
 
@@ -206,16 +206,16 @@ def test_a_gc_that_is_killed_anywhere_and_run_again_ends_right(shop, monkeypatch
     shop.load(D2)
     old(shop.output / "_attempts")
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
-    zone = LandingZone(shop.output)
+    zone = LandingZone.at(shop.output)
     rmtree = (shutil, "rmtree")  # after a manifest, before its folder, at the next date, in the middle of a transaction
-    for where, name, at in ((landing_zone, "sync", 1), (*rmtree, 1), (*rmtree, 2), (HistoryTable, "retire", 3)):
+    for where, name, at in ((local, "sync", 1), (*rmtree, 1), (*rmtree, 2), (HistoryTable, "retire", 3)):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, killer(getattr(where, name), at))
             with pytest.raises(Killed):
                 invoked("gc", "--keep-days", "0", "--yes")
         landed = set(zone.landed())
         assert {(source, parse_date(D2, "")) for source in ("csv", "postgres")} <= landed
-        assert all(zone.path(manifest, file) for source, day in landed
+        assert all(zone.file(manifest, file) for source, day in landed
                    for manifest in [zone.manifest(source, day)] for table in manifest.tables for file in table.files)
         assert shop.warehouse.one("SELECT count(*) FROM public_history._loads WHERE source = 'postgres' "
                                   f"AND extracted_at = '{D1}'") == 2
@@ -261,26 +261,26 @@ def test_a_reader_of_old_history_makes_gc_wait_and_give_up_in_time(shop, monkeyp
 
 
 def test_who_waited_for_a_lock_whose_file_was_removed_holds_one_that_others_see(tmp_path):
-    zone, day = LandingZone(tmp_path), today()
+    zone, day = LandingZone.at(tmp_path), today()
     held = []
 
     def wait():
-        with zone.locked("s", day) as path:
-            held.append(path.exists())
+        with zone.locked("s", day) as lock:
+            held.append(lock.path.exists())
 
-    with zone.locked("s", day) as path:
+    with zone.locked("s", day) as lock:
         other = threading.Thread(target=wait)
         other.start()
         time.sleep(0.2)
         assert not held
-        path.unlink()
+        lock.remove()
     other.join(timeout=10)
     assert held == [True]
 
 
 def test_a_date_that_is_committed_meanwhile_is_not_unfinished(shop):
     shop.land(D1, "csv")
-    zone, day = LandingZone(shop.output), parse_date(D1, "")
+    zone, day = LandingZone.at(shop.output), parse_date(D1, "")
     manifest = shop.manifest_path("csv", D1)
     kept = manifest.read_text()
     manifest.unlink()

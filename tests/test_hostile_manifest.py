@@ -5,13 +5,16 @@ import os
 import shutil
 from datetime import date
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from conftest import Project, databases
 from landing.core.errors import DamagedError, NotLandedError, ZoneError
 from landing.model.manifest import FORMAT_VERSION, LARGEST, Manifest, sealed
+from landing.storage.local import LocalStorage
+from landing.zone import layout
 from landing.zone.landing_zone import LandingZone
-from landing.zone.run_log import RunLog, path_of
+from landing.zone.run_log import RunLog
 
 D1, D2 = "2024-01-20", "2024-01-21"
 DROP = "x'; DROP TABLE orders; --"
@@ -147,9 +150,9 @@ def landed(once, monkeypatch):
 
 def opened(project):
     """What a load reads of a date: its manifest, and where each of its files lies."""
-    zone = LandingZone(project.output)
+    zone = LandingZone.at(project.output)
     manifest = zone.require("postgres", date.fromisoformat(D1))
-    return [zone.path(manifest, one) for each in manifest.tables for one in each.files]
+    return [Path(str(zone.file(manifest, one))) for each in manifest.tables for one in each.files]
 
 
 def test_a_manifest_with_anything_wrong_in_it_is_refused_by_its_name(landed):
@@ -207,7 +210,7 @@ def test_a_manifest_that_is_no_file_or_a_gigantic_one_is_not_read(landed):
                  lambda: path.symlink_to("/dev/zero")):
         path.unlink()
         make()
-        with pytest.raises(DamagedError, match="is not a regular file"):
+        with pytest.raises(DamagedError, match="not a regular file"):
             opened(landed)
         if path.is_dir():
             path.rmdir()
@@ -215,7 +218,7 @@ def test_a_manifest_that_is_no_file_or_a_gigantic_one_is_not_read(landed):
     path.unlink()
     path.write_bytes(content)
     os.truncate(path, LARGEST + 1)
-    with pytest.raises(DamagedError, match="the limit for a manifest is"):
+    with pytest.raises(DamagedError, match="expected at most"):
         opened(landed)
 
 
@@ -310,7 +313,7 @@ def test_gc_and_a_date_taken_again_remove_nothing_behind_a_link(linked):
     before = content(outside)
     assert len(before) == 5
     said = landed.landing("gc", "--yes", "--keep-days", "0", "--older-than", "0")
-    assert "attempt log" in said.stdout
+    assert said.returncode == 0, said.text
     assert content(outside) == before
     landed.land(D1, "csv", REEXTRACT="true")
     assert content(outside) == before
@@ -323,17 +326,17 @@ def test_nothing_is_written_through_a_link(linked, caplog):
     assert result.returncode != 0
     assert f"extracted_at={D2} is a link" in result.text
     assert "Traceback" not in result.text
-    zone, day = LandingZone(landed.output), date.fromisoformat(D1)
+    zone, day = LandingZone.at(landed.output), date.fromisoformat(D1)
     lock = landed.output / "_staging" / f"csv@{D1}.lock"
     lock.unlink(missing_ok=True)
     lock.symlink_to(outside / "file.csv")
     with pytest.raises(ZoneError, match="cannot be opened"), zone.locked("csv", day):
         pass
-    log = path_of(landed.output, "csv", day)
+    log = landed.output / layout.run_log("csv", day)
     log.unlink()
     log.symlink_to(outside / "file.csv")
-    RunLog(landed.output, "x", day).begin("csv")
-    assert "The log of attempts could not be written" in caplog.text
+    RunLog(LocalStorage(landed.output), "x", day).begin("csv")
+    assert "The run log could not be written" in caplog.text
     assert content(outside) == before
 
 
@@ -342,7 +345,7 @@ def test_a_folder_that_somebody_made_is_no_command(landed):
     day = landed.output / f"source={name}" / f"extracted_at={D1}"
     day.mkdir(parents=True)
     (day / "_manifest.json").write_text("{")
-    zone = LandingZone(landed.output)
+    zone = LandingZone.at(landed.output)
     with pytest.raises(NotLandedError) as refusal:
         zone.require(name, date.fromisoformat(D2))
     assert f"SOURCE='{name}' DATESTAMP={D2} meltano run" in str(refusal.value)

@@ -112,10 +112,10 @@ def whole_but_for_staging(project):
         assert not [*path.rglob("*.csv")]
         for one in sorted([*path.rglob("*"), path], reverse=True):
             one.rmdir() if one.is_dir() else one.unlink()
-    zone = LandingZone(project.output)
+    zone = LandingZone.at(project.output)
     (source, day), = zone.landed()
     manifest = zone.require(source, day)
-    assert all(zone.path(manifest, file) for table in manifest.tables for file in table.all_files)
+    assert all(zone.file(manifest, file) for table in manifest.tables for file in table.all_files)
 
 
 def test_state_that_cannot_be_passed_on_is_told_with_the_date_committed(made, messages, monkeypatch):
@@ -203,8 +203,8 @@ from landing.zone.target import TargetCSV
 
 TargetCSV(config={})
 with scratch.scratch() as folder:
-    for one in (scratch.scratch_folder(), Path(folder)):
-        (one / "rows.csv").write_text("of a person")
+    for one in (str(scratch.scratch_prefix() / "rows.csv"), Path(folder) / "rows.csv"):
+        Path(one).write_text("of a person")
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
 """

@@ -13,9 +13,10 @@ import pytest
 from landing.core.dates import now
 from landing.core.errors import LandingError
 from landing.model.naming import new_run_id
-from landing.storage.hashing import HashedFile
+from landing.storage import hashing, local
 from landing.storage.local import sync
-from landing.zone import landing_zone
+from landing.zone import layout
+from landing.zone.commit import remove
 from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.landing_zone import MANIFEST, LandingZone
 from landing.zone.target import TargetCSV
@@ -30,11 +31,11 @@ class Zone:
 
     def __init__(self, folder):
         self.folder, self.root = folder, folder / "some" / "where"
-        self.zone = LandingZone(self.root)
+        self.zone = LandingZone.at(self.root)
         self.steps = []
 
     def partition(self, day=DAY, source="own"):
-        return self.zone.partition(source, date.fromisoformat(day))
+        return self.root / layout.partition(source, date.fromisoformat(day))
 
     def send(self, day=DAY, tables=("a", "b"), rows=3, source="own"):
         """As a tap does: files in staging, of the first table two and its bad rows; then target-csv. Its run id."""
@@ -48,7 +49,7 @@ class Zone:
             if not number:
                 mark["quarantine"] = self._file(run, f"{name}.jsonl", "{}\n", 1)
             messages += [start, {"type": "BATCH", "stream": name, "encoding": {"format": "csv"}, "manifest": [
-                (self.zone.staging(run) / chunk["path"]).as_uri() for chunk in chunks]}]
+                (self.zone.staging(run) / chunk["path"]).url for chunk in chunks]}]
             streams[name] = {"rows": 2 * len(chunks), "files": chunks}
         proof = {"run_id": run, "source": source, "streams": streams, "extracted_at": day, "kept": False,
                  "left_out": {}, "started_at": now().isoformat()}
@@ -59,7 +60,7 @@ class Zone:
         return target.run_id
 
     def _file(self, run, name, text, rows):
-        with HashedFile(self.zone.staging(run) / name, "xb") as file:
+        with hashing.create(self.zone.staging(run) / name) as file:
             file.write(text.encode())
         return {"path": name, "rows": rows, "bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -128,7 +129,7 @@ def killed_at_the_commit_point(made, monkeypatch, **more):
 
     target = []
     with monkeypatch.context() as patch:
-        patch.setattr(landing_zone, "sync", recorded)
+        patch.setattr(local, "sync", recorded)
         patch.setattr(TargetCSV, "stopped", lambda self: target.append(self))
         try:
             made.send(**more)
@@ -164,7 +165,7 @@ def swept(made):
 def test_a_date_that_is_removed_is_there_or_not(made):
     run = made.send()
     made.send(OTHER)
-    holds(made, lambda: made.zone.remove("own", date.fromisoformat(DAY)), run, new=ABSENT)
+    holds(made, lambda: remove(made.zone, "own", date.fromisoformat(DAY)), run, new=ABSENT)
     assert not made.partition().exists()
     assert made.partition(OTHER).exists()
 
@@ -174,7 +175,7 @@ def test_a_commit_that_fails_leaves_the_old_date_at_each_step(made, monkeypatch)
 
     def fail():
         with monkeypatch.context() as patch:
-            patch.setattr(LandingZone, "_publish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+            patch.setattr(local.LocalStorage, "put", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
             with pytest.raises(LandingError, match="No space left"):
                 made.send(rows=9)
 

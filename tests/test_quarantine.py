@@ -16,6 +16,7 @@ from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.entity import CsvEntity
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.tap import TapCSV
+from landing.storage.local import at
 
 DAY = "2024-03-01"
 
@@ -32,9 +33,9 @@ def land(tmp_path, monkeypatch):
         entity = CsvEntity(Declaration("e", "in.csv" if len(contents) == 1 else "[0-9].csv", **declared))
         out, folder = tmp_path / f"out-{next(numbers)}", tmp_path / f"folder-{next(numbers)}"
         folder.mkdir()
-        quarantine = Quarantine(out / "bad.jsonl", limit)
+        quarantine = Quarantine(at(out / "bad.jsonl"), limit)
         progress = Progress(logging.getLogger("test"), "e")
-        columns, _ = entity.convert(entity.names, folder, out / "e.csv", progress, quarantine)
+        columns, _ = entity.convert(entity.names, folder, at(out / "e.csv"), progress, quarantine)
         file = quarantine.close()
         bad = (out / "bad.jsonl").read_text().splitlines() if file else []
         assert len(bad) == quarantine.rows
@@ -151,9 +152,9 @@ def test_a_value_in_a_column_that_is_not_wanted_harms_nobody(tmp_path, monkeypat
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))
     (tmp_path / "in.csv").write_text("a,b\nx,1\n,2\n")
     entity = CsvEntity(Declaration("e", "in.csv", types={"a": "integer"}, keys=["a"]))
-    quarantine = Quarantine(tmp_path / "bad.jsonl", 0)
+    quarantine = Quarantine(at(tmp_path / "bad.jsonl"), 0)
     progress = Progress(logging.getLogger("test"), "e")
-    entity.convert(["b"], tmp_path, tmp_path / "out.csv", progress, quarantine)
+    entity.convert(["b"], tmp_path, at(tmp_path / "out.csv"), progress, quarantine)
     assert (tmp_path / "out.csv").read_text() == "b\n1\n2\n"
 
 

@@ -7,13 +7,16 @@ import contextlib
 import io
 import json
 import threading
+from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import pytest
 from landing.extract.csv.tap import TapCSV
 from landing.load.tap import TapLanding
 from landing.model.manifest import Manifest
-from landing.singer.metadata import file_of
 from landing.storage import hashing
+from landing.storage.local import LocalStorage
+from landing.zone.commit import unlisted
 from landing.zone.landing_zone import LandingZone
 from landing.zone.target import TargetCSV
 from targets import Heard, foreign_project, in_process, left_in_staging
@@ -54,15 +57,15 @@ def hear(messages, **settings):
 
 def whole(project, *days):
     """Each date has the files that its manifest lists, with their bytes, and no others."""
-    zone = LandingZone(project.output)
+    zone = LandingZone.at(project.output)
     found = set()
     for source, day in zone.landed():
         manifest = zone.require(source, day)
         for table in manifest.tables:
             for file in table.all_files:
-                assert hashing.sha256(zone.path(manifest, file)) == file.sha256
+                assert hashing.sha256(zone.file(manifest, file)) == file.sha256
                 assert manifest.run_id in file.path
-        assert zone.unlisted(manifest) == []
+        assert unlisted(zone, manifest) == []
         found.add(day.isoformat())
     assert found == {*days}
     assert not left_in_staging(project)
@@ -104,7 +107,7 @@ def test_a_replay_of_files_that_were_committed_is_refused_and_changes_nothing(re
     assert whole(replayed, DAY) == before
     # Its table's file alone is there again: the quarantine's is missed.
     urls = [json.loads(line)["manifest"] for line in messages.splitlines() if b'"BATCH"' in line]
-    path = file_of(urls[0][0])
+    path = Path(unquote(urlparse(urls[0][0]).path))
     path.parent.mkdir()
     path.write_bytes(next(body for name, body in before.items() if name.endswith(".csv")))
     assert ".jsonl, which is not a file below" in hear(messages).refusal
@@ -123,14 +126,14 @@ def test_a_replay_for_another_date_leaves_both_dates_whole(replayed):
 def test_replays_at_once_and_one_while_a_commit_is_at_work_leave_one_whole_date(replayed, monkeypatch):
     messages = sent(use_batch=False)
     assert hear(messages).refusal is None
-    inside, goes_on, publish = threading.Event(), threading.Event(), LandingZone._publish
+    inside, goes_on, publish = threading.Event(), threading.Event(), LocalStorage.put
 
     def slowly(*arguments):
         inside.set()
         assert goes_on.wait(30)
         publish(*arguments)
 
-    monkeypatch.setattr(LandingZone, "_publish", slowly)
+    monkeypatch.setattr(LocalStorage, "put", slowly)
     targets = [TargetCSV(config={}) for _ in range(4)]
     threads = [threading.Thread(target=one.listen, args=(io.BytesIO(messages),)) for one in targets]
     threads[0].start()

@@ -23,6 +23,8 @@ from landing.postgres import stall as stall_module
 from landing.postgres.connect import connect
 from landing.postgres.copy import copy_out
 from landing.postgres.worker_pool import WorkerPool
+from landing.storage import hashing
+from landing.storage.local import at
 from psycopg2 import sql
 from servers import free_port
 
@@ -136,7 +138,7 @@ def test_pins_belong_to_the_transaction_that_reads(shop):
         cursor.execute("RESET ALL; SET extra_float_digits = -5; SET DateStyle = 'German'; SET row_security = on")
         path = shop.folder / "f.csv"
         copy_out(connection, sql.SQL("SELECT x, date '2024-01-20' AS d, current_setting('row_security') AS r "
-                                              "FROM f"), path)
+                                     "FROM f"), hashing.create(at(path)))
         assert path.read_text() == "x,d,r\n0.30000000000000004,2024-01-20,off\n"
         cursor.execute("SHOW DateStyle")
         assert cursor.fetchone()[0].startswith("German")

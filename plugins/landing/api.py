@@ -16,7 +16,7 @@ from landing.core.errors import (
     describe,
     reported,
 )
-from landing.core.settings import keep_private, settings
+from landing.core.settings import keep_private, landing_folder, settings
 from landing.core.settings import root as project_root
 from landing.core.sources import JOB_PREFIX, declared_sources
 from landing.core.text import table
@@ -31,6 +31,6 @@ from landing.zone.landing_zone import LandingZone
 __all__ = [
     "EQUAL", "JOB_PREFIX", "PARTITION_KEY", "DamagedError", "LandingError", "LandingZone", "LoadHistory", "Manifest",
     "SettingError", "VerificationError", "WarehouseError", "certificate_authority", "columns_of", "connect",
-    "declared_sources", "describe", "extract_command", "history_name", "keep_private", "load_command", "parse_date",
-    "project_root", "refuse_future", "reported", "settings", "table", "today",
+    "declared_sources", "describe", "extract_command", "history_name", "keep_private", "landing_folder",
+    "load_command", "parse_date", "project_root", "refuse_future", "reported", "settings", "table", "today",
 ]

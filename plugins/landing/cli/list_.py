@@ -29,7 +29,7 @@ def list_(as_json: bool, schema: str) -> None:
         zone = LandingZone.configured()
         runs = read_load_history(_runs, schema)
         lines = [_line(zone, source, day, runs) for source, day in zone.folders()]
-        nothing = f"Nothing is landed in {zone.root}. Start with: {extract_command('postgres', today())}"
+        nothing = f"Nothing is landed in {zone.storage.describe()}. Start with: {extract_command('postgres', today())}"
         output(as_json, lines, lambda: as_text(lines) if lines else nothing)
         if damaged := [f"{line['source']} of {line['extracted_at']}" for line in lines if line["damaged"]]:
             raise DamagedError(f"Damaged: {', '.join(damaged)}. The table above has reasons and commands.")

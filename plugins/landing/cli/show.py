@@ -35,7 +35,7 @@ def show(day: str, as_json: bool, schema: str) -> None:
         when, zone = parse_date(day, "DATE"), LandingZone.configured()
         entries = read_load_history(lambda ledger: ledger.present(when), schema)
         sources = dict.fromkeys([*declared_sources(), *(name for name, at in zone.landed() if at == when),
-                                 *(name for name, at, _ in run_log.logs(zone.root) if at == when)])
+                                 *(name for name, at, _ in run_log.logs(zone.storage) if at == when)])
         found = [_source(zone, name, when, entries or []) for name in sources]
         value = {"date": when, "warehouse": entries is not None, "sources": [as_dict(*one) for one in found]}
         output(as_json, value, lambda: "\n\n".join(as_text(when, *one) for one in found))
@@ -50,7 +50,7 @@ def _source(zone: LandingZone, source: str, day: date, entries: Sequence[LoadedT
     except DamagedError as error:
         problem = str(error)
     return (source, manifest, problem, [one for one in entries if one.source == source],
-            run_log.read(zone.root, source, day))
+            run_log.read(zone.storage, source, day))
 
 
 def as_text(day: date, source: str, manifest: Manifest | None, problem: str | None, entries: Sequence[LoadedTable],

@@ -35,6 +35,11 @@ def landing_root(configured: str | None = None) -> Path:
                            "again.") from None
 
 
+def landing_folder() -> Path:
+    """The folder that LANDING_ROOT names, in the environment or in the project's .env."""
+    return landing_root(settings().get("LANDING_ROOT"))
+
+
 def settings() -> dict[str, str]:
     """The environment, over the project's .env."""
     from dotenv import dotenv_values  # imported here: plugins get all settings from Meltano

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from landing.core.commands import extract_command
 from landing.core.errors import ZoneError
 from landing.core.settings import landing_root
 from landing.singer.tap import LandingTap
+from landing.storage.base import Prefix
 from landing.zone.landing_zone import LandingZone
 
 COMPRESSED = 0.1  # of its size, what a file may shrink to: a guess on the side of those who have little room
@@ -32,10 +32,10 @@ class ExtractTap(LandingTap):
     @property
     def landing_zone(self) -> LandingZone:
         """The landing zone of the settings."""
-        return LandingZone(landing_root(self.config.get("landing_root")))
+        return LandingZone.at(landing_root(self.config.get("landing_root")))
 
     @property
-    def staging(self) -> Path:
+    def staging(self) -> Prefix:
         """Where this run's files are written, for the target to take."""
         return self.landing_zone.staging(self.run_id)
 
@@ -70,12 +70,12 @@ class ExtractTap(LandingTap):
 
     def require_room(self, expected: int) -> None:
         """Refuse to begin with files of so many bytes, were they plain, where the disk won't hold them."""
-        free = self.landing_zone.free()
+        free = self.landing_zone.storage.free()
         size = expected * (1 if self.config["compression"] == "none" else COMPRESSED)
         if free < size * self.config["disk_headroom"] / 100:
             raise ZoneError(
                 f"The files of {self.source} are expected to take about {size / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB "
-                f"are free in {self.landing_zone.root}. Nothing was begun. Make room there (`landing gc` says what may "
-                f"go), set `compression: zstd` or, should the estimate be wrong, `disk_headroom: 0` for {self.name} in "
-                f"meltano.yml; then run again: {self.retry_command}"
+                f"are free in {self.landing_zone.storage.describe()}. Nothing was begun. Make room there (`landing gc` "
+                f"says what may go), set `compression: zstd` or, should the estimate be wrong, `disk_headroom: 0` for "
+                f"{self.name} in meltano.yml; then run again: {self.retry_command}"
             )

@@ -21,7 +21,9 @@ from landing.load.staging import Load
 from landing.load.warehouse import Warehouse
 from landing.model.naming import new_run_id
 from landing.model.schema import Table
-from landing.zone.gc import Leftover, size_of
+from landing.zone import layout
+from landing.zone.commit import remove
+from landing.zone.gc import Leftover
 from landing.zone.landing_zone import LandingZone
 from landing.zone.run_log import DROPPED, RunLog
 
@@ -46,9 +48,9 @@ class Drop:
             yield self._loaded(self.warehouse, tables)
         for source in landed:
             if self.source in (None, source):
-                path = self.zone.partition(source, self.day)
-                yield Leftover("landed partition", str(path.relative_to(self.zone.root)), size_of(path),
-                               self._rows(source), "dropped", partial(self._remove, source))
+                prefix = layout.partition(source, self.day)
+                yield Leftover("landed partition", prefix, self.zone.storage.bytes(prefix), self._rows(source),
+                               "dropped", partial(self._remove, source))
 
     def _check(self, landed: Sequence[str]) -> None:
         loaded = self.warehouse.load_history.newest() if self.warehouse else {}
@@ -58,9 +60,7 @@ class Drop:
 
     def _landed(self) -> list[str]:
         """Sources with a folder for the date, with or without a manifest."""
-        paths = sorted(self.zone.root.glob(f"source=*/extracted_at={self.day}"))
-        return [path.parent.name.removeprefix("source=") for path in paths
-                if path.is_dir() and not path.is_symlink() and not path.parent.is_symlink()]
+        return [source for source, day in self.zone.partitions() if day == self.day]
 
     def _rows(self, source: str) -> int | None:
         try:
@@ -113,8 +113,8 @@ class Drop:
                 if runs.get((source, day, table.name)) == manifest.run_id and table.name in have]
 
     def _remove(self, source: str) -> bool:
-        self.zone.remove(source, self.day)
-        log = RunLog(self.zone.root, new_run_id(), self.day)
+        remove(self.zone, source, self.day)
+        log = RunLog(self.zone.storage, new_run_id(), self.day)
         log.begin(source)
         log.end(DROPPED)
         return True

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -29,6 +28,7 @@ from landing.postgres.copy import identifiers
 from landing.postgres.transaction import transaction
 from landing.postgres.worker_pool import WorkerPool
 from landing.storage import hashing
+from landing.storage.base import Object
 
 DROPS = 50  # tables in one statement
 
@@ -38,7 +38,7 @@ SELECT c.relname, p.phase, CASE WHEN p.tuples_total > 0 THEN p.tuples_done::floa
                                 WHEN p.blocks_total > 0 THEN p.blocks_done::float / p.blocks_total END
 FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid
 """
-Files = Sequence[tuple[Path, File]]
+Files = Sequence[tuple[Object, File]]
 logger = logging.getLogger("target-postgres")
 
 
@@ -147,7 +147,7 @@ class _Filling:
             _add_key(cursor, self._relation, self.load)
         return time.monotonic() - begun
 
-    def _one(self, connection: Any, path: Path, file: File) -> float:
+    def _one(self, connection: Any, path: Object, file: File) -> float:
         begun = time.monotonic()
         with transaction(connection):
             _copy(connection, self._relation, self.load, path, file, self._progress, freeze=False)
@@ -208,13 +208,13 @@ def _possible(load: Load) -> Iterator[None]:
 
 
 def _copy(
-    connection: Any, relation: sql.Identifier, load: Load, path: Path, file: File, progress: Progress,
+    connection: Any, relation: sql.Identifier, load: Load, path: Object, file: File, progress: Progress,
     *, freeze: bool,
 ) -> None:
     _check_header(load, path)
     names = [history_name(column.name) for column in load.table.columns]
     try:
-        copied = copy.copy_in(connection, relation, names, path, progress, freeze=freeze)
+        copied = copy.copy_in(connection, relation, names, hashing.read(path, progress.advance), freeze=freeze)
     except pg_errors.QueryCanceled as error:
         if DamagedError.__name__ in str(error):  # raised by the file, under libpq
             raise _damaged(load, f"file {path} cannot be read") from error
@@ -235,7 +235,7 @@ def _copy(
         )
 
 
-def _check_header(load: Load, path: Path) -> None:
+def _check_header(load: Load, path: Object) -> None:
     header = csv_dialect.header(load.table.columns)
     try:
         with hashing.reader(path) as opened:

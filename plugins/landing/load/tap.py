@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,6 +27,7 @@ from landing.singer.stream import Extract, LandingStream
 from landing.singer.tap import LandingTap
 from landing.singer.types import json_schema
 from landing.storage import hashing
+from landing.storage.base import Prefix
 from landing.zone.landing_zone import LandingZone
 
 
@@ -70,17 +70,17 @@ class LandedStream(LandingStream):
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
         """Rows leave when the files are what was landed: who gets rows has no hash to check."""
-        for path, file in zip(self.extract(self._tap.staging).paths, self._table.files, strict=True):
-            if (found := hashing.sha256(path)) != file.sha256:
+        for one, file in zip(self.extract(self._tap.staging).objects, self._table.files, strict=True):
+            if (found := hashing.sha256(one)) != file.sha256:
                 raise DamagedError(
-                    f"{path}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. Run again: "
+                    f"{one}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. Run again: "
                     f"REEXTRACT=true {extract_command(self.manifest.source, self.manifest.extracted_at)}")
         return super().get_records(context)
 
-    def extract(self, folder: Path) -> Extract:
+    def extract(self, folder: Prefix | None) -> Extract:
         """The landed files where they lie; who reads them checks their hashes."""
         landing_zone = self._tap.landing_zone
-        return Extract(self._table, [landing_zone.path(self.manifest, file) for file in self._table.files])
+        return Extract(self._table, [landing_zone.file(self.manifest, file) for file in self._table.files])
 
 
 class TapLanding(LandingTap):
@@ -90,7 +90,7 @@ class TapLanding(LandingTap):
     package_name = "landing"
     dynamic_catalog = True  # settings are checked at discovery already
     needs_catalog = False  # a landed date is loaded whole
-    staging = Path()  # nothing is written: landed files are read where they lie
+    staging = None  # nothing is written: landed files are read where they lie
     config_jsonschema = th.PropertiesList(FROM_LANDING, EXTRACTED_AT, SOURCES, LANDING_ROOT, USE_BATCH).to_dict()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -104,7 +104,7 @@ class TapLanding(LandingTap):
     @property
     def landing_zone(self) -> LandingZone:
         """The landing zone of the settings."""
-        return LandingZone(landing_root(self.config.get("landing_root")))
+        return LandingZone.at(landing_root(self.config.get("landing_root")))
 
     @cached_property
     def manifests(self) -> list[Manifest]:

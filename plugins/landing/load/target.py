@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -35,10 +34,12 @@ from landing.postgres.connect import connect
 from landing.postgres.tls import with_certificate_authority
 from landing.singer.deferred import deferred
 from landing.singer.metadata import METADATA, StreamMetadata
-from landing.singer.scratch import scratch_folder
+from landing.singer.scratch import scratch_prefix
 from landing.singer.settings import CONNECTIONS, STALL_TIMEOUT
 from landing.singer.sinks import FileSink
 from landing.singer.target import LandingTarget
+from landing.storage.base import Object, Prefix
+from landing.storage.urls import at
 
 with deferred("paramiko"):
     from target_postgres.target import TargetPostgres as StockTargetPostgres
@@ -92,20 +93,20 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         self._received: dict[str, int] = {}  # RECORDs of our own taps for the stock sink, by stream
 
     @cached_property
-    def staging(self) -> Path:
-        """Folder for RECORDs of landed partitions, which COPY reads as files."""
-        return scratch_folder()
+    def staging(self) -> Prefix:
+        """Place for RECORDs of landed partitions, which COPY reads as files."""
+        return scratch_prefix()
 
     @property
     def retry_command(self) -> str:
         return load_command(run_date("EXTRACTED_AT"), self.config["default_target_schema"])
 
-    def accept(self, path: Path) -> Path:
+    def accept(self, url: str) -> Object:
         """Take a file of a BATCH; COPY verifies its hash while reading."""
-        if not path.is_file():
-            raise DamagedError(f"The tap announced {path}, which does not exist. The partition may have been extracted "
+        if (found := at(url)).size() is None:
+            raise DamagedError(f"The tap announced {found}, which does not exist. The partition may have been extracted "
                                "again in the meantime. Run the load again.")
-        return path
+        return found
 
     @cached_property
     def connection_arguments(self) -> dict[str, Any]:
@@ -171,7 +172,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
             raise IncompleteInputError("The tap's completion message lacks the date or the sources. Nothing was "
                                        "loaded. Run again.")
         refuse_future(day, "extracted_at")
-        loads = {stream: (_load_of(sink, files[stream], day), list(zip(sink.paths, files[stream], strict=True)))
+        loads = {stream: (_load_of(sink, files[stream], day), list(zip(sink.objects, files[stream], strict=True)))
                  for stream, sink in self.sinks.items()}
         job = LoadJob(self._connect, self.config["default_target_schema"], day, self.config, self.point, self.logger)
         job.run(sources, loads, reload=bool(self.config.get("reload")) or flag("RELOAD"))

@@ -11,11 +11,11 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from landing.model.schema import Column
 from landing.storage import hashing
+from landing.storage.base import Object
 
 COPY_OPTIONS = "(FORMAT csv, HEADER, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULL '', ENCODING 'UTF8')"
 MUST_QUOTE = re.compile('[,"\n\r]')
@@ -47,9 +47,9 @@ def sql_line(columns: Sequence[str]) -> str:
     return f"concat_ws(',', {', '.join(fields)})"  # `||` between them would be too deep for a thousand columns
 
 
-def read_rows(path: Path) -> Iterator[list[str | None]]:
+def read_rows(place: Object) -> Iterator[list[str | None]]:
     """Rows of a file in our dialect, as text, NULL and '' apart; a field may be as long as PostgreSQL allows."""
-    with io.TextIOWrapper(hashing.reader(path), "utf-8", newline="\n") as file:
+    with io.TextIOWrapper(hashing.reader(place), "utf-8", newline="\n") as file:
         records = _records(file)
         next(records, None)  # the header
         for record in records:

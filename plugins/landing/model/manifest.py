@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from landing.core.errors import DamagedError, ZoneError
+from landing.core.errors import ZoneError
 from landing.model import schema
 from landing.model.naming import RunId
 from landing.model.schema import Sha256, Table
@@ -122,13 +120,3 @@ def encode(manifest: Manifest) -> bytes:
         raise ZoneError(f"{where} would be read back as a different one. Nothing was committed. Correct what the tap "
                         "sends, and run again.")
     return text
-
-
-def read_text(path: Path, again: str) -> str:
-    """The text of a manifest. Raises DamagedError if it is not a regular file, or larger than any manifest."""
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
-        raise DamagedError(f"{path} is not a regular file. {again}")
-    if found.st_size > LARGEST:
-        raise DamagedError(f"{path} has {found.st_size:,} bytes, and the limit for a manifest is {LARGEST:,}. {again}")
-    return path.read_text("utf-8")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
 from landing.model.validation import Count, Text
-from landing.storage import compression
+from landing.storage.base import Object
+from landing.storage.compression import compressed
 
 # A type as format_type() writes it, with modifiers and array brackets: nothing in it can end a statement. In quotes,
 # "char" is a byte and "bit" has any length.
@@ -48,10 +48,10 @@ class File(Struct, frozen=True, omit_defaults=True):
     stored: Count | None = None
 
     @classmethod
-    def at(cls, path: Path, rows: int, size: int, sha256: str) -> File:
+    def at(cls, place: Object, rows: int, size: int, sha256: str) -> File:
         """A file that is written; `size` is the number of bytes before compression."""
-        stored = path.stat().st_size if compression.compressed(path) else None
-        return cls(path.name, rows, size, sha256, stored)
+        stored = place.size() if compressed(place.name) else None
+        return cls(place.name, rows, size, sha256, stored)
 
     @property
     def size(self) -> int:

@@ -6,21 +6,18 @@ The session is pinned so that the same row gives the same bytes on every server,
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from landing.core.progress import Progress
 from landing.model.csv_dialect import COPY_OPTIONS
 from landing.model.schema import Column
 from landing.postgres.session import Session, end
 from landing.postgres.transaction import pinned_cursor
-from landing.storage.hashing import BUFFER, HashedFile
+from landing.storage.hashing import BUFFER, HashedFile, discard
 
 # The output of xml leaves out its declaration, and a line feed that comes first; as text it is what is stored.
 AS_STORED = {"xml": "text", "xml[]": "text[]"}
@@ -53,13 +50,10 @@ class Copied:
     sha256: str
 
 
-def copy_out(
-    connection: Connection, query: sql.Composable, path: Path | str = os.devnull, progress: Progress | None = None,
-    passed: Callable[[Any], Any] | None = None,
-) -> Copied:
-    """`COPY (query) TO` a new file (or nowhere, for the hash alone). `passed` sees each chunk, in progress's place."""
-    seen = _passed(connection, passed or (progress and progress.advance))
-    raw = HashedFile(path, "wb" if path == os.devnull else "xb", seen)
+def copy_out(connection: Connection, query: sql.Composable, raw: HashedFile | None = None) -> Copied:
+    """`COPY (query) TO` a stream, which is closed at the end, or to nowhere."""
+    raw = raw or discard()
+    raw.passed = _passed(connection, raw.passed)
     statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS))
     with pinned_cursor(connection) as cursor, io.BufferedWriter(raw, BUFFER) as file:
         try:
@@ -84,15 +78,16 @@ def _passed(connection: Connection, passed: Callable[[Any], Any] | None) -> Call
 
 
 def copy_in(
-    connection: Connection, table: sql.Composable, columns: Sequence[str], path: Path, progress: Progress | None = None,
-    *, freeze: bool = True,
+    connection: Connection, table: sql.Composable, columns: Sequence[str], raw: HashedFile, *, freeze: bool = True,
 ) -> Copied:
-    """`COPY table (columns) FROM` a file in our dialect; to `freeze`, the table has to be of the same transaction.
+    """`COPY table (columns) FROM` a stream in the landing zone's dialect, which is closed at the end.
+
+    To `freeze`, the table has to be created in the same transaction.
 
     Frozen rows are there for every snapshot: a reader whose snapshot is older than the load would otherwise find the
     view's new date, and no row in it.
     """
-    raw = HashedFile(path, "rb", _passed(connection, progress and progress.advance))
+    raw.passed = _passed(connection, raw.passed)
     options = sql.SQL(COPY_OPTIONS.replace(")", ", FREEZE)") if freeze else COPY_OPTIONS)
     statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(table, identifiers(columns), options)
     with connection.cursor() as cursor, io.BufferedReader(raw, BUFFER) as file:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import msgspec
 from msgspec import Struct
@@ -61,8 +59,3 @@ def unused_name(name: str, taken: Iterable[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def file_of(url: str) -> Path:
-    """The path of a file URL in a BATCH message."""
-    return Path(unquote(urlparse(url).path))

@@ -19,15 +19,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from landing.storage.base import Prefix
+from landing.storage.local import LocalStorage
+
 FOLDERS: set[str] = set()  # what a signal's end, which runs no clean-up of the main thread, has to remove
 
 
-def scratch_folder() -> Path:
-    """A temporary folder that goes when the process does."""
+def scratch_prefix() -> Prefix:
+    """A place for files that go when the process does."""
     folder = tempfile.mkdtemp(prefix="landing-")
     FOLDERS.add(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    return Prefix(LocalStorage(Path(folder)), "")
 
 
 @contextlib.contextmanager

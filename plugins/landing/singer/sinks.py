@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from singer_sdk import Sink, Target
@@ -17,10 +16,12 @@ from landing.model.naming import folder_name
 from landing.model.schema import NAME_BYTES, File
 from landing.singer import values
 from landing.singer.completion import Sent
-from landing.singer.metadata import ENCODING, METADATA, StreamMetadata, file_of
+from landing.singer.metadata import ENCODING, METADATA, StreamMetadata
 from landing.singer.reader import BadLineError
 from landing.singer.types import column_of
 from landing.singer.validator import Validator
+from landing.storage import hashing
+from landing.storage.base import Object
 from landing.storage.compression import SUFFIXES
 from landing.storage.hashing import BUFFER, HashedFile
 
@@ -72,7 +73,7 @@ class FileSink(StrictSink):
                         for name, p in schema["properties"].items() if "const" not in p]
         self._writers = [(column.name, csv_dialect.text if exact[column.name] else values.writer(column))
                          for column in self.columns]
-        self.paths: list[Path] = []
+        self.objects: list[Object] = []
         self.written: File | None = None
         self._target = target
         self._open: tuple[HashedFile, io.BufferedWriter] | None = None
@@ -97,7 +98,7 @@ class FileSink(StrictSink):
                                "known")
         if self._open is not None:
             raise BadLineError(MIXED.format(self.stream_name))
-        self.paths += [self._target.accept(file_of(url)) for url in files]
+        self.objects += [self._target.accept(url) for url in files]
 
     def process_batch(self, context: dict) -> None:
         """Nothing waits to be written: records are, as they come."""
@@ -123,37 +124,36 @@ class FileSink(StrictSink):
                 raise BadLineError(f"{name} in a record of {self.stream_name} {error}") from None
 
     def _start(self) -> None:
-        if self.paths:
+        if self.objects:
             raise BadLineError(MIXED.format(self.stream_name))
         name = folder_name(self.stream_name) + SUFFIXES[self.config.get("compression", "none")]
-        path = self._target.staging / name
-        raw = HashedFile(path, "xb", Progress(self.logger, self.stream_name).advance)
-        self.paths = [path]
+        self.objects = [self._target.staging / name]
+        raw = hashing.create(self.objects[0], Progress(self.logger, self.stream_name).advance)
         self._open = raw, io.BufferedWriter(raw, BUFFER)
         self._open[1].write(csv_dialect.header(self.columns))
 
     def finish(self) -> None:
         """Close what is being written; a stream without rows is a header and nothing else."""
-        if not self.paths:
+        if not self.objects:
             self._start()
         if self._open is not None:
             raw, file = self._open
             file.close()
-            self.written = File.at(self.paths[0], self._rows, raw.size, raw.sha256)
+            self.written = File.at(self.objects[0], self._rows, raw.size, raw.sha256)
             self._open = None
 
     def verified(self, sent: Sent) -> list[File]:
-        """The files at `paths`: as the tap counted them or, of records, as they were written here.
+        """The files at `objects`: as the tap counted them or, of records, as they were written here.
 
         Raises:
             IncompleteInputError: What was sent is not what arrived.
         """
         if self.written and self.written.rows == sent.rows:
             return [self.written]
-        if (not self.written and len(sent.files) == len(self.paths)
+        if (not self.written and len(sent.files) == len(self.objects)
                 and sum(file.rows for file in sent.files) == sent.rows):
             return sent.files
-        found = f"{self.written.rows} rows" if self.written else f"{len(self.paths)} files"
+        found = f"{self.written.rows} rows" if self.written else f"{len(self.objects)} files"
         raise IncompleteInputError(
             f"{self.stream_name}: the tap sent {sent.rows} rows in {len(sent.files)} files, and {found} arrived. "
             "Nothing was committed; run again."

@@ -19,6 +19,8 @@ from landing.singer.completion import Sent
 from landing.singer.metadata import ENCODING, StreamMetadata
 from landing.singer.scratch import scratch
 from landing.singer.types import json_schema
+from landing.storage.base import Object, Prefix
+from landing.storage.local import LocalStorage
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Extract:
     """One table on its way: what its SCHEMA says, and the files that hold its rows, in order."""
 
     table: Table
-    paths: list[Path]
+    objects: list[Object]
 
 
 class LandingStream(Stream):
@@ -53,7 +55,7 @@ class LandingStream(Stream):
         return StreamMetadata(schema=table.schema, table=table.name, comment=table.comment,
                               foreign_keys=table.foreign_keys, not_of_snapshot=table.not_of_snapshot)
 
-    def extract(self, folder: Path) -> Extract:
+    def extract(self, folder: Prefix) -> Extract:
         """The files with the rows: written into `folder`, or where they lie already."""
         raise NotImplementedError
 
@@ -70,21 +72,21 @@ class LandingStream(Stream):
         """Ours in place of the SDK's setting, which knows no csv."""
         if self.mapped or not config.get("use_batch", True):
             return None
-        return BatchConfig(BaseBatchFileEncoding(ENCODING), StorageTarget(self._tap.landing_zone.root.as_uri()))
+        return BatchConfig(BaseBatchFileEncoding(ENCODING), StorageTarget(self._tap.landing_zone.storage.url("")))
 
     def get_batches(self, batch_config: BatchConfig, context: Any = None) -> Iterator[tuple[Any, list[str]]]:
         """The table's files."""
         extract = self.extract(self._tap.staging)
         self.sent[self.name].rows += extract.table.rows
         self.sent[self.name].files += extract.table.files
-        yield batch_config.encoding, [path.as_uri() for path in extract.paths]
+        yield batch_config.encoding, [one.url for one in extract.objects]
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
         """The same rows one by one, for a target of somebody else."""
         with scratch() as folder:
-            extract = self.extract(Path(folder))
-            for path in extract.paths:
-                yield from types.records(path, extract.table.columns, self.constants)
+            extract = self.extract(Prefix(LocalStorage(Path(folder)), ""))
+            for one in extract.objects:
+                yield from types.records(one, extract.table.columns, self.constants)
 
     def conform(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Hook for properties that a subclass adds to its SCHEMA."""

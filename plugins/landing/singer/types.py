@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from landing.model.csv_dialect import read_rows
 from landing.model.schema import INTEGERS, TYPE, Column
+from landing.storage.base import Object
 
 
 def json_schema(column: Column) -> dict[str, Any]:
@@ -78,9 +78,9 @@ def reader(column: Column) -> Callable[[str | None], Any]:
     return lambda text: text
 
 
-def records(path: Path, columns: Sequence[Column], constants: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def records(place: Object, columns: Sequence[Column], constants: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """A landed file as Singer records; `constants` are added to each."""
     readers = [reader(column) for column in columns]
     names = [column.name for column in columns]
-    for row in read_rows(path):
+    for row in read_rows(place):
         yield dict(zip(names, (read(field) for read, field in zip(readers, row, strict=True)), strict=True)) | constants

@@ -1,37 +1,50 @@
-"""Files of the landing zone: hashed as they stream, compressed where their name says so.
-
-Rows, bytes and SHA-256 are always of what is in a file, never of its compressed form: a date is the same date however
-it is stored, and what is proved is the rows.
-"""
+"""Compression of landed files, by their names."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import zlib
-from pathlib import Path
 from typing import Any
 
 SUFFIXES = {"none": ".csv", "gzip": ".csv.gz", "zstd": ".csv.zst"}  # by compression
 GZIP_LEVEL = 1  # the fastest: an extract waits for it
 
 
-def suffix(path: Path) -> str:
-    """`.csv` or `.jsonl`, and behind it `.gz` or `.zst` where it is compressed."""
-    return re.search(r"\.(csv|jsonl)(\.gz|\.zst)?$", path.name)[0]
+def suffix(name: str) -> str:
+    """`.csv` or `.jsonl`, and behind it `.gz` or `.zst` where the file is compressed."""
+    return re.search(r"\.(csv|jsonl)(\.gz|\.zst)?$", name)[0]
 
 
-def compressed(path: Path) -> bool:
-    """Whether a file's name says so."""
-    return path.suffix in (".gz", ".zst")
+def compressed(name: str) -> bool:
+    """Whether a file is compressed."""
+    return name.endswith((".gz", ".zst"))
 
 
-def _open(path: Path | str, mode: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    """A file of bytes, compressed by its name, and what it raises if it is damaged; `mode` is `rb`, `wb` or `xb`."""
-    if str(path).endswith(".gz"):
-        return gzip.GzipFile(path, mode, GZIP_LEVEL, mtime=0), (EOFError, zlib.error, gzip.BadGzipFile)
-    if str(path).endswith(".zst"):
+def opened(file: io.RawIOBase, name: str, *, writes: bool) -> tuple[Any, tuple[type[Exception], ...]]:
+    """The content of an open file, and the errors that reading it raises if it is damaged.
+
+    Closing the content closes the file.
+    """
+    if name.endswith(".gz"):
+        return _Gzip(file, writes=writes), (EOFError, zlib.error, gzip.BadGzipFile)
+    if name.endswith(".zst"):
         import zstandard  # here: few need it
 
-        return zstandard.open(path, mode), (zstandard.ZstdError,)
-    return open(path, mode, buffering=0), ()
+        return zstandard.open(file, "wb" if writes else "rb", closefd=True), (zstandard.ZstdError,)
+    return file, ()
+
+
+class _Gzip(gzip.GzipFile):
+    """Closes the file that it is given; without a time or a name in its header, so that equal content is equal."""
+
+    def __init__(self, file: io.RawIOBase, *, writes: bool) -> None:
+        super().__init__("", "wb" if writes else "rb", GZIP_LEVEL, file, mtime=0)
+        self._stored = file
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._stored.close()

@@ -1,7 +1,7 @@
-"""Files of the landing zone: hashed as they stream, compressed where their name says so.
+"""Landed files as streams: hashed as they pass, compressed where their name says so.
 
-Rows, bytes and SHA-256 are always of what is in a file, never of its compressed form: a date is the same date however
-it is stored, and what is proved is the rows.
+Rows, bytes and SHA-256 are always of the content, never of its compressed form: a partition stays the same however it
+is stored.
 """
 
 from __future__ import annotations
@@ -9,35 +9,35 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from landing.core.errors import DamagedError, describe
-from landing.storage.compression import _open
-from landing.storage.local import make_folder, named
+from landing.storage.base import Object
+from landing.storage.compression import opened
+from landing.storage.local import named
 
 BUFFER = 1 << 20
 
 
-def _unreadable(path: Path | str, error: Exception) -> DamagedError:
+def _unreadable(name: str, error: Exception) -> DamagedError:
     why = describe(error) if isinstance(error, OSError) else error
-    return DamagedError(f"{path} cannot be read ({why})")
+    return DamagedError(f"{name} cannot be read ({why})")
 
 
 class HashedFile(io.RawIOBase):
-    """A file that hashes what passes, one way or the other; put a BufferedReader or BufferedWriter around it."""
+    """A raw stream that hashes what passes, one way or the other; put a BufferedReader or BufferedWriter around it.
 
-    def __init__(self, path: Path | str, mode: str, passed: Callable[[Any], None] | None = None) -> None:
-        """`mode` is `rb`, or `xb` for a new file, whose folder is made if need be. `passed` sees each chunk."""
-        if "x" in mode:
-            make_folder(Path(path).parent)
-        self._path, self._mode = path, mode
-        try:
-            self._file, self._damages = _open(path, mode)
-        except OSError as error:
-            raise (_unreadable(path, error) if mode == "rb" else error) from None
+    Attributes:
+        size: Bytes of content that have passed.
+        passed: Called with each chunk.
+    """
+
+    def __init__(self, file: io.RawIOBase, name: str, *, writes: bool) -> None:
+        """Wrap an open file, whose name says how it is compressed; create() and read() open one."""
+        self.name, self._writes = name, writes
+        self._file, self._damages = opened(file, name, writes=writes)
         self._digest = hashlib.sha256()
-        self._passed = passed
+        self.passed: Callable[[Any], None] | None = None
         self.size = 0
 
     @property
@@ -46,13 +46,13 @@ class HashedFile(io.RawIOBase):
         return self._digest.hexdigest()
 
     def readable(self) -> bool:
-        return "r" in self._mode
+        return not self._writes
 
     def writable(self) -> bool:
-        return "r" not in self._mode
+        return self._writes
 
     def write(self, chunk: Any) -> int:
-        with named(self._path):
+        with named(self.name):
             written = self._file.write(chunk)
         self._pass(memoryview(chunk)[:written])
         return written
@@ -61,19 +61,19 @@ class HashedFile(io.RawIOBase):
         try:
             count = self._file.readinto(buffer)
         except (*self._damages, OSError) as error:
-            raise _unreadable(self._path, error) from None
+            raise _unreadable(self.name, error) from None
         self._pass(memoryview(buffer)[:count])
         return count
 
     def _pass(self, chunk: memoryview) -> None:
         self._digest.update(chunk)
         self.size += len(chunk)
-        if self._passed:
-            self._passed(chunk)
+        if self.passed:
+            self.passed(chunk)
 
     def close(self) -> None:
         try:
-            with named(self._path):
+            with named(self.name):
                 self._file.close()
         finally:
             super().close()
@@ -132,15 +132,45 @@ class RowSum:
         self._inside ^= part.count(b'"') % 2 == 1
 
 
-def reader(path: Path) -> io.BufferedReader:
-    """What is in a file."""
-    return io.BufferedReader(HashedFile(path, "rb"), BUFFER)
+def create(place: Object, passed: Callable[[Any], None] | None = None) -> HashedFile:
+    """A new file to write to. Raises FileExistsError."""
+    file = HashedFile(place.storage.create(place.key), str(place), writes=True)
+    file.passed = passed
+    return file
 
 
-def sha256(path: Path, passed: Callable[[Any], None] | None = None) -> str:
-    """SHA-256 of what is in a file; DamagedError where it can't be read."""
+def read(place: Object, passed: Callable[[Any], None] | None = None) -> HashedFile:
+    """A file to read from. Raises DamagedError, also later, where it cannot be read."""
+    try:
+        file = HashedFile(place.storage.open(place.key), str(place), writes=False)
+    except OSError as error:
+        raise _unreadable(str(place), error) from None
+    file.passed = passed
+    return file
+
+
+def discard() -> HashedFile:
+    """Write to nowhere, for the hash alone."""
+    return HashedFile(_Nowhere(), "nowhere", writes=True)
+
+
+class _Nowhere(io.RawIOBase):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, chunk: Any) -> int:
+        return len(chunk)
+
+
+def reader(place: Object) -> io.BufferedReader:
+    """A file's content."""
+    return io.BufferedReader(read(place), BUFFER)
+
+
+def sha256(place: Object, passed: Callable[[Any], None] | None = None) -> str:
+    """SHA-256 of a file's content. Raises DamagedError where it cannot be read."""
     buffer = bytearray(BUFFER)
-    with HashedFile(path, "rb", passed) as file:
+    with read(place, passed) as file:
         while file.readinto(buffer):
             pass
         return file.sha256

@@ -146,7 +146,7 @@ class BackfillPlanner:
         try:
             manifest = self.zone.manifest(source, day)
             for file in (file for table in manifest.tables for file in table.files) if manifest else ():
-                self.zone.path(manifest, file)
+                self.zone.file(manifest, file)
         except DamagedError as error:
             return Landed(manifest, str(error))
         return Landed(manifest)

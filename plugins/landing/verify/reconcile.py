@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -31,6 +30,7 @@ from landing.postgres import copy
 from landing.postgres.copy import Copied, identifiers
 from landing.postgres.transaction import begin
 from landing.storage import hashing
+from landing.storage.base import Object
 from landing.storage.hashing import RowSum
 from landing.zone.landing_zone import LandingZone
 
@@ -97,7 +97,7 @@ class Reconciliation:
     def _table(self, manifest: Manifest, table: Table, partition: str | None) -> Verification:
         proof = Verification(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
         try:
-            paths = [self.zone.path(manifest, file) for file in table.files]
+            paths = [self.zone.file(manifest, file) for file in table.files]
             self._check_quarantine(manifest, table)
             landed = RowSum(self._progress(table, "files").advance)
             passed = landed.write if len(paths) > 1 else self._progress(table, "files").advance
@@ -118,11 +118,11 @@ class Reconciliation:
     def _check_quarantine(self, manifest: Manifest, table: Table) -> None:
         """No rows of it are loaded, but it is of what was landed."""
         if table.quarantine:
-            path = self.zone.path(manifest, table.quarantine)
+            path = self.zone.file(manifest, table.quarantine)
             if hashing.sha256(path) != table.quarantine.sha256:
                 raise DamagedError(f"{path} is not what was landed")
 
-    def _compared(self, proof: Verification, table: Table, relation: sql.Identifier, paths: list[Path],
+    def _compared(self, proof: Verification, table: Table, relation: sql.Identifier, paths: list[Object],
                   landed: RowSum) -> Verification:
         """The proof with the hash of what the warehouse has, and how that was found to be equal, if it was."""
         found = self._contents(table, relation)
@@ -142,8 +142,9 @@ class Reconciliation:
         progress = self._progress(table, "warehouse")
         rows = RowSum(progress.advance)
         several = len(table.files) > 1
-        copied = copy.copy_out(self.connection, self._query(table, relation),
-                                   passed=rows.write if several else progress.advance)
+        nowhere = hashing.discard()
+        nowhere.passed = rows.write if several else progress.advance
+        copied = copy.copy_out(self.connection, self._query(table, relation), nowhere)
         rows.write(csv_dialect.header(table.columns) * (len(table.files) - 1))  # each file has one
         return _Contents(copied, (rows.rows, rows.value) if several else None)
 
@@ -158,7 +159,7 @@ class Reconciliation:
         fields = copy.fields({history_name(column.name): column for column in table.columns})
         return sql.SQL("SELECT {} FROM {}").format(fields, relation)
 
-    def _reread(self, table: Table, relation: sql.Identifier, paths: list[Path]) -> _Contents:
+    def _reread(self, table: Table, relation: sql.Identifier, paths: list[Object]) -> _Contents:
         """The landed files, read into a temporary table of the partition's types and copied out."""
         names = [history_name(column.name) for column in table.columns]
         temporary = sql.Identifier("pg_temp", "landing_proof")
@@ -168,7 +169,7 @@ class Reconciliation:
                 identifiers(names), relation))
             try:
                 for path in paths:
-                    copy.copy_in(self.connection, temporary, names, path)
+                    copy.copy_in(self.connection, temporary, names, hashing.read(path))
                 return self._contents(table, temporary)
             finally:
                 cursor.execute("ROLLBACK")

@@ -10,7 +10,6 @@ import time
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from singer_sdk import Sink
@@ -28,7 +27,10 @@ from landing.model.schema import File, Table
 from landing.singer.settings import COMPRESSION, LANDING_ROOT, SOURCE
 from landing.singer.sinks import FileSink
 from landing.singer.target import LandingTarget
-from landing.zone import replacement, run_log
+from landing.storage.base import Claim, Object, Prefix
+from landing.storage.urls import at
+from landing.zone import layout, replacement, run_log
+from landing.zone.commit import commit
 from landing.zone.landing_zone import LandingZone
 from landing.zone.replacement import KEPT
 from landing.zone.run_log import COMMITTED, FAILED, RunLog
@@ -63,11 +65,11 @@ class TargetCSV(LandingTarget):
         config = kwargs.get("config") or {}
         self.date = run_date("DATESTAMP", config.get("datestamp"))  # refused before anything is read
         self.run_id = new_run_id()
-        self._claims: dict[str, int] = {}  # taps' staging folders by run id, open and locked
+        self._claims: dict[str, Claim] = {}  # of taps' staging areas, by run id
         super().__init__(*args, **kwargs)
-        self.zone = LandingZone(landing_root(self.config.get("landing_root")))
+        self.zone = LandingZone.at(landing_root(self.config.get("landing_root")))
         self.started = now()
-        self.attempt = RunLog(self.zone.root, self.run_id, self.date)
+        self.attempt = RunLog(self.zone.storage, self.run_id, self.date)
 
     def listen(self, file_input: Any = None) -> None:
         """Take all input, and note how that began and ended. A tap that never got in sends an empty one."""
@@ -85,15 +87,15 @@ class TargetCSV(LandingTarget):
         self.attempt.end(FAILED, error="Stopped by a signal")
 
     @property
-    def staging(self) -> Path:
+    def staging(self) -> Prefix:
         """Where RECORDs are written."""
         return self.zone.staging(self.run_id)
 
-    def accept(self, path: Path) -> Path:
-        """A file of a BATCH: it has to lie in the staging area, from where it is moved."""
-        path = self.zone.staged(path)
-        self._claim(path.parent.name)
-        return path
+    def accept(self, url: str) -> Object:
+        """A file of a BATCH: it has to be in the staging area, from where it is moved."""
+        found = self.zone.staged(at(url))
+        self._claim(found.key.split("/")[1])
+        return found
 
     def _claim(self, run_id: str) -> None:
         if run_id not in self._claims:
@@ -124,7 +126,7 @@ class TargetCSV(LandingTarget):
         for run_id in (self.run_id, *self._claims):
             self.zone.discard(run_id)
         while self._claims:
-            os.close(self._claims.popitem()[1])
+            self._claims.popitem()[1].release()
 
     @property
     def retry_command(self) -> str:
@@ -175,14 +177,14 @@ class TargetCSV(LandingTarget):
             source=source, extracted_at=self.date, run_id=self.run_id, taken_at=self._taken_at(),
             seconds=round(time.monotonic() - self.begun, 3), snapshot=completion.snapshot if completion else {},
             software=_software(), tables=tables)
-        staged = {table.stream: [*self.sinks[table.stream].paths, *self._quarantine(table)] for table in tables}
+        staged = {table.stream: [*self.sinks[table.stream].objects, *self._quarantine(table)] for table in tables}
         left_out = completion and completion.left_out
         check = partial(replacement.check, self.zone, manifest, self._began(), left_out)
         self.point.done = f"{source} of {self.date} is committed."
         self.point.unknown = (f"`landing show {self.date}` tells whether it is committed; else run again: "
                               f"{self.retry_command}")
         try:
-            manifest = self.zone.commit(manifest, staged, check, self.point.passing())
+            manifest = commit(self.zone, manifest, staged, check, self.point.passing())
         except FrozenError as frozen:
             self._keep(logging.WARNING, str(frozen))
             return
@@ -199,7 +201,7 @@ class TargetCSV(LandingTarget):
             raise SettingError(f"The tap extracted {source} for {day}, and {self.name} is told to land {self.date}. "
                                f"Nothing was committed. Run again: {extract_command(source, self.date)}")
         self.attempt.end(FAILED, error=f"the run is of {day}")
-        self.date, self.attempt = day, RunLog(self.zone.root, self.run_id, day)
+        self.date, self.attempt = day, RunLog(self.zone.storage, self.run_id, day)
         self.attempt.begin(source)
 
     def _keep(self, level: int, why: str) -> None:
@@ -227,21 +229,21 @@ class TargetCSV(LandingTarget):
             return {stream: [sink.written] for stream, sink in self.sinks.items() if sink.written}
         files = self.verified_files(self.sinks)
         for stream, sink in self.sinks.items():
-            for path, file in zip(sink.paths, files[stream], strict=True):
-                if path.stat().st_size != file.size:
-                    raise IncompleteInputError(f"{path} is not the file that the tap wrote for {stream}. Run again.")
+            for found, file in zip(sink.objects, files[stream], strict=True):
+                if found.size() != file.size:
+                    raise IncompleteInputError(f"{found} is not the file that the tap wrote for {stream}. Run again.")
         return files
 
-    def _quarantine(self, table: Table) -> list[Path]:
+    def _quarantine(self, table: Table) -> list[Object]:
         """The staged file of a table's bad rows, as the tap left it beside the others."""
         if table.quarantine is None:
             return []
         run_id = self.completion.run_id if self.completion else self.run_id
         self._claim(run_id)
-        path = self.zone.staged(self.zone.staging(run_id) / table.quarantine.path)
-        if path.stat().st_size != table.quarantine.size:
-            raise IncompleteInputError(f"{path} is not the file that the tap wrote. Run again.")
-        return [path]
+        found = self.zone.staged(self.zone.staging(run_id) / table.quarantine.path)
+        if found.size() != table.quarantine.size:
+            raise IncompleteInputError(f"{found} is not the file that the tap wrote. Run again.")
+        return [found]
 
     def _taken_at(self) -> datetime:
         return (self.completion and self.completion.taken_at) or self._began()
@@ -266,17 +268,17 @@ class TargetCSV(LandingTarget):
         )
 
     def _say(self, manifest: Manifest) -> None:
-        rows, size = (sum(getattr(table, name) for table in manifest.tables) for name in ("rows", "bytes"))
+        partition = layout.partition(manifest.source, self.date)
         self.logger.info(
             "Landed %s of %s: %d tables, %s rows, %s bytes, in %s",
-            manifest.source, self.date, len(manifest.tables), f"{rows:,}", f"{size:,}",
-            self.zone.partition(manifest.source, self.date),
+            manifest.source, self.date, len(manifest.tables), f"{manifest.rows:,}", f"{manifest.bytes:,}",
+            self.zone.storage.describe(partition),
         )
         for table in manifest.tables:
             if table.quarantine:
                 self.logger.warning(
                     "%s: %s bad rows are quarantined, and not landed: %s", table.name, f"{table.quarantine.rows:,}",
-                    self.zone.partition(manifest.source, self.date) / table.quarantine.path,
+                    self.zone.storage.describe(f"{partition}/{table.quarantine.path}"),
                 )
         if manifest.source not in declared_sources():
             self.logger.warning(

@@ -30,6 +30,7 @@ from landing.extract.csv.text import CsvText, RowsHash
 from landing.extract.csv.writing import write_rows
 from landing.model.schema import NAME_BYTES, Column
 from landing.postgres.copy import Copied
+from landing.storage.base import Object
 
 COLUMNS = 1600  # of a table in PostgreSQL
 SHORT = reprlib.Repr()  # names from a file can be of any number and length
@@ -75,7 +76,7 @@ class CsvEntity:
         return types.get(self.names[index]) or types.get(self.header[index])
 
     def convert(
-        self, wanted: Sequence[str], folder: Path, path: Path, progress: Progress,
+        self, wanted: Sequence[str], folder: Path, target: Object, progress: Progress,
         quarantine: Quarantine | None = None, duplicates: Quarantine | None = None,
         before: Mapping[str, str] | None = None,
     ) -> tuple[list[Column], Copied]:
@@ -84,7 +85,7 @@ class CsvEntity:
         Args:
             wanted: Names of the columns.
             folder: For copies of files that must be decoded first, or read without rejected rows.
-            path: The new file.
+            target: The new file.
             progress: Is told of each chunk.
             quarantine: Takes rejected rows; without it the first one is an error.
             duplicates: Takes rows whose key an earlier row has.
@@ -103,7 +104,7 @@ class CsvEntity:
             columns = self._typed(rows, indexes, quarantine)
             self._log_type_changes(rows, dict(zip(indexes, columns, strict=True)), before or {})
             self._handle_duplicates(rows, columns, indexes, duplicates)
-            copied = write_rows(rows, columns, indexes, read, path, progress)
+            copied = write_rows(rows, columns, indexes, read, target, progress)
         for text in self.texts:
             if text.changed:
                 raise BadFileError(text.path, None, "the file changed while it was read")

@@ -12,15 +12,17 @@ from landing.core import settings
 from landing.core.errors import BadFileError
 from landing.extract.csv.decoded import UNDECODED, RejectedRow
 from landing.model.schema import File
+from landing.storage import hashing
+from landing.storage.base import Object
 from landing.storage.hashing import BUFFER, HashedFile
 
 
 class Quarantine:
     """Writes rejected rows up to a limit; the first one creates the file."""
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, place: Object, limit: int) -> None:
         """`limit` is a number of lines, not rows: a misplaced quote can swallow many rows into one."""
-        self.path, self.limit = path, limit
+        self.place, self.limit = place, limit
         self.rows = self.lines = 0
         self._raw: HashedFile | None = None
         self._file: io.BufferedWriter | None = None
@@ -34,7 +36,7 @@ class Quarantine:
             raise BadFileError(row.path, row.line, f"{row.reason}. This makes {self.lines:,} rejected lines; "
                                                    f"max_bad_rows allows {self.limit:,}")
         if self._file is None:
-            self._raw = HashedFile(self.path, "xb")
+            self._raw = hashing.create(self.place)
             self._file = io.BufferedWriter(self._raw, BUFFER)
         entry = {"file": _name(row.path), "line": row.line, "column": row.column, "reason": row.reason,
                 "text": re.sub("[\ud800-\udfff]", _escaped, text)}
@@ -45,7 +47,7 @@ class Quarantine:
         if self._file is None:
             return None
         self._file.close()
-        return File.at(self.path, self.rows, self._raw.size, self._raw.sha256)
+        return File.at(self.place, self.rows, self._raw.size, self._raw.sha256)
 
 
 @cache

@@ -19,6 +19,7 @@ from landing.singer.metadata import StreamMetadata
 from landing.singer.scratch import scratch
 from landing.singer.stream import Extract, LandingStream
 from landing.singer.types import json_schema
+from landing.storage.base import Prefix
 from landing.storage.compression import SUFFIXES
 
 if TYPE_CHECKING:
@@ -74,21 +75,21 @@ class CsvStream(LandingStream):
         wanted = [column.name for column in self.selected_columns(entity.columns())]
         folder = self._tap.staging if self.get_batch_config(self.config) else self._tap.scratch
         name = folder_name(self.name)
-        path = folder / (name + SUFFIXES[self.config["compression"]])
+        target = folder / (name + SUFFIXES[self.config["compression"]])
         bad = Quarantine(folder / f"{name}.jsonl", self.declaration.max_bad_rows) if self._quarantines else None
         with scratch() as decoded:
             progress = Progress(self.logger, self.name, size=entity.size)
             columns, copied = entity.convert(
-                wanted, Path(decoded), path, progress,
+                wanted, Path(decoded), target, progress,
                 bad if self.declaration.on_bad_rows == "quarantine" else None,
                 bad if self.declaration.on_duplicate_key == "quarantine" else None, self._types_before())
         progress.done(copied.rows)
-        file = File.at(path, copied.rows, copied.bytes, copied.sha256)
+        file = File.at(target, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
         table = Table(stream=self.name, name=self.name, columns=columns, primary_key=key, files=[file],
                       declared_types=bool(self.declaration.types), quarantine=bad and bad.close(),
                       lossy=self.declaration.lossy, duplicates=entity.duplicates)
-        return Extract(table, [path])
+        return Extract(table, [target])
 
     def _types_before(self) -> dict[str, str]:
         """Types that the newest date before this one has for the table's columns, where values told them."""
@@ -108,5 +109,5 @@ class CsvStream(LandingStream):
     def table(self) -> Table:
         return self._converted.table
 
-    def extract(self, folder: Path) -> Extract:
+    def extract(self, folder: Prefix) -> Extract:
         return self._converted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from singer_sdk import typing as th
@@ -12,7 +11,7 @@ from singer_sdk import typing as th
 from landing.core.dates import run_date
 from landing.core.sources import source_name, stock_source
 from landing.extract.tap import ExtractTap
-from landing.singer.scratch import scratch_folder
+from landing.singer.scratch import scratch_prefix
 from landing.singer.settings import (
     COMPRESSION,
     DISK_HEADROOM,
@@ -24,6 +23,7 @@ from landing.singer.settings import (
     USE_BATCH,
 )
 from landing.singer.stream import LandingStream
+from landing.storage.base import Prefix
 
 BAD_ROWS = ["fail", "quarantine"]
 DUPLICATES = ["fail", "keep_first", "quarantine"]
@@ -91,9 +91,9 @@ class TapCSV(ExtractTap):
         return source_name(self.config.get("source"), stock_source("csv"))
 
     @cached_property
-    def scratch(self) -> Path:
-        """A folder of this process, for rows that go as RECORDs."""
-        return scratch_folder()
+    def scratch(self) -> Prefix:
+        """A place of this process, for rows that go as RECORDs."""
+        return scratch_prefix()
 
     def discover_streams(self) -> Sequence[LandingStream]:
         """The declared entities."""

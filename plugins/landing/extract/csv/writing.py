@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from landing.core.progress import Progress
 from landing.extract.csv.parsed import ParsedRows
@@ -12,13 +11,15 @@ from landing.extract.csv.text import RowsHash
 from landing.model import csv_dialect
 from landing.model.schema import Column
 from landing.postgres.copy import Copied
-from landing.storage.hashing import BUFFER, HashedFile
+from landing.storage import hashing
+from landing.storage.base import Object
+from landing.storage.hashing import BUFFER
 
 CHUNK = 2_000  # rows
 
 
 def write_rows(
-    rows: ParsedRows, columns: Sequence[Column], indexes: Sequence[int], expected: RowsHash, path: Path,
+    rows: ParsedRows, columns: Sequence[Column], indexes: Sequence[int], expected: RowsHash, target: Object,
     progress: Progress,
 ) -> Copied:
     """Write the rows that are neither failed nor duplicates, in file order.
@@ -28,7 +29,7 @@ def write_rows(
         columns: The columns to write.
         indexes: Their positions in the file.
         expected: Hash of the fields that text.py read.
-        path: The new file.
+        target: The new file.
         progress: Is told of each chunk.
 
     Raises:
@@ -38,7 +39,7 @@ def write_rows(
     line = csv_dialect.sql_line([f"c{index}" for index in indexes])
     fields = ", ".join(f"coalesce(c{index}, '')" for index in range(rows.width))
     parsed = rows.query(f"SELECT {line}, concat_ws(chr(0), {fields}) FROM parsed")  # noqa: S608
-    raw, written = HashedFile(path, "xb", progress.advance), 0
+    raw, written = hashing.create(target, progress.advance), 0
     with io.BufferedWriter(raw, BUFFER) as file:
         file.write(csv_dialect.header(columns))
         while chunk := parsed.fetchmany(CHUNK):

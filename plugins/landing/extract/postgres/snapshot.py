@@ -17,7 +17,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -37,6 +36,8 @@ from landing.postgres.connect import connect
 from landing.postgres.copy import Copied
 from landing.postgres.session import STALL_TIMEOUT
 from landing.postgres.transaction import begin
+from landing.storage import hashing
+from landing.storage.base import Object
 
 LOCK_TIMEOUT = "2s"  # for a worker, behind a pending ALTER; see Snapshot.read()
 TRIES = 20  # snapshots, until none is older than a file that it reads
@@ -163,21 +164,21 @@ class Snapshot:
     def _connect(self) -> Connection:
         return connect(self.dsn, "tap-postgres", self.stall_timeout)
 
-    def read(self, worker: Connection, query: sql.Composable, path: Path, progress: Progress) -> Copied:
+    def read(self, worker: Connection, query: sql.Composable, target: Object, progress: Progress) -> Copied:
         """COPY a query's rows as of the snapshot.
 
         A pending ALTER queues behind our lock and the worker behind the ALTER: a deadlock. After LOCK_TIMEOUT the main
         connection, which already holds the lock, reads that table.
         """
         if worker is self.connection:
-            return copy.copy_out(worker, query, path, progress)
+            return copy.copy_out(worker, query, hashing.create(target, progress.advance))
         try:
             with self._imported(worker):
-                return copy.copy_out(worker, query, path, progress)
+                return copy.copy_out(worker, query, hashing.create(target, progress.advance))
         except pg_errors.LockNotAvailable:
-            path.unlink(missing_ok=True)
+            target.delete()
             with self._main_lock:
-                return copy.copy_out(self.connection, query, path, progress)
+                return copy.copy_out(self.connection, query, hashing.create(target, progress.advance))
 
     @contextlib.contextmanager
     def _imported(self, worker: Connection) -> Iterator[None]:

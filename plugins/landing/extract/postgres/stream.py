@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from landing.model.schema import File, Table
 from landing.singer.deferred import deferred
 from landing.singer.metadata import StreamMetadata
 from landing.singer.stream import Extract, LandingStream
+from landing.storage.base import Object, Prefix
 from landing.storage.compression import SUFFIXES
 
 with deferred("paramiko"):
@@ -104,29 +104,29 @@ class CopyStream(LandingStream, PostgresStream):
         narrowed = self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses")
         return not (self.limit or narrowed) and len(self.table.columns) == len(self.source_table.columns)
 
-    def start(self, folder: Path) -> None:
+    def start(self, folder: Prefix) -> None:
         """Submit a COPY of each chunk to the worker pool; extract() waits for them."""
         snapshot, suffix = self._tap.snapshot, SUFFIXES[self.config["compression"]]
         chunks = [None] if self.limit or self.bookmark else snapshot.chunks(self.source_key)
         self._progress = Progress(self.logger, ".".join(self.source_key), rows=self.source_table.estimated_rows)
         self._copies = []
         for number, chunk in enumerate(chunks):
-            path = folder / f"{folder_name(self.name)}-{number:04}{suffix}"
-            task = functools.partial(self._copy, query=self.query(chunk), path=path)
-            self._copies.append((path, self._tap.workers.submit(task)))
+            target = folder / f"{folder_name(self.name)}-{number:04}{suffix}"
+            task = functools.partial(self._copy, query=self.query(chunk), target=target)
+            self._copies.append((target, self._tap.workers.submit(task)))
 
-    def _copy(self, worker: Any, query: sql.Composable, path: Path) -> File:
+    def _copy(self, worker: Any, query: sql.Composable, target: Object) -> File:
         """COPY to a file."""
         try:
-            copied = self._tap.snapshot.read(worker, query, path, self._progress)
+            copied = self._tap.snapshot.read(worker, query, target, self._progress)
         except psycopg2.Error as error:
             raise SourceError(
                 f"Table {'.'.join(self.source_key)} could not be read completely: {describe(error)}. Nothing of this "
                 f"date was committed. Run again: {self._tap.retry_command}"
             ) from error
-        return File.at(path, copied.rows, copied.bytes, copied.sha256)
+        return File.at(target, copied.rows, copied.bytes, copied.sha256)
 
-    def extract(self, folder: Path) -> Extract:
+    def extract(self, folder: Prefix) -> Extract:
         """Wait for the table's files."""
         for column in self.table.columns:
             if column.source_type:
@@ -140,4 +140,4 @@ class CopyStream(LandingStream, PostgresStream):
         landed = [self._tap.workers.result(copy) for _, copy in self._copies]
         table = msgspec.structs.replace(self.table, files=landed)
         self._progress.done(table.rows)
-        return Extract(table, [path for path, _ in self._copies])
+        return Extract(table, [target for target, _ in self._copies])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -32,6 +31,7 @@ from landing.singer.settings import (
     STALL_TIMEOUT,
     USE_BATCH,
 )
+from landing.storage.base import Prefix
 
 with deferred("paramiko"):
     from tap_postgres.tap import TapPostgres as StockTapPostgres
@@ -89,7 +89,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         """The connections that copy."""
         return WorkerPool(self.config["connections"], self.snapshot.worker, [self.snapshot.connection])
 
-    def start(self, stream: CopyStream, folder: Path) -> None:
+    def start(self, stream: CopyStream, folder: Prefix) -> None:
         """Begin with a table; where they go as files, with all tables at once, the largest first."""
         if stream in self._started:
             return

@@ -1,0 +1,163 @@
+"""The one seam for storage: what a landing zone needs of the place where its files are kept.
+
+Keys are relative to the root of the storage, with `/` between their parts. Nothing outside of this package opens,
+renames, syncs, locks, lists or stats a landed file; another kind of storage is one more module here.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Lock(Protocol):
+    """A held lock."""
+
+    def remove(self) -> None:
+        """Remove what the lock leaves behind; its holder only."""
+
+
+class Claim(Protocol):
+    """The sole right to a prefix, until it is released or the process ends."""
+
+    def release(self) -> None:
+        """Give it up."""
+
+
+class Storage(Protocol):
+    """A place for files. Methods raise OSError for what the place itself refuses."""
+
+    def describe(self, key: str = "") -> str:
+        """Where a key is, for messages."""
+
+    def url(self, key: str) -> str:
+        """URL of a key, as a BATCH message has it."""
+
+    def key(self, url: str) -> str | None:
+        """The key of such a URL; None if it is not below the root."""
+
+    # Write
+
+    def create(self, key: str) -> io.RawIOBase:
+        """A new, empty file to write to. Raises FileExistsError."""
+
+    def move(self, old: str, new: str) -> None:
+        """Make a finished file durable under its final key. Raises FileExistsError, or ZoneError for a link."""
+
+    def put(self, key: str, content: bytes, scratch: str, expected: str | None,
+            point: AbstractContextManager[None]) -> None:
+        """Replace a small file atomically, all that was moved before being durable.
+
+        Args:
+            key: What to replace. The caller holds the lock that guards it.
+            content: All of its bytes.
+            scratch: A key that may be used until then.
+            expected: The version() that it replaces.
+            point: Entered around the moment from which others see the new content.
+
+        Raises:
+            ZoneError: It is of another version: somebody replaced it without the lock.
+        """
+
+    def flush(self, prefix: str) -> None:
+        """Make the latest changes to the names directly below a prefix durable."""
+
+    def append(self, key: str, content: bytes) -> None:
+        """Add to the end of a file in one write."""
+
+    def delete(self, key: str, up_to: str) -> None:
+        """Delete a file, if it is there, and each prefix between it and `up_to` that is empty then."""
+
+    def delete_all(self, prefix: str) -> None:
+        """Delete everything below a prefix."""
+
+    # Read
+
+    def open(self, key: str) -> io.RawIOBase:
+        """A file to read from."""
+
+    def read(self, key: str, limit: int) -> bytes:
+        """A whole small file.
+
+        Raises:
+            FileNotFoundError: It is not there.
+            ValueError: It is not a regular file, or is larger than `limit` bytes; the message says which.
+        """
+
+    def size(self, key: str, below: str = "") -> int | None:
+        """Bytes of a file; None if there is none.
+
+        Raises:
+            ValueError: The key leads out of the prefix `below`, through a link or `..`.
+        """
+
+    def version(self, key: str) -> str | None:
+        """Tells one content of a file from another; None if there is none."""
+
+    def exists(self, key: str) -> bool:
+        """Whether there is anything under a key, also if it cannot be read."""
+
+    def files(self, prefix: str) -> list[str]:
+        """Keys of the files directly below a prefix, in order. Links are left out."""
+
+    def prefixes(self, prefix: str, *, links: bool = True) -> list[str]:
+        """Prefixes directly below another, in order. `links`: also those that lead elsewhere."""
+
+    def changed(self, prefix: str) -> float:
+        """When anything at or below a prefix last changed, in seconds since 1970; 0 if there is nothing."""
+
+    def bytes(self, prefix: str) -> int:
+        """Bytes of all files at or below a prefix."""
+
+    def free(self) -> int:
+        """Bytes that can still be written."""
+
+    # Coordinate
+
+    def lock(self, name: str) -> AbstractContextManager[Lock]:
+        """Wait for a lock, and hold it."""
+
+    def claim(self, prefix: str) -> Claim:
+        """Claim a prefix. Raises BlockingIOError if another process holds it, FileNotFoundError if it is not there."""
+
+
+@dataclass(frozen=True)
+class Object:
+    """A file in a storage, by its key."""
+
+    storage: Storage
+    key: str
+
+    def __str__(self) -> str:
+        return self.storage.describe(self.key)
+
+    @property
+    def name(self) -> str:
+        """The last part of its key."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def url(self) -> str:
+        """As a BATCH message has it."""
+        return self.storage.url(self.key)
+
+    def size(self) -> int | None:
+        """Bytes as stored; None if it is not there."""
+        return self.storage.size(self.key)
+
+    def delete(self) -> None:
+        """Delete it, if it is there."""
+        self.storage.delete(self.key, self.key.rpartition("/")[0])
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A prefix in a storage, for files that are to be written there."""
+
+    storage: Storage
+    key: str
+
+    def __truediv__(self, name: str) -> Object:
+        return Object(self.storage, f"{self.key}/{name}" if self.key else name)

@@ -1,0 +1,43 @@
+"""Where things are in a landing zone: the keys of partitions, manifests, staging areas and logs.
+
+    source=<source>/extracted_at=<date>/_manifest.json
+    source=<source>/extracted_at=<date>/table=<stream>/<run id>.csv
+    source=<source>/extracted_at=<date>/table=<stream>/_quarantine-<run id>.jsonl    rejected rows
+    _staging/<run id>/                                                               work in progress
+    _attempts/<source>@<date>.jsonl                                                  run log
+
+A partition exists when its manifest does, and holds exactly the files that the manifest lists.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+MANIFEST = "_manifest.json"
+STAGING = "_staging"
+RUN_LOGS = "_attempts"
+
+
+def partition(source: str, day: date) -> str:
+    """Prefix of a source's partition for a date."""
+    return f"source={source}/extracted_at={day}"
+
+
+def manifest(source: str, day: date) -> str:
+    """Key of a partition's manifest."""
+    return f"{partition(source, day)}/{MANIFEST}"
+
+
+def staging(run_id: str) -> str:
+    """Prefix of a run's own work in progress."""
+    return f"{STAGING}/{run_id}"
+
+
+def run_log(source: str, day: date) -> str:
+    """Key of a partition's run log."""
+    return f"{RUN_LOGS}/{source}@{day}.jsonl"
+
+
+def lock(source: str, day: date) -> str:
+    """Name of the lock that every change of a partition holds."""
+    return f"{source}@{day}"
