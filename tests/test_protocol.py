@@ -217,7 +217,7 @@ def test_state_is_passed_on_as_it_came_once_all_is_committed(today, monkeypatch)
         assert json.loads(line, parse_float=Decimal) == json.loads(digits, parse_float=Decimal)
 
 
-@pytest.mark.parametrize("what", ["landing.zone.landing_zone.LandingZone.commit",
+@pytest.mark.parametrize("what", ["landing.zone.target.commit",
                                   "landing.load.stock.Connector.commit"])
 def test_state_is_kept_back_where_the_commit_fails(today, monkeypatch, what):
     def fail(*_, **__):

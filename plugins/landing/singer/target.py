@@ -98,7 +98,7 @@ class LandingTarget(SignalHandling, Target):
         if schema is None:
             return sink
         new = FileSink(self, stream_name, schema, key_properties)
-        if sink is None or not sink.paths:
+        if sink is None or not sink.objects:
             self.sinks[stream_name] = self._sinks_active[stream_name] = new
             return new
         if sink.header != new.header:

@@ -59,7 +59,7 @@ class LocalStorage:
     def put(self, key: str, content: bytes, scratch: str, expected: str | None,
             point: AbstractContextManager[None]) -> None:
         path, temporary = self.root / key, self.root / scratch
-        temporary.parent.mkdir(exist_ok=True)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         with named(temporary):
             temporary.write_bytes(content)
         sync(temporary)
