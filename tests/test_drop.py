@@ -70,8 +70,8 @@ def three(dates):
 def test_any_date_goes_from_landing_and_warehouse_and_the_views_show_the_newest_that_is_left(three):
     before = everything(three)
     said = drop(D3)
-    assert said == [("loaded partition", f"public_history {D3} postgres", f"the views of postgres go back to {D2}"),
-                    ("landed partition", f"source=postgres/extracted_at={D3}", "dropped")]
+    assert said == [("loaded date", f"public_history {D3} postgres", f"the views of postgres go back to {D2}"),
+                    ("landed date", f"source=postgres/extracted_at={D3}", "dropped")]
     assert "Would remove 2 items" in landing("drop", D3)
     assert everything(three) == before
     assert drop(D3, "--yes") == said
@@ -88,7 +88,7 @@ def test_any_date_goes_from_landing_and_warehouse_and_the_views_show_the_newest_
     assert three.shown("orders", "a") == ([("2",)], None)
     assert three.shown("old", "a") == ([], "No loaded date has it.")
     assert states() == {("csv", D1): "yes", ("csv", D2): "yes", ("postgres", D2): "yes"}
-    assert drop(D2, "--yes")[0] == ("loaded partition", f"public_history {D2} csv, postgres",
+    assert drop(D2, "--yes")[0] == ("loaded date", f"public_history {D2} csv, postgres",
                                     f"the views of csv go back to {D1}; the views of postgres become empty")
     assert three.shown("orders", "a") == ([], "No loaded date has it.")
     assert three.shown("lines", "a") == ([("1",)], None)

@@ -169,7 +169,7 @@ def test_keep_days_removes_older_dates_landed_and_loaded_and_all_else_stays_prov
         *(("landed date", f"source={source}/extracted_at={day}") for source in ("csv", "postgres") for day in (D1, D2)),
         *(("attempt log", f"_attempts/{source}@{day}.jsonl") for source in ("csv", "postgres") for day in (D1, D2)),
         ("attempt log", f"_attempts/csv@{D3}.jsonl"),
-        *(("loaded partition", f"public_history {day} {source}") for source in ("csv", "postgres") for day in (D1, D2)),
+        *(("loaded date", f"public_history {day} {source}") for source in ("csv", "postgres") for day in (D1, D2)),
     }
     assert state(shop) == (before, tables, ledger)
     text = shop.landing("gc", "--keep-days", "9", "--yes").stdout
@@ -186,7 +186,7 @@ def test_keep_days_removes_older_dates_landed_and_loaded_and_all_else_stays_prov
     assert gc(shop, "--keep-days", "0", "--yes") == {
         *(("landed date", f"source={source}/extracted_at={recent[0]}") for source in ("csv", "postgres")),
         *(("attempt log", f"_attempts/{source}@{recent[0]}.jsonl") for source in ("csv", "postgres")),
-        *(("loaded partition", f"public_history {recent[0]} {source}") for source in ("csv", "postgres")),
+        *(("loaded date", f"public_history {recent[0]} {source}") for source in ("csv", "postgres")),
     }
     assert gc(shop, "--keep-days", "0", "--yes") == set()
     assert "3 of 3 tables equal" in shop.landing("verify", recent[1]).stdout

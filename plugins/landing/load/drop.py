@@ -49,7 +49,7 @@ class Drop:
         for source in landed:
             if self.source in (None, source):
                 prefix = layout.partition(source, self.day)
-                yield Leftover("landed partition", prefix, self.zone.storage.bytes(prefix), self._rows(source),
+                yield Leftover("landed date", prefix, self.zone.storage.bytes(prefix), self._rows(source),
                                "dropped", partial(self._remove, source))
 
     def _check(self, landed: Sequence[str]) -> None:
@@ -75,7 +75,7 @@ class Drop:
         rows = sum(entry.rows for entry in warehouse.load_history.entries(self.day)
                    if (entry.source, entry.table) in tables)
         sources = sorted({source for source, _ in tables} - {""})
-        return Leftover("loaded partition", f"{warehouse.history} {self.day} {', '.join(sources)}".rstrip(),
+        return Leftover("loaded date", f"{warehouse.history} {self.day} {', '.join(sources)}".rstrip(),
                         sum(sizes.get(partitions.get(name), 0) for _, name in tables), rows,
                         "; ".join(self._views(warehouse, sources)) or "views unchanged",
                         partial(self._unload, warehouse))

@@ -44,7 +44,7 @@ class WarehouseLeftovers:
         for (day, source), entries in sorted(tables.items(), key=lambda one: one[0]):
             if day < min(self.first, newest.get(source, day)):
                 size = sum(sizes.get(partitions.get((entry.table, day)), 0) for entry in entries)
-                yield Leftover("loaded partition", f"{warehouse.history} {day} {source}", size,
+                yield Leftover("loaded date", f"{warehouse.history} {day} {source}", size,
                                sum(entry.rows for entry in entries), f"before {self.first}",
                                partial(self._remove, source, day))
 

@@ -104,8 +104,8 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
     def accept(self, url: str) -> Object:
         """Take a file of a BATCH; COPY verifies its hash while reading."""
         if (found := at(url)).size() is None:
-            raise DamagedError(f"The tap announced {found}, which does not exist. The partition may have been extracted "
-                               "again in the meantime. Run the load again.")
+            raise DamagedError(f"The tap announced {found}, which does not exist. The partition may have been "
+                               "extracted again in the meantime. Run the load again.")
         return found
 
     @cached_property
