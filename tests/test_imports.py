@@ -1,6 +1,5 @@
 """What `import landing` does to a process that is not one of its plugins: nothing."""
 
-import logging
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -8,45 +7,38 @@ from pathlib import Path
 
 import landing
 import pytest
-import singer_sdk
 from landing.model import validation
 from landing.model.schema import Column
 from landing.singer import values
-from landing.singer.process import SdkLogFilter
 
-USE = """
+PARAMIKO = """
 import sys
-{imports}
-assert ("paramiko" in sys.modules) == {loaded}, "paramiko is imported when it is wanted, and not before"
-import paramiko.client
-from paramiko import AutoAddPolicy, SSHClient
-assert paramiko.client.SSHClient is SSHClient is paramiko.SSHClient
-import landing.extract.postgres.tap, landing.load.target, tap_postgres.tap, target_postgres.connector
-assert tap_postgres.tap.paramiko.SSHClient is target_postgres.connector.paramiko.SSHClient is SSHClient
+from landing.plugins import LazyParamiko
+sys.meta_path.insert(0, LazyParamiko)
+import {module} as ours, {stock} as stock
+assert "paramiko.transport" not in sys.modules
+from paramiko import SSHClient
+from paramiko.client import SSHClient as same
+assert stock.paramiko.SSHClient is SSHClient is same
 """
 
 
-@pytest.mark.parametrize("imports", [
-    "import landing", "import landing.api, landing.cli.main",
-    "import landing.extract.postgres.tap, landing.load.target",
-    "import paramiko; import landing.extract.postgres.tap"])
-def test_paramiko_is_the_real_one_for_everybody_who_imports_it(imports):
-    script = USE.format(imports=imports, loaded="import paramiko" in imports)
+@pytest.mark.parametrize(("module", "stock"), [("landing.extract.postgres.tap", "tap_postgres.tap"),
+                                               ("landing.load.target", "target_postgres.connector")])
+def test_paramiko_loads_where_it_is_used_and_is_one_module_for_all(module, stock):
+    script = PARAMIKO.format(module=module, stock=stock)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def record(pathname, level=logging.INFO):
-    return logging.LogRecord("tap-csv", level, str(pathname), 1, "said", None, None)
-
-
-def test_a_project_in_a_folder_called_singer_sdk_has_a_log():
-    kept = SdkLogFilter().filter
-    assert kept(record("/home/me/singer_sdk/plugins/landing/tap_csv.py"))
-    assert kept(record("/home/me/singer_sdk_project/plugins/landing/tap_csv.py"))
-    inside = Path(singer_sdk.__file__).parent / "tap_base.py"
-    assert not kept(record(inside))
-    assert kept(record(inside, logging.WARNING))
+@pytest.mark.parametrize(("loud", "levels"), [({}, {"WARNING", "ERROR"}), ({"LOGLEVEL": "DEBUG"}, {"DEBUG", "INFO"})])
+def test_of_the_sdks_records_those_of_routine_are_shown_only_where_asked_for(project, loud, levels):
+    done = project.run([*project.tap_csv(use_batch=False)], DATESTAMP="2024-01-20", **loud)
+    lines = [line.split(" | ") for line in done.stderr.splitlines()]
+    ours = [line for line in lines if line[2].startswith("landing.")]
+    assert any("order_details: 2 rows" in line[3] for line in ours)
+    sdks = {line[1].strip() for line in lines if line not in ours}
+    assert sdks <= levels if not loud else sdks >= levels
 
 
 UTC = timezone.utc

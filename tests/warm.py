@@ -6,6 +6,7 @@ imports are done before. Tests of `meltano run` start the real executables.
     python warm.py SOCKET        serve: for each start a process that waits for another, which becomes the plugin
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -22,7 +23,6 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import failpoints
-from landing.singer.process import _end
 
 COMMANDS = {point.name: point for point in distribution("landing").entry_points}
 # Imported when they are needed.
@@ -127,7 +127,19 @@ def become(request: dict) -> None:
         status = COMMANDS[program].load()()
     except SystemExit as end:
         status = end.code
-    _end(status)  # without DuckDB's farewell, which only who has imported it says
+    _end(status)
+
+
+def _end(status: object) -> None:
+    """End as a plugin does, but for the interpreter's own exit: DuckDB's bindings would report what is frozen here."""
+    atexit._run_exitfuncs()
+    status = status if isinstance(status, int) else int(status is not None)
+    for output in (sys.stdout, sys.stderr):
+        try:
+            output.flush()
+        except OSError:
+            status = status or 1
+    os._exit(status)
 
 
 if __name__ == "__main__":

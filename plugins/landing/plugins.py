@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import itertools
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+
+class LazyParamiko:
+    """Has paramiko, which the MeltanoLabs plugins import for SSH tunnels, load where a tunnel is opened.
+
+    It takes 0.12 s and 17 MB of a start.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None, _: object = None) -> importlib.machinery.ModuleSpec | None:
+        if name != "paramiko" or (spec := importlib.machinery.PathFinder.find_spec(name, path)) is None:
+            return None
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
 
 
 def tap_postgres() -> None:
@@ -16,6 +33,7 @@ def tap_postgres() -> None:
     if (config := discovery.plain_config(sys.argv[1:])) is not None:
         discovery.run(config)
         return
+    sys.meta_path.insert(0, LazyParamiko)
     from landing.extract.postgres.tap import TapPostgres
     from landing.singer import process
     from landing.zone.run_log import log_discovery_failure
@@ -45,6 +63,7 @@ def target_csv() -> None:
 
 def target_postgres() -> None:
     """Singer -> the warehouse."""
+    sys.meta_path.insert(0, LazyParamiko)
     from landing.load.target import TargetPostgres
     from landing.singer import process
 

@@ -68,7 +68,7 @@ SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace A
 WHERE c.relname = ANY (%s) AND (pg_stat_get_live_tuples(c.oid) = 0 OR pg_relation_size(c.oid) = 0)
 """
 BATCH = 200  # partitions per statement
-logger = logging.getLogger("target-postgres")
+logger = logging.getLogger(__name__)
 
 
 def history_name(name: str) -> str:

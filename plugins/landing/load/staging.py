@@ -39,7 +39,7 @@ SELECT c.relname, p.phase, CASE WHEN p.tuples_total > 0 THEN p.tuples_done::floa
 FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid
 """
 Files = Sequence[tuple[Object, File]]
-logger = logging.getLogger("target-postgres")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,14 @@ from typing import Any
 
 from singer_sdk.helpers._batch import BaseBatchFileEncoding
 from sqlalchemy import Engine, StaticPool, create_engine
+from target_postgres.connector import PostgresConnector
+from target_postgres.sinks import PostgresSink
 
 from landing.core.commit_point import CommitPoint
 from landing.core.errors import SettingError
 from landing.model.csv_dialect import json_text
-from landing.singer.deferred import deferred
 from landing.singer.metadata import ENCODING
 from landing.singer.sinks import StrictSink
-
-with deferred("paramiko"):
-    from target_postgres.connector import PostgresConnector
-    from target_postgres.sinks import PostgresSink
 
 
 class Connector(PostgresConnector):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from datetime import date
@@ -13,6 +14,7 @@ from singer_sdk import Sink
 from singer_sdk import typing as th
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
+from target_postgres.target import TargetPostgres as StockTargetPostgres
 
 from landing.core.commands import load_command
 from landing.core.commit_point import UNKNOWN
@@ -32,7 +34,6 @@ from landing.load.stock import StockSink
 from landing.model.schema import File, Table
 from landing.postgres.connect import connect
 from landing.postgres.tls import with_certificate_authority
-from landing.singer.deferred import deferred
 from landing.singer.metadata import METADATA, StreamMetadata
 from landing.singer.scratch import scratch_prefix
 from landing.singer.settings import CONNECTIONS, STALL_TIMEOUT
@@ -40,9 +41,6 @@ from landing.singer.sinks import FileSink
 from landing.singer.target import LandingTarget
 from landing.storage.base import Object, Prefix
 from landing.storage.urls import at
-
-with deferred("paramiko"):
-    from target_postgres.target import TargetPostgres as StockTargetPostgres
 
 SETTINGS = th.PropertiesList(
     th.Property(
@@ -70,6 +68,8 @@ SETTINGS = th.PropertiesList(
         description="Load again what the load history has already. Unset: RELOAD, else no.",
     ),
 )
+
+logger = logging.getLogger(__name__)
 
 
 class TargetPostgres(LandingTarget, StockTargetPostgres):
@@ -174,7 +174,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         refuse_future(day, "extracted_at")
         loads = {stream: (_load_of(sink, files[stream], day), list(zip(sink.objects, files[stream], strict=True)))
                  for stream, sink in self.sinks.items()}
-        job = LoadJob(self._connect, self.config["default_target_schema"], day, self.config, self.point, self.logger)
+        job = LoadJob(self._connect, self.config["default_target_schema"], day, self.config, self.point, logger)
         job.run(sources, loads, reload=bool(self.config.get("reload")) or flag("RELOAD"))
 
     def _connect(self) -> Any:

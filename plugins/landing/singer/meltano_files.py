@@ -8,6 +8,8 @@ file can change until it is read.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
 import re
@@ -15,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping, MutableSequence, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from landing.core.errors import CatalogError
 
@@ -23,7 +25,8 @@ MARK = "landing-run"
 CONFIG = re.compile(r"(?:tap|target)\.([0-9a-f-]{36})\.config\.json")
 LOGGING = "SINGER_SDK_LOG_CONFIG"
 PATIENCE = 2.0  # seconds for another run to finish writing a file that is the same in every run
-_copies: list[IO[str]] = []  # open as long as this process
+_copies = contextlib.ExitStack()  # open as long as this process
+atexit.register(_copies.close)
 
 THEN = ('Nothing was landed or loaded. Run again; give each of two runs of one plugin at once a folder of its own by '
         'MELTANO_SYS_DIR_ROOT="$(mktemp -d)" before `meltano run`.')
@@ -97,10 +100,9 @@ def _content(path: Path) -> Any:
 
 def _copy(content: Any) -> str:
     """A path of a file that ends with this process, however that ends."""
-    file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+    file = _copies.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))  # noqa: SIM115
     json.dump(content, file)
     file.seek(0)
-    _copies.append(file)
     return f"/dev/fd/{file.fileno()}"
 
 

@@ -12,6 +12,7 @@ commit.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ from singer_sdk.plugin_base import PluginBase
 
 from landing.core.commit_point import PASSED, PASSING, UNKNOWN, CommitPoint
 from landing.singer.scratch import FOLDERS
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds that a signal waits for a commit, or a message, that is on its way
 
@@ -63,7 +66,7 @@ class SignalHandling(PluginBase):
             for folder in [*FOLDERS]:
                 shutil.rmtree(folder, ignore_errors=True)
         except BaseException:
-            self.logger.exception("Stopping by signal %d failed.", number)
+            logger.exception("Stopping by signal %d failed.", number)
         finally:
             os._exit(status)
 
@@ -71,13 +74,13 @@ class SignalHandling(PluginBase):
         """Report the outcome, once it can't change any more, and the exit status; see CommitPoint."""
         state, idle = self.point.close(status, PATIENCE)
         if state == PASSED:
-            self.logger.info("Signal %d came after the commit point. %s", number, self.point.done)
+            logger.info("Signal %d came after the commit point. %s", number, self.point.done)
             threading.main_thread().join(PATIENCE)  # what is left takes moments, and ends the process
             return 0
         if state in (PASSING, UNKNOWN):
-            self.logger.error("Stopped by signal %d at the commit point. %s", number, self.point.unknown)
+            logger.error("Stopped by signal %d at the commit point. %s", number, self.point.unknown)
             return status
-        self.logger.error("Stopped by signal %d before the commit point: nothing was committed. Run again.", number)
+        logger.error("Stopped by signal %d before the commit point: nothing was committed. Run again.", number)
         self.stopped()
         if idle:
             self.clean_up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from landing.storage import hashing
 from landing.storage.base import Object
 from landing.storage.compression import SUFFIXES
 from landing.storage.hashing import BUFFER, HashedFile
+
+logger = logging.getLogger(__name__)
 
 MIXED = "{} comes as files and as records at once"
 
@@ -128,7 +131,7 @@ class FileSink(StrictSink):
             raise BadLineError(MIXED.format(self.stream_name))
         name = folder_name(self.stream_name) + SUFFIXES[self.config.get("compression", "none")]
         self.objects = [self._target.staging / name]
-        raw = hashing.create(self.objects[0], Progress(self.logger, self.stream_name).advance)
+        raw = hashing.create(self.objects[0], Progress(logger, self.stream_name).advance)
         self._open = raw, io.BufferedWriter(raw, BUFFER)
         self._open[1].write(csv_dialect.header(self.columns))
 

@@ -24,7 +24,7 @@ from landing.zone import layout
 from landing.zone.landing_zone import LandingZone
 from landing.zone.layout import MANIFEST
 
-logger = logging.getLogger("target-csv")
+logger = logging.getLogger(__name__)
 NOTHING_MORE = contextlib.nullcontext()
 
 

@@ -28,7 +28,7 @@ from landing.zone import layout
 COMMITTED, KEPT, FAILED, DROPPED = "committed", "kept", "failed", "dropped"
 OPEN = "killed, or at work"
 LARGEST = 64 << 20  # bytes of a log that are read
-logger = logging.getLogger("target-csv")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ from landing.zone.landing_zone import LandingZone
 from landing.zone.replacement import KEPT
 from landing.zone.run_log import COMMITTED, FAILED, RunLog
 
+logger = logging.getLogger(__name__)
+
 
 class TargetCSV(LandingTarget):
     """Singer target for a dated landing zone of CSV files."""
@@ -205,7 +207,7 @@ class TargetCSV(LandingTarget):
         self.attempt.begin(source)
 
     def _keep(self, level: int, why: str) -> None:
-        self.logger.log(level, "%s", why)
+        logger.log(level, "%s", why)
         self.attempt.end(run_log.KEPT)
         self._latest_state = None  # these rows are not landed: the tap has to send them again
 
@@ -269,19 +271,19 @@ class TargetCSV(LandingTarget):
 
     def _say(self, manifest: Manifest) -> None:
         partition = layout.partition(manifest.source, self.date)
-        self.logger.info(
+        logger.info(
             "Landed %s of %s: %d tables, %s rows, %s bytes, in %s",
             manifest.source, self.date, len(manifest.tables), f"{manifest.rows:,}", f"{manifest.bytes:,}",
             self.zone.storage.describe(partition),
         )
         for table in manifest.tables:
             if table.quarantine:
-                self.logger.warning(
+                logger.warning(
                     "%s: %s bad rows are quarantined, and not landed: %s", table.name, f"{table.quarantine.rows:,}",
                     self.zone.storage.describe(f"{partition}/{table.quarantine.path}"),
                 )
         if manifest.source not in declared_sources():
-            self.logger.warning(
+            logger.warning(
                 "meltano.yml has no job extract_%s, so a load does not take this source.", manifest.source
             )
 

@@ -35,7 +35,7 @@ from landing.storage.base import Object
 COLUMNS = 1600  # of a table in PostgreSQL
 SHORT = reprlib.Repr()  # names from a file can be of any number and length
 SHORT.maxlist, SHORT.maxstring = 10, 100
-logger = logging.getLogger("tap-csv")
+logger = logging.getLogger(__name__)
 
 
 class CsvEntity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from landing.singer.stream import Extract, LandingStream
 from landing.singer.types import json_schema
 from landing.storage.base import Prefix
 from landing.storage.compression import SUFFIXES
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from landing.extract.csv.tap import TapCSV
@@ -78,7 +81,7 @@ class CsvStream(LandingStream):
         target = folder / (name + SUFFIXES[self.config["compression"]])
         bad = Quarantine(folder / f"{name}.jsonl", self.declaration.max_bad_rows) if self._quarantines else None
         with scratch() as decoded:
-            progress = Progress(self.logger, self.name, size=entity.size)
+            progress = Progress(logger, self.name, size=entity.size)
             columns, copied = entity.convert(
                 wanted, Path(decoded), target, progress,
                 bad if self.declaration.on_bad_rows == "quarantine" else None,

@@ -42,7 +42,7 @@ from landing.storage.base import Object
 LOCK_TIMEOUT = "2s"  # for a worker, behind a pending ALTER; see Snapshot.read()
 TRIES = 20  # snapshots, until none is older than a file that it reads
 PAUSE = 0.1  # seconds, times the number of tries so far
-logger = logging.getLogger("tap-postgres")
+logger = logging.getLogger(__name__)
 
 
 class Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 import psycopg2
 from psycopg2 import sql
 from singer_sdk.helpers.conform import TypeConformanceLevel
+from tap_postgres.client import PostgresStream
 
 from landing.core.errors import SourceError, describe
 from landing.core.progress import Progress
@@ -17,14 +19,12 @@ from landing.extract.postgres.catalog import SourceTable
 from landing.extract.postgres.snapshot import select
 from landing.model.naming import folder_name
 from landing.model.schema import File, Table
-from landing.singer.deferred import deferred
 from landing.singer.metadata import StreamMetadata
 from landing.singer.stream import Extract, LandingStream
 from landing.storage.base import Object, Prefix
 from landing.storage.compression import SUFFIXES
 
-with deferred("paramiko"):
-    from tap_postgres.client import PostgresStream
+logger = logging.getLogger(__name__)
 
 
 class CopyStream(LandingStream, PostgresStream):
@@ -108,7 +108,7 @@ class CopyStream(LandingStream, PostgresStream):
         """Submit a COPY of each chunk to the worker pool; extract() waits for them."""
         snapshot, suffix = self._tap.snapshot, SUFFIXES[self.config["compression"]]
         chunks = [None] if self.limit or self.bookmark else snapshot.chunks(self.source_key)
-        self._progress = Progress(self.logger, ".".join(self.source_key), rows=self.source_table.estimated_rows)
+        self._progress = Progress(logger, ".".join(self.source_key), rows=self.source_table.estimated_rows)
         self._copies = []
         for number, chunk in enumerate(chunks):
             target = folder / f"{folder_name(self.name)}-{number:04}{suffix}"
@@ -130,10 +130,10 @@ class CopyStream(LandingStream, PostgresStream):
         """Wait for the table's files."""
         for column in self.table.columns:
             if column.source_type:
-                self.logger.info("%s.%s: %s lands as %s", ".".join(self.source_key), column.name, column.source_type,
+                logger.info("%s.%s: %s lands as %s", ".".join(self.source_key), column.name, column.source_type,
                                  column.type)
         if self.table.not_of_snapshot:
-            self.logger.warning("%s reads foreign tables (%s), whose rows are not part of the snapshot. The manifest "
+            logger.warning("%s reads foreign tables (%s), whose rows are not part of the snapshot. The manifest "
                                 "records it.", ".".join(self.source_key),
                                 ", ".join(self.table.not_of_snapshot))
         self._tap.start(self, folder)

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg2
 from singer_sdk import Stream
 from singer_sdk import typing as th
+from tap_postgres.tap import TapPostgres as StockTapPostgres
 
 from landing.core.dates import run_date
 from landing.core.errors import SettingError, SourceError, StalledError, UnreachableError, describe
@@ -21,7 +22,6 @@ from landing.extract.tap import ExtractTap
 from landing.postgres.connect import connect
 from landing.postgres.tls import with_certificate_authority
 from landing.postgres.worker_pool import WorkerPool
-from landing.singer.deferred import deferred
 from landing.singer.settings import (
     COMPRESSION,
     CONNECTIONS,
@@ -32,9 +32,6 @@ from landing.singer.settings import (
     USE_BATCH,
 )
 from landing.storage.base import Prefix
-
-with deferred("paramiko"):
-    from tap_postgres.tap import TapPostgres as StockTapPostgres
 
 
 class TapPostgres(ExtractTap, StockTapPostgres):
