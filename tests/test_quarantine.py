@@ -212,7 +212,7 @@ def test_the_whole_way_counts_shows_and_keeps_bad_rows_and_loads_the_others(proj
     project.csv("order_details.csv", "order_id,product_id,unit_price\n1,11,14\n1,,2\n2,12\n3,13,1.5\n")
     run = project.meltano("run", "extract_csv", MELTANO_ENVIRONMENT="extract", DATESTAMP=DAY)
     path = quarantined(project)
-    assert f"2 bad rows are quarantined, and not landed: {path}" in " ".join(run.text.split())
+    assert f"2 rejected rows are quarantined, not landed: {path}" in " ".join(run.text.split())
     assert path.name == f"_quarantine-{project.manifest('csv', DAY)['run_id']}.jsonl"
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"file": "extract/order_details.csv", "line": 4, "column": None,

@@ -143,6 +143,6 @@ def test_replays_at_once_and_one_while_a_commit_is_at_work_leave_one_whole_date(
     goes_on.set()
     for thread in threads:
         thread.join(60)
-    assert [one.attempt._ended for one in targets] == [True] * 4
+    assert [one.run_log._ended for one in targets] == [True] * 4
     assert replayed.manifest("csv", DAY)["run_id"] in {one.run_id for one in targets}
     whole(replayed, DAY)

@@ -86,5 +86,5 @@ def test_two_sources_by_inherit_from_land_side_by_side(project):
 def test_tap_and_target_that_differ_commit_nothing(shop):
     refused = shop.pipe(shop.tap_postgres(source="erp"), shop.target_csv(source="crm"), check=False, DATESTAMP=DAY)
     assert refused.returncode == 1
-    assert "The tap lands source erp, and target-csv is set to source crm" in refused.text
+    assert "The tap lands source erp, but target-csv is configured for source crm" in refused.text
     assert not shop.landed()

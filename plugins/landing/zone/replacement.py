@@ -1,4 +1,4 @@
-"""What may take the place of a landed date: rules that are checked while the date's commit lock is held."""
+"""What may replace a landed partition: rules that are checked while the partition's lock is held."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from landing.core.settings import flag
 from landing.model.manifest import Manifest
 from landing.zone.landing_zone import LandingZone
 
-KEPT = ("{} of {} is landed and past: kept as it is. Today's rows would overwrite what was true then; to do that all "
-        "the same, run again with REEXTRACT=true.")
+KEPT = ("{} of {} is landed and past: kept as it is. Today's rows would overwrite that day's; to do so anyway, run "
+        "again with REEXTRACT=true.")
 LeftOut = Mapping[str, Sequence[str] | None]  # columns by stream, None for a whole stream
 
 
 def check(zone: LandingZone, new: Manifest, began: datetime, left_out: LeftOut | None) -> None:
-    """Whether `new`, of a run that began then, may replace what is landed.
+    """Refuse a partition that must not replace what is landed.
 
-    `left_out`: what the source still has and the run did not send; None where the tap does not say. Raises FrozenError
-    where the landed date stays as it is, ZoneError where `new` lacks what was there.
+    Args:
+        zone: Where it would be committed.
+        new: Its manifest.
+        began: Start of the run.
+        left_out: What the source still has and the run did not send; None if the tap does not say.
+
+    Raises:
+        FrozenError: The landed partition stays as it is.
+        ZoneError: `new` lacks tables or columns that the landed partition has.
     """
     source, day, reextract = new.source, new.extracted_at, flag("REEXTRACT")
     if zone.frozen(source, day, began):
@@ -31,21 +38,21 @@ def check(zone: LandingZone, new: Manifest, began: datetime, left_out: LeftOut |
     if before.extracted_at == day and before.taken_at > new.taken_at and not reextract:
         raise FrozenError(
             f"{source} of {day} is landed from a later snapshot ({before.taken_at:%Y-%m-%d %H:%M:%S} UTC) than this "
-            f"run's ({new.taken_at:%Y-%m-%d %H:%M:%S} UTC): kept as it is. To replace it all the same, run again with "
+            f"run's ({new.taken_at:%Y-%m-%d %H:%M:%S} UTC): kept as it is. To replace it anyway, run again with "
             "REEXTRACT=true."
         )
     if not flag("ALLOW_FEWER_TABLES") and (lost := _lost(before, new, left_out)):
         raise ZoneError(
-            f"{source} of {day}: this run left out {', '.join(lost)}. {before.extracted_at} has that, and so has the "
-            "source. Nothing was committed. Select it (`select` in meltano.yml, or --select), or leave it out on "
+            f"{source} of {day}: this run left out {', '.join(lost)}. {before.extracted_at} and the source still have "
+            "that. Nothing was committed. Select it (`select` in meltano.yml, or --select), or leave it out on "
             f"purpose: ALLOW_FEWER_TABLES=true {extract_command(source, day)}"
         )
 
 
 def _lost(before: Manifest, new: Manifest, left_out: LeftOut | None) -> list[str]:
-    """Tables of `before` that the source still has and `new` lacks; where `new` replaces `before`, columns too.
+    """Tables of `before` that the source still has and `new` lacks; if `new` replaces `before`, also columns.
 
-    Where it is not known what the source has, all that the replaced date had counts.
+    If it is not known what the source has, everything in the replaced partition counts.
     """
     replaced = before.extracted_at == new.extracted_at
     had = {table.stream: {column.name for column in table.columns} for table in before.tables}
