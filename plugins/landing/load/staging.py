@@ -1,4 +1,4 @@
-"""A landed table on its way into the warehouse: COPY into a staging table, which has to hold what was landed."""
+"""Copies landed tables into staging tables of the warehouse and verifies rows, bytes and hash."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from landing.postgres.worker_pool import WorkerPool
 from landing.storage import hashing
 from landing.storage.base import Object
 
-DROPS = 50  # tables in one statement
+DROP_BATCH = 50  # tables per statement
 
-# Of the phase, not of the whole.
+# Progress of key builds; the share is of the phase, not of the whole.
 KEYS = """
 SELECT c.relname, p.phase, CASE WHEN p.tuples_total > 0 THEN p.tuples_done::float / p.tuples_total
                                 WHEN p.blocks_total > 0 THEN p.blocks_done::float / p.blocks_total END
@@ -44,9 +44,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Load:
-    """A landed table on its way into the warehouse, its `columns` with the types that history will have for them.
+    """A landed table to load. Once planned, its columns have the types of history.
 
-    `layout`: every column that its table in history will have, in order.
+    `layout`: all columns of its table in history after the load, in order.
     """
 
     source: str
@@ -55,59 +55,71 @@ class Load:
     taken_at: datetime
     table: Table
     layout: Mapping[str, str] = field(default_factory=dict)
-    staging: str = ""  # the staging table's name, once it is there
-    seconds: float | None = None  # that COPY and key took
+    staging: str = ""  # name of the staging table, once it exists
+    seconds: float | None = None  # duration of COPY and key
 
     def __str__(self) -> str:
         return f"{self.source} of {self.day}, table {self.table.name}"
 
     @property
     def reextract_command(self) -> str:
-        """The command that lands it anew."""
+        """Command that extracts it again."""
         return f"REEXTRACT=true {extract_command(self.source, self.day)}"
 
 
 def name_for(load: Load, number: int) -> str:
-    """Name of a staging table; `number` tells the tables of a date apart."""
+    """Name of a staging table; `number` is unique within a date."""
     return f"{STAGING}{load.run_id}_{number}".lower()
 
 
 def drop_all(cursor: Any, schema: str) -> None:
-    """Remove every staging table in `schema`, some at a time: all at once could be more locks than the server has."""
+    """Drop all staging tables in `schema`, in batches: one statement could exceed the server's lock table."""
     cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
                    (schema, STAGING))
     tables = [sql.Identifier(schema, name) for name, in cursor.fetchall()]
-    for start in range(0, len(tables), DROPS):
-        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(tables[start:start + DROPS])))
+    for start in range(0, len(tables), DROP_BATCH):
+        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(tables[start:start + DROP_BATCH])))
 
 
 def fill(
     workers: WorkerPool, connection: Any, schema: str, loads: Sequence[tuple[Load, Files]], *, frozen: bool
 ) -> list[Load]:
-    """Copy loads into staging tables of `schema`, side by side, the largest first, and build their keys.
+    """Copy loads into staging tables of `schema` in parallel, the largest first, and build their keys.
 
-    The `seconds` of each are its share of the time that all of them took.
+    Args:
+        workers: Connections that copy.
+        connection: Creates the tables and reads progress.
+        schema: Schema of history.
+        loads: Planned loads with their files.
+        frozen: Copy all files of a table in one transaction, visible to older snapshots.
+
+    Returns:
+        The loads, with `seconds`: each one's share of the total duration.
+
+    Raises:
+        DamagedError: A file differs from the manifest.
+        WarehouseError: PostgreSQL cannot read a value, or the key does not hold.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     fillings = [_Filling(schema, load, paths, frozen or len(paths) == 1) for load, paths in loads]
     by_size = sorted(fillings, key=lambda one: -one.load.table.bytes)
     names = {one.load.staging: one.load.table.name for one in fillings}
-    wait = functools.partial(workers.result, every=PROGRESS_EVERY, report=lambda: _say_keys(connection, names))
+    wait = functools.partial(workers.result, every=PROGRESS_EVERY, report=lambda: _log_key_progress(connection, names))
     for one in by_size:
         one.start(workers, connection)
     for one in by_size:
-        one.go_on(workers, wait)
+        one.build_key(workers, wait)
     for one in by_size:
         one.finish(wait)
-    share = (time.monotonic() - begun) / (sum(one.seconds for one in fillings) or 1)
+    share = (time.monotonic() - started) / (sum(one.seconds for one in fillings) or 1)
     return [replace(one.load, seconds=round(share * one.seconds, 4)) for one in fillings]
 
 
 class _Filling:
-    """A table on its way into a staging table: rows first, checked by number and hash, then the key.
+    """Fills one staging table: first the rows, verified by count and hash, then the key.
 
-    Frozen, all its files go in by one transaction: see database.copy_in(). Else each goes in by one of its own, side
-    by side, and their rows lie in no order: that is what the proof has to know.
+    Frozen, one transaction copies all files (see copy.copy_in). Otherwise each file has its own transaction, in
+    parallel, so rows of different files are in no defined order: verification compares them as a sum.
     """
 
     def __init__(self, schema: str, load: Load, paths: Files, frozen: bool) -> None:
@@ -115,62 +127,62 @@ class _Filling:
         self._paths, self._frozen = paths, frozen
         self._relation = sql.Identifier(schema, load.staging)
         self._progress = Progress(logger, load.table.name, size=load.table.bytes)
-        self._works: list[Future[float]] = []
+        self._tasks: list[Future[float]] = []
 
     def start(self, workers: WorkerPool, connection: Any) -> None:
-        """Have the files copied."""
+        """Start copying the files."""
         if self._frozen:
-            self._works = [workers.submit(self._all)]
+            self._tasks = [workers.submit(self._all)]
             return
         with connection.cursor() as cursor:
             _create(cursor, self._relation, self.load)
-        self._works = [workers.submit(functools.partial(self._one, path=path, file=file)) for path, file in self._paths]
+        self._tasks = [workers.submit(functools.partial(self._one, path=path, file=file)) for path, file in self._paths]
 
-    def go_on(self, workers: WorkerPool, wait: Callable[[Future[float]], float]) -> None:
-        """Once the rows are there, have the key built."""
+    def build_key(self, workers: WorkerPool, wait: Callable[[Future[float]], float]) -> None:
+        """Wait for the rows, then start to build the key."""
         self.finish(wait)
         self._progress.done(self.load.table.rows)
         if not self._frozen:
-            self._works = [workers.submit(self._key)]
+            self._tasks = [workers.submit(self._key)]
 
     def finish(self, wait: Callable[[Future[float]], float]) -> None:
-        """Wait for what is at work."""
-        self.seconds += sum(wait(work) for work in self._works)
-        self._works = []
+        """Wait for the running tasks."""
+        self.seconds += sum(wait(task) for task in self._tasks)
+        self._tasks = []
 
     def _all(self, connection: Any) -> float:
-        begun = time.monotonic()
+        started = time.monotonic()
         with transaction(connection) as cursor:
             _create(cursor, self._relation, self.load)
             for path, file in self._paths:
                 _copy(connection, self._relation, self.load, path, file, self._progress, freeze=True)
             _add_key(cursor, self._relation, self.load)
-        return time.monotonic() - begun
+        return time.monotonic() - started
 
     def _one(self, connection: Any, path: Object, file: File) -> float:
-        begun = time.monotonic()
+        started = time.monotonic()
         with transaction(connection):
             _copy(connection, self._relation, self.load, path, file, self._progress, freeze=False)
-        return time.monotonic() - begun
+        return time.monotonic() - started
 
     def _key(self, connection: Any) -> float:
-        begun = time.monotonic()
+        started = time.monotonic()
         with connection.cursor() as cursor:
             _add_key(cursor, self._relation, self.load)
-        return time.monotonic() - begun
+        return time.monotonic() - started
 
 
-def _say_keys(connection: Any, names: Mapping[str, str]) -> None:
-    """How far the keys are that are being built."""
+def _log_key_progress(connection: Any, names: Mapping[str, str]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(KEYS)
         for staging, phase, share in cursor.fetchall():
             if staging in names:
-                logger.info("%s: its key, %s%s", names[staging], phase, "" if share is None else f", {share:.0%} done")
+                logger.info("%s: building the primary key, %s%s", names[staging], phase,
+                            "" if share is None else f", {share:.0%} done")
 
 
 def dry_run(cursor: Any, schema: str, load: Load) -> None:
-    """Make a load's staging table without its rows, in the caller's transaction, and undo it."""
+    """Create a load's staging table without rows in the caller's transaction, and roll it back."""
     relation = sql.Identifier(schema, name_for(load, 0))
     cursor.execute("SAVEPOINT dry_run")
     try:
@@ -181,9 +193,9 @@ def dry_run(cursor: Any, schema: str, load: Load) -> None:
 
 
 def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
-    """A table with the columns of history in history's order, so that no partition ever needs a conversion.
+    """Create a table with history's columns in history's order: ATTACH then needs no tuple conversion.
 
-    Not left to the key: NOT NULL, for which it would read all rows once more. The CHECK spares ATTACH the same.
+    NOT NULL spares ADD PRIMARY KEY a scan of all rows, and CHECK spares ATTACH one.
     """
     day = sql.Literal(load.day.isoformat())
     others = {name: type_ for name, type_ in load.layout.items() if name != PARTITION_KEY}
@@ -193,18 +205,18 @@ def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
                for name, type_ in others.items()]
     columns.insert([*load.layout].index(PARTITION_KEY), key)
     statement = sql.SQL("CREATE TABLE {} ({})").format(relation, sql.SQL(", ").join(columns))
-    with _possible(load):
+    with _refusals(load):
         cursor.execute(statement)
 
 
 @contextlib.contextmanager
-def _possible(load: Load) -> Iterator[None]:
-    """What no server's tables can be is a refusal, in PostgreSQL's words."""
+def _refusals(load: Load) -> Iterator[None]:
+    """Translate DDL errors into RefusedError."""
     try:
         yield
     except (psycopg2.ProgrammingError, pg_errors.ProgramLimitExceeded, pg_errors.TooManyColumns) as error:
-        raise RefusedError(load, f"the warehouse cannot have such a table: {describe(error)}",
-                           "Rename or leave out what is named here", load.reextract_command) from error
+        raise RefusedError(load, f"PostgreSQL cannot create this table: {describe(error)}",
+                           "Rename or exclude what is named here", load.reextract_command) from error
 
 
 def _copy(
@@ -220,13 +232,13 @@ def _copy(
             raise _damaged(load, f"file {path} cannot be read") from error
         raise
     except pg_errors.NotNullViolation as error:
-        raise _no_key(load, error) from error
+        raise _invalid_key(load, error) from error
     except psycopg2.DataError as error:
         if (found := hashing.sha256(path)) != file.sha256:
             raise _damaged(load, f"file {path}: expected SHA-256 {file.sha256}, found {found}") from error
         raise WarehouseError(
-            f"{load}, file {path}: the warehouse cannot read it: {describe(error)}. Nothing was loaded. Correct the "
-            f"types that are declared, then land and load again: {load.reextract_command}"
+            f"{load}, file {path}: PostgreSQL cannot read it: {describe(error)}. Nothing was loaded. Correct the "
+            f"declared types, then extract and load again: {load.reextract_command}"
         ) from error
     if (copied.rows, copied.bytes, copied.sha256) != (file.rows, file.bytes, file.sha256):
         raise _damaged(
@@ -246,8 +258,8 @@ def _check_header(load: Load, path: Object) -> None:
         raise _damaged(load, f"file {path}: expected the header {header!r}, found {found!r}")
 
 
-def _damaged(load: Load, what: str) -> DamagedError:
-    return DamagedError(f"{load}: {what}. Nothing was loaded. Land it again: {load.reextract_command}")
+def _damaged(load: Load, problem: str) -> DamagedError:
+    return DamagedError(f"{load}: {problem}. Nothing was loaded. Extract it again: {load.reextract_command}")
 
 
 def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
@@ -255,14 +267,14 @@ def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
         return
     key = identifiers(history_key(load.table.primary_key))
     try:
-        with _possible(load):
+        with _refusals(load):
             cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))
     except pg_errors.UniqueViolation as error:
-        raise _no_key(load, error) from error
+        raise _invalid_key(load, error) from error
 
 
-def _no_key(load: Load, error: psycopg2.Error) -> WarehouseError:
+def _invalid_key(load: Load, error: psycopg2.Error) -> WarehouseError:
     return WarehouseError(
-        f"{load}: the key {load.table.primary_key} does not hold ({describe(error)}). Nothing was loaded. Correct "
-        f"the data, or the `keys` that are declared; then land and load again: {load.reextract_command}"
+        f"{load}: the key {load.table.primary_key} does not hold: {describe(error)}. Nothing was loaded. Correct the "
+        f"data or the declared `keys`, then extract and load again: {load.reextract_command}"
     )

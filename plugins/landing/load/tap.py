@@ -1,6 +1,6 @@
-"""One landed date -> Singer: what a load reads.
+"""Landing zone -> Singer: the tap of a load, for one date.
 
-There is no list of tables anywhere: every declared source's manifest says what there is.
+The tables come from the manifests of all declared sources; they are not listed anywhere else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from landing.zone.landing_zone import LandingZone
 
 
 class LandedStream(LandingStream):
-    """A table of a landed date."""
+    """A table of a landed partition."""
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
@@ -58,39 +58,39 @@ class LandedStream(LandingStream):
             run_id=manifest.run_id, taken_at=manifest.taken_at, primary_key=self._table.primary_key)
 
     def message_keys(self, table: Table) -> list[str]:
-        """The date belongs to the key: a target that upserts keeps the dates apart."""
+        """The source's key after the partition key: a target that upserts then keeps dates apart."""
         return [self._day, *table.primary_key] if table.primary_key else []
 
     def conform(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Partition values, as Hive has them in the path."""
+        """Add the partition values as constant columns, as Hive does for paths."""
         source, day = self.constants
         schema["properties"][source] = {"type": ["string"], "const": self.constants[source]}
         schema["properties"][day] = {"type": ["string"], "format": "date", "const": self.constants[day]}
         return schema
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
-        """Rows leave when the files are what was landed: who gets rows has no hash to check."""
+        """Verify the files first: a target that receives RECORDs has no hash to check."""
         for one, file in zip(self.extract(self._tap.staging).objects, self._table.files, strict=True):
             if (found := hashing.sha256(one)) != file.sha256:
                 raise DamagedError(
-                    f"{one}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. Run again: "
+                    f"{one}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. Extract it again: "
                     f"REEXTRACT=true {extract_command(self.manifest.source, self.manifest.extracted_at)}")
         return super().get_records(context)
 
     def extract(self, folder: Prefix | None) -> Extract:
-        """The landed files where they lie; who reads them checks their hashes."""
+        """The landed files in place; the target verifies their hashes while reading."""
         landing_zone = self._tap.landing_zone
         return Extract(self._table, [landing_zone.file(self.manifest, file) for file in self._table.files])
 
 
 class TapLanding(LandingTap):
-    """Singer tap for one date of the landing zone, all declared sources together."""
+    """Singer tap for one date of the landing zone, with all declared sources."""
 
     name = "tap-csv"
     package_name = "landing"
-    dynamic_catalog = True  # settings are checked at discovery already
-    needs_catalog = False  # a landed date is loaded whole
-    staging = None  # nothing is written: landed files are read where they lie
+    dynamic_catalog = True  # validates settings at discovery
+    needs_catalog = False  # a landed date is always loaded completely
+    staging = None  # writes no files: landed files are read in place
     config_jsonschema = th.PropertiesList(FROM_LANDING, EXTRACTED_AT, SOURCES, LANDING_ROOT, USE_BATCH).to_dict()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -108,14 +108,18 @@ class TapLanding(LandingTap):
 
     @cached_property
     def manifests(self) -> list[Manifest]:
-        """Of every declared source; one that isn't landed is refused with the command that lands it."""
+        """Manifests of all declared sources.
+
+        Raises:
+            NotLandedError: One is not landed.
+        """
         sources = self.config.get("sources") or declared_sources()
         if not sources:
             raise SettingError("meltano.yml declares no source: it has no job named extract_<source>.")
         return [self.landing_zone.require(source, self.date) for source in sources]
 
     def discover_streams(self) -> Sequence[LandingStream]:
-        """Every table of the date."""
+        """All tables of the date."""
         streams: dict[str, LandedStream] = {}
         for manifest in self.manifests:
             for table in manifest.tables:
@@ -123,12 +127,12 @@ class TapLanding(LandingTap):
                 if other.manifest is not manifest:
                     raise SettingError(
                         f"Sources {other.manifest.source} and {manifest.source} both have a table {table.stream}. "
-                        "Rename one (an entity in meltano.yml, or with filter_schemas), and land it again."
+                        "Rename one (the entity in meltano.yml) or exclude it (filter_schemas), then extract again."
                     )
         return list(streams.values())
 
     def sync_all(self) -> None:
-        """Sync all streams, whatever a catalog selects: a date is loaded whole."""
+        """Sync all streams, whatever the catalog selects: a date is always loaded completely."""
         self.require_whole_catalog("the landed date has")
         for stream in self.streams.values():
             stream.selected = True

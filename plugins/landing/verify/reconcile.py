@@ -1,12 +1,12 @@
-"""The proof of a date: what the source sent = what is in the files = what the warehouse gives back.
+"""Verifies by checksum that source, files and warehouse match.
 
-The manifest's SHA-256 is of the source's own COPY, taken as it streamed. Files are hashed anew, and each partition is
-copied out of the warehouse again and hashed. What is equal then was compared in one of three ways:
+The manifest's SHA-256 was computed while the source's COPY streamed. Files are hashed again, and each partition is
+copied out of the warehouse and hashed. Tables are compared in one of three ways:
 
-    bytes     the three hashes are the same
-    rows      a table of several files, whose rows are in the warehouse in no order: the sum of each row's SHA-256
-    values    the warehouse writes values in another way than the file (a declared type, or one that became wider): the
-              files are read into a temporary table of the partition's types and copied out likewise
+    bytes     the three hashes are equal
+    rows      tables of several files, whose rows are in no defined order in the warehouse: sums of the rows' SHA-256
+    values    the warehouse writes values in another form than the file (declared or widened types): the files are
+              copied into a temporary table with the partition's types, and out again
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from landing.storage.hashing import RowSum
 from landing.zone.landing_zone import LandingZone
 
 BYTES, ROWS, VALUES = "bytes", "rows", "values"
-EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, by their types here"}
+EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, as the warehouse's types"}
 logger = logging.getLogger("landing")
 
 
 @dataclass(frozen=True)
 class _Contents:
-    """What a relation gives back, with its rows as a sum where they are in no order."""
+    """What COPY reads from a relation. `sum`: of its rows, if their order is undefined."""
 
     copied: Copied
     sum: tuple[int, int] | None
 
     def same(self, other: _Contents) -> bool:
-        """Whether both hold the same rows, in the same order if they have one."""
+        """Whether both have the same rows, in the same order if that is defined."""
         return self.copied == other.copied if self.sum is None else self.sum == other.sum
 
 
 @dataclass(frozen=True)
 class Verification:
-    """A table of a date: three SHA-256, each of what it is named after, or None with the reason why there isn't one.
+    """Result for one table: SHA-256 of the source's rows, the files and the warehouse; None if not available.
 
-    `compared`: how the warehouse was found to be equal (BYTES, ROWS or VALUES), else None.
+    `problem`: why it does not match. `compared`: BYTES, ROWS or VALUES if the warehouse matches, else None.
     """
 
     source: str
@@ -70,19 +70,19 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """Whether source, files and warehouse are equal."""
+        """Whether source, files and warehouse match."""
         return self.problem is None and self.landed == self.files and self.compared is not None
 
 
 class Reconciliation:
-    """Proves dates of a landing zone against one schema of a warehouse."""
+    """Verifies partitions of a landing zone against one schema of a warehouse."""
 
     def __init__(self, landing_zone: LandingZone, connection: Any, schema: str) -> None:
         self.zone, self.connection, self.schema = landing_zone, connection, schema
         self.history = f"{schema}_history"
 
     def tables(self, manifest: Manifest) -> Iterator[Verification]:
-        """Each table of a source's date, proved or not; then those that the warehouse has of it and the files not."""
+        """Verify each table of a source's partition; then report tables that only the warehouse has."""
         with self.connection.cursor() as cursor:
             there = partitions(cursor, self.history, manifest.extracted_at)
             ledger = LoadHistory(cursor, self.history)
@@ -116,7 +116,7 @@ class Reconciliation:
         return proof if proof.holds else replace(proof, problem="the warehouse's rows are not those of the files")
 
     def _check_quarantine(self, manifest: Manifest, table: Table) -> None:
-        """No rows of it are loaded, but it is of what was landed."""
+        """The file of rejected rows is never loaded, but it is part of the partition."""
         if table.quarantine:
             path = self.zone.file(manifest, table.quarantine)
             if hashing.sha256(path) != table.quarantine.sha256:
@@ -124,21 +124,21 @@ class Reconciliation:
 
     def _compared(self, proof: Verification, table: Table, relation: sql.Identifier, paths: list[Object],
                   landed: RowSum) -> Verification:
-        """The proof with the hash of what the warehouse has, and how that was found to be equal, if it was."""
+        """Add the warehouse's hash and, if it matches, how it was compared."""
         found = self._contents(table, relation)
         proof, rows = replace(proof, warehouse=found.copied.sha256), found.copied.rows
         if found.sum is not None and found.sum == (landed.rows, landed.value):
             proof, rows = replace(proof, compared=ROWS), landed.rows - len(paths)
         elif found.sum is None and found.copied.sha256 == table.sha256:
             proof = replace(proof, compared=BYTES)
-        elif self._writes_otherwise(table, relation) and found.same(self._reread(table, relation, paths)):
+        elif self._may_differ_in_form(table, relation) and found.same(self._reread(table, relation, paths)):
             proof = replace(proof, compared=VALUES)
         if proof.compared and rows != table.rows:
-            raise DamagedError(f"the manifest says {table.rows} rows, and its files have {rows}")
+            raise DamagedError(f"the manifest lists {table.rows} rows; its files have {rows}")
         return proof
 
     def _contents(self, table: Table, relation: sql.Identifier) -> _Contents:
-        """What a relation gives back in our dialect."""
+        """Copy a relation out in the landing zone's CSV dialect."""
         progress = self._progress(table, "warehouse")
         rows = RowSum(progress.advance)
         several = len(table.files) > 1
@@ -148,8 +148,8 @@ class Reconciliation:
         rows.write(csv_dialect.header(table.columns) * (len(table.files) - 1))  # each file has one
         return _Contents(copied, (rows.rows, rows.value) if several else None)
 
-    def _writes_otherwise(self, table: Table, relation: sql.Identifier) -> bool:
-        """Whether the warehouse may write a value in another way than the file does."""
+    def _may_differ_in_form(self, table: Table, relation: sql.Identifier) -> bool:
+        """Whether the warehouse may write a value in another form than the file."""
         with self.connection.cursor() as cursor:
             types = columns_of(cursor, relation)
         return table.declared_types or any(types.get(history_name(column.name)) != column.type
@@ -160,12 +160,12 @@ class Reconciliation:
         return sql.SQL("SELECT {} FROM {}").format(fields, relation)
 
     def _reread(self, table: Table, relation: sql.Identifier, paths: list[Object]) -> _Contents:
-        """The landed files, read into a temporary table of the partition's types and copied out."""
+        """Copy the files into a temporary table with the partition's types, and out again."""
         names = [history_name(column.name) for column in table.columns]
-        temporary = sql.Identifier("pg_temp", "landing_proof")
+        temporary = sql.Identifier("pg_temp", "landing_verify")
         with self.connection.cursor() as cursor:
             begin(cursor)
-            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_proof AS SELECT {} FROM {} LIMIT 0").format(
+            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_verify AS SELECT {} FROM {} LIMIT 0").format(
                 identifiers(names), relation))
             try:
                 for path in paths:
