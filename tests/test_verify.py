@@ -79,7 +79,7 @@ def test_the_command_says_what_was_compared(project):
     assert (typed["equal"], typed["compared"], typed["landed"] == typed["warehouse"]) == (True, "values", False)
     assert (plain["equal"], plain["compared"], plain["landed"] == plain["warehouse"]) == (True, "bytes", True)
     said = project.landing("verify", D1).stdout.splitlines()
-    assert said[2].split()[-6:] == ["yes:", "values,", "by", "their", "types", "here"]
+    assert said[2].split()[-6:] == ["yes:", "values,", "as", "the", "warehouse's", "types"]
     assert said[3].split()[-1] == "yes"
     assert said[4] == "2 of 2 tables equal, 2 rows."
 

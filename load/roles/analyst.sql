@@ -1,8 +1,7 @@
--- The role of people who ask questions: it reads the views of the newest date, those that are loaded later too. History
--- and ledger it does not see, and it writes nothing. The views read with the loader's rights, so it needs none there.
+-- Role of analysts: reads the views of the newest date, including views of later loads. It cannot read history or load
+-- history, and cannot write. The views read with the loader's rights, so analysts need none on history.
 --
--- Run it in the warehouse's database, after warehouse_loader.sql, as an administrator, as often as you like, then let
--- each person be a member:
+-- Run it in the warehouse database as an administrator, after warehouse_loader.sql; repeatable. Then add members:
 --     psql -f load/roles/analyst.sql
 --     CREATE ROLE ada LOGIN IN ROLE analyst;
 --     \password ada
@@ -30,7 +29,7 @@ BEGIN
     END LOOP;
 END
 $$;
--- Whoever is to see older dates too:
+-- To grant access to older dates, too:
 --     GRANT USAGE ON SCHEMA public_history TO analyst;
 --     GRANT SELECT ON ALL TABLES IN SCHEMA public_history TO analyst;
 --     ALTER DEFAULT PRIVILEGES FOR ROLE warehouse_loader IN SCHEMA public_history GRANT SELECT ON TABLES TO analyst;

@@ -1,7 +1,7 @@
--- The role with which target-postgres loads, and `landing` looks and proves: it owns history and the views on it, and
--- has no rights beyond its schemas. What another role has loaded before becomes its own.
+-- Role of target-postgres and of the `landing` command: owns history and its views, without rights outside its schemas.
+-- Takes over objects that another role loaded.
 --
--- Run it in the warehouse's database as an administrator, as often as you like, then give it a password:
+-- Run it in the warehouse database as an administrator; repeatable. Then set its password:
 --     psql -f load/roles/warehouse_loader.sql
 --     \password warehouse_loader
 DO $$

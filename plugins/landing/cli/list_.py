@@ -35,10 +35,10 @@ def list_(as_json: bool, schema: str) -> None:
             raise DamagedError(f"Damaged: {', '.join(damaged)}. The table above has reasons and commands.")
 
 
-def _runs(ledger: LoadHistory) -> dict[tuple[str, date], dict[str, str]]:
+def _runs(load_history: LoadHistory) -> dict[tuple[str, date], dict[str, str]]:
     """Run ids of loaded tables, by source and date."""
     found: dict[tuple[str, date], dict[str, str]] = {}
-    for one in ledger.present():
+    for one in load_history.present():
         found.setdefault((one.source, one.day), {})[one.table] = one.run_id
     return found
 

@@ -55,10 +55,10 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
         output(as_json, {"dates": [asdict(one) for one in plans], "total": total(plans)}, lambda: as_text(plans))
 
 
-def _loaded(ledger: LoadHistory) -> Loaded:
+def _loaded(load_history: LoadHistory) -> Loaded:
     """Loaded tables whose rows are present."""
     found: dict[date, dict[tuple[str, str], LoadedTable]] = {}
-    for one in ledger.present():
+    for one in load_history.present():
         found.setdefault(one.day, {})[one.source, one.table] = one
     return found
 

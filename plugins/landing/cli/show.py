@@ -33,7 +33,7 @@ def show(day: str, as_json: bool, schema: str) -> None:
     """Show a date's tables with rows, bytes and hashes, its snapshot, its loads, and the run log."""
     with reported(logger):
         when, zone = parse_date(day, "DATE"), LandingZone.configured()
-        entries = read_load_history(lambda ledger: ledger.present(when), schema)
+        entries = read_load_history(lambda load_history: load_history.present(when), schema)
         sources = dict.fromkeys([*declared_sources(), *(name for name, at in zone.landed() if at == when),
                                  *(name for name, at, _ in run_log.logs(zone.storage) if at == when)])
         found = [_source(zone, name, when, entries or []) for name in sources]

@@ -85,8 +85,8 @@ class Reconciliation:
         """Verify each table of a source's partition; then report tables that only the warehouse has."""
         with self.connection.cursor() as cursor:
             there = partitions(cursor, self.history, manifest.extracted_at)
-            ledger = LoadHistory(cursor, self.history)
-            runs = ledger.runs(manifest.extracted_at) if ledger.exists() else {}
+            load_history = LoadHistory(cursor, self.history)
+            runs = load_history.runs(manifest.extracted_at) if load_history.exists() else {}
         for table in manifest.tables:
             yield self._table(manifest, table, there.get(table.name))
         names = {table.name for table in manifest.tables}
