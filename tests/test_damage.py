@@ -298,7 +298,7 @@ def test_a_manifest_of_another_date_or_source_is_refused(landed):
     before, content = state(project), path.read_bytes()
     for other in (project.manifest_path("postgres", OTHER), project.manifest_path("csv", DAY)):
         shutil.copy(other, path)
-        refused(landed, before, str(path), "not of the folder that it lies in")
+        refused(landed, before, str(path), "it does not match its directory")
         still_looked_at(landed)
         restored(path, content)
     path.unlink()

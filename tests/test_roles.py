@@ -82,7 +82,7 @@ def test_the_loader_loads_widens_reloads_proves_and_tidies_up_and_the_analyst_re
     mart.warehouse.run("SET ROLE warehouse_loader; CREATE TABLE public_history._staging_x (a integer); RESET ROLE")
     said = mart.landing("gc", "--keep-days", "0", "--yes").stdout
     assert "staging table" in said
-    assert "loaded partition" in said
+    assert "loaded date" in said
     assert mart.warehouse.run("SELECT DISTINCT extracted_at::text FROM public_history.orders") == [(D2,)]
     assert answers(mart.warehouse, "ada", *reads) == now
 

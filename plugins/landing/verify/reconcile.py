@@ -84,67 +84,67 @@ class Reconciliation:
     def tables(self, manifest: Manifest) -> Iterator[Verification]:
         """Verify each table of a source's partition; then report tables that only the warehouse has."""
         with self.connection.cursor() as cursor:
-            there = partitions(cursor, self.history, manifest.extracted_at)
+            loaded = partitions(cursor, self.history, manifest.extracted_at)
             load_history = LoadHistory(cursor, self.history)
             runs = load_history.runs(manifest.extracted_at) if load_history.exists() else {}
         for table in manifest.tables:
-            yield self._table(manifest, table, there.get(table.name))
+            yield self._table(manifest, table, loaded.get(table.name))
         names = {table.name for table in manifest.tables}
         for source, _, name in runs:
             if source == manifest.source and name not in names:
                 yield Verification(source, name, 0, 0, None, None, None, "in the warehouse, but no longer landed")
 
     def _table(self, manifest: Manifest, table: Table, partition: str | None) -> Verification:
-        proof = Verification(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
+        result = Verification(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
         try:
-            paths = [self.zone.file(manifest, file) for file in table.files]
+            objects = [self.zone.file(manifest, file) for file in table.files]
             self._check_quarantine(manifest, table)
             landed = RowSum(self._progress(table, "files").advance)
-            passed = landed.write if len(paths) > 1 else self._progress(table, "files").advance
-            hashes = [hashing.sha256(path, passed) for path in paths]
-            proof = replace(proof, files=combined(hashes))
-            if differ := [str(path) for path, file, found in zip(paths, table.files, hashes, strict=True)
+            passed = landed.write if len(objects) > 1 else self._progress(table, "files").advance
+            hashes = [hashing.sha256(one, passed) for one in objects]
+            result = replace(result, files=combined(hashes))
+            if differ := [str(one) for one, file, found in zip(objects, table.files, hashes, strict=True)
                           if found != file.sha256]:
-                return replace(proof, problem=f"the files are not what was landed: {', '.join(differ)}")
+                return replace(result, problem=f"the files are not what was landed: {', '.join(differ)}")
             if partition is None:
-                return replace(proof, problem="not loaded")
-            proof = self._compared(proof, table, sql.Identifier(self.history, partition), paths, landed)
+                return replace(result, problem="not loaded")
+            result = self._compared(result, table, sql.Identifier(self.history, partition), objects, landed)
         except DamagedError as error:
-            return replace(proof, files=None, problem=str(error))
+            return replace(result, files=None, problem=str(error))
         except psycopg2.Error as error:
-            return replace(proof, problem=describe(error))
-        return proof if proof.holds else replace(proof, problem="the warehouse's rows are not those of the files")
+            return replace(result, problem=describe(error))
+        return result if result.holds else replace(result, problem="the warehouse's rows are not those of the files")
 
     def _check_quarantine(self, manifest: Manifest, table: Table) -> None:
         """The file of rejected rows is never loaded, but it is part of the partition."""
         if table.quarantine:
-            path = self.zone.file(manifest, table.quarantine)
-            if hashing.sha256(path) != table.quarantine.sha256:
-                raise DamagedError(f"{path} is not what was landed")
+            one = self.zone.file(manifest, table.quarantine)
+            if hashing.sha256(one) != table.quarantine.sha256:
+                raise DamagedError(f"{one} is not what was landed")
 
-    def _compared(self, proof: Verification, table: Table, relation: sql.Identifier, paths: list[Object],
+    def _compared(self, result: Verification, table: Table, relation: sql.Identifier, objects: list[Object],
                   landed: RowSum) -> Verification:
         """Add the warehouse's hash and, if it matches, how it was compared."""
         found = self._contents(table, relation)
-        proof, rows = replace(proof, warehouse=found.copied.sha256), found.copied.rows
+        result, rows = replace(result, warehouse=found.copied.sha256), found.copied.rows
         if found.sum is not None and found.sum == (landed.rows, landed.value):
-            proof, rows = replace(proof, compared=ROWS), landed.rows - len(paths)
+            result, rows = replace(result, compared=ROWS), landed.rows - len(objects)
         elif found.sum is None and found.copied.sha256 == table.sha256:
-            proof = replace(proof, compared=BYTES)
-        elif self._may_differ_in_form(table, relation) and found.same(self._reread(table, relation, paths)):
-            proof = replace(proof, compared=VALUES)
-        if proof.compared and rows != table.rows:
+            result = replace(result, compared=BYTES)
+        elif self._may_differ_in_form(table, relation) and found.same(self._reread(table, relation, objects)):
+            result = replace(result, compared=VALUES)
+        if result.compared and rows != table.rows:
             raise DamagedError(f"the manifest lists {table.rows} rows; its files have {rows}")
-        return proof
+        return result
 
     def _contents(self, table: Table, relation: sql.Identifier) -> _Contents:
         """Copy a relation out in the landing zone's CSV dialect."""
         progress = self._progress(table, "warehouse")
         rows = RowSum(progress.advance)
         several = len(table.files) > 1
-        nowhere = hashing.discard()
-        nowhere.passed = rows.write if several else progress.advance
-        copied = copy.copy_out(self.connection, self._query(table, relation), nowhere)
+        sink = hashing.discard()
+        sink.passed = rows.write if several else progress.advance
+        copied = copy.copy_out(self.connection, self._query(table, relation), sink)
         rows.write(csv_dialect.header(table.columns) * (len(table.files) - 1))  # each file has one
         return _Contents(copied, (rows.rows, rows.value) if several else None)
 
@@ -159,7 +159,7 @@ class Reconciliation:
         fields = copy.fields({history_name(column.name): column for column in table.columns})
         return sql.SQL("SELECT {} FROM {}").format(fields, relation)
 
-    def _reread(self, table: Table, relation: sql.Identifier, paths: list[Object]) -> _Contents:
+    def _reread(self, table: Table, relation: sql.Identifier, objects: list[Object]) -> _Contents:
         """Copy the files into a temporary table with the partition's types, and out again."""
         names = [history_name(column.name) for column in table.columns]
         temporary = sql.Identifier("pg_temp", "landing_verify")
@@ -168,8 +168,8 @@ class Reconciliation:
             cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_verify AS SELECT {} FROM {} LIMIT 0").format(
                 identifiers(names), relation))
             try:
-                for path in paths:
-                    copy.copy_in(self.connection, temporary, names, hashing.read(path))
+                for one in objects:
+                    copy.copy_in(self.connection, temporary, names, hashing.read(one))
                 return self._contents(table, temporary)
             finally:
                 cursor.execute("ROLLBACK")
