@@ -14,7 +14,10 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 VARIANT = "landing"
 PLUGINS = {"tap-postgres": "extractors", "tap-csv": "extractors", "target-csv": "loaders", "target-postgres": "loaders"}
-WITHOUT = {"tap-csv": {"state"}}  # a file is read whole, so there is nothing to go on from
+# Not offered to Meltano: with structured logging it would show a failed discovery's messages as JSON, and CSV files are
+# read whole, so a tap-csv has no state to continue from.
+WITHOUT = {"structured-logging"}
+WITHOUT_STATE = {"tap-csv"}
 SENSITIVE = {"user", "password", "sqlalchemy_url", "ssl_client_certificate", "ssl_client_private_key",
              "ssh_tunnel.private_key", "ssh_tunnel.private_key_password"}
 
@@ -60,7 +63,7 @@ def _described(name: str) -> dict[str, Any]:
     return {
         "executable": f"plugins/.venv/bin/landing-{name}",
         "description": about["description"],
-        "capabilities": sorted({*about["capabilities"]} - WITHOUT.get(name, set())),
+        "capabilities": sorted({*about["capabilities"]} - WITHOUT - ({"state"} if name in WITHOUT_STATE else set())),
         "settings": [one for setting, schema in about["settings"]["properties"].items()
                      for one in _settings(setting, schema)],
     }
