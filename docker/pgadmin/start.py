@@ -1,7 +1,7 @@
-"""pgAdmin's start in its container: both servers registered, with users, databases and passwords from the environment.
+"""Starts pgAdmin in its container with both servers registered: users, databases and passwords from the environment.
 
-`servers.json` beside this file says what never changes. The passwords go into a file that only pgAdmin's own account
-can read, in the folder of the one user who logs in, anew at each start: they may have changed.
+`servers.json` beside this file has the constant part. Passwords go to a passfile that only pgAdmin's account can read,
+in the folder of its one user. The passfile is written at each start, since passwords may change.
 """
 
 import json
@@ -13,7 +13,7 @@ ROLES = {"source": "SOURCE", "target": "TARGET"}  # by host name
 
 
 def registered(servers: dict, environment: dict) -> dict:
-    """The servers with user and database, as pgAdmin loads them."""
+    """The servers with user and database, in pgAdmin's format."""
     entries = {}
     for number, server in servers["Servers"].items():
         prefix = f"{ROLES[server['Host']]}_POSTGRES_"
@@ -23,7 +23,7 @@ def registered(servers: dict, environment: dict) -> dict:
 
 
 def passwords(servers: dict, environment: dict) -> str:
-    """The same servers as libpq's password file has them: host:port:any database:user:password."""
+    """Lines of a libpq passfile: host:port:database:user:password."""
     lines = []
     for server in servers["Servers"].values():
         password = environment[f"{ROLES[server['Host']]}_POSTGRES_PASSWORD"]
@@ -36,14 +36,14 @@ def passwords(servers: dict, environment: dict) -> str:
 def main() -> None:
     servers = registered(json.loads(Path(__file__).with_name("servers.json").read_text()), dict(os.environ))
     Path(os.environ["PGADMIN_SERVER_JSON_FILE"]).write_text(json.dumps(servers))
-    # pgAdmin looks for a PassFile in the folder of the user who asks, which it names so.
+    # pgAdmin looks for a PassFile in the user's folder, which has this name.
     folder = DATA / "storage" / os.environ["PGADMIN_DEFAULT_EMAIL"].replace("@", "_")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = folder / ".pgpass"
     file.unlink(missing_ok=True)
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as passfile:
         passfile.write(passwords(servers, dict(os.environ)))
-    os.execv("/entrypoint.sh", ["/entrypoint.sh"])  # noqa: S606 - in this image, the way it starts
+    os.execv("/entrypoint.sh", ["/entrypoint.sh"])  # noqa: S606 - the entry point of this image
 
 
 if __name__ == "__main__":
