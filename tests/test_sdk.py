@@ -1,20 +1,30 @@
 """The Singer SDK's own standard tests, on all four plugins, against a real PostgreSQL and real files.
 
-What a plugin of ours does not pass stands in EXCLUDED with its reason, and with what it does instead.
+What a plugin of ours does not pass stands in EXCLUDED with its reason, and with what it does instead. And the contract
+with the SDK: its private parts that we override or use, each by name and signature, and the only modules that do so.
 """
 
+import ast
+import inspect
 import io
 import json
 from contextlib import redirect_stdout
+from pathlib import Path
 
+import landing
 import pytest
 from landing.extract.csv.tap import TapCSV
 from landing.extract.postgres.tap import TapPostgres
 from landing.load.target import TargetPostgres
 from landing.singer.validator import Validator
 from landing.zone.target import TargetCSV
+from singer_sdk import Sink, Stream, Tap, Target
+from singer_sdk.helpers import _batch
+from singer_sdk.plugin_base import PluginBase
+from singer_sdk.sql import SQLConnector, SQLSink, SQLStream, SQLTap, SQLTarget
 from singer_sdk.testing import SuiteConfig, get_tap_test_class, get_target_test_class
 from singer_sdk.testing.runners import TapTestRunner, TargetTestRunner
+from sqlalchemy.engine.default import DefaultDialect
 from targets import SILENT, in_process
 
 CONFIG = SuiteConfig()
@@ -119,3 +129,50 @@ def test_target_postgres_passes_the_standard_tests(sdk):
     failed, ran = target_outcomes(TargetPostgres, settings)
     assert failed.keys() == EXCLUDED["target-postgres"].keys(), failed
     assert ran >= 16
+
+
+ADAPTERS = {"singer/sdk.py", "load/stock.py"}
+METHODS = {  # what they override or call: parameters
+    PluginBase: {"_setup_signal_handlers": "self"},
+    Stream: {"_write_state_message": "self", "_generate_schema_messages": "self",
+             "_generate_record_messages": "self, record"},
+    Sink: {"_validate_and_parse": "self, record", "_parse_timestamps_in_record": "self, record, schema, treatment",
+           "_remove_sdc_metadata_from_schema": "self", "_remove_sdc_metadata_from_record": "self, record"},
+    Target: {"_write_state_message": "self, state", "_handle_max_record_age": "self",
+             **{f"_process_{type_}_message": "self, message_dict"
+                for type_ in ("record", "activate_version", "batch", "state")}},
+    DefaultDialect: {"do_commit": "self, dbapi_connection", "do_rollback": "self, dbapi_connection"},
+    _batch.BatchConfig: {"__init__": "self, encoding, storage, batch_size"},
+    _batch.StorageTarget: {"__init__": "self, root, prefix, params"},
+    _batch.BaseBatchFileEncoding: {"__init__": "self, format, compression"},
+}
+ATTRIBUTES = {Stream: ["_tap"], Sink: ["_validator"], Target: ["_latest_state", "_sinks_active"]}  # set by __init__
+
+
+def test_the_sdks_private_parts_that_we_rely_on_are_as_we_know_them():
+    found = {class_: {name: ", ".join(inspect.signature(getattr(class_, name)).parameters) for name in methods}
+             for class_, methods in METHODS.items()}
+    assert found == METHODS
+    for class_, names in ATTRIBUTES.items():
+        assert {*names} <= {*class_.__init__.__code__.co_names}, class_
+    assert isinstance(inspect.getattr_static(SQLConnector, "_engine"), property)
+    assert SQLConnector._cached_engine is None
+
+
+def private_names():
+    """Of the SDK's classes from which plugins, streams and sinks derive."""
+    names = {name for class_ in (Tap, Target, Stream, Sink, SQLTap, SQLTarget, SQLStream, SQLSink)
+             for name in (*dir(class_), *class_.__init__.__code__.co_names)}
+    return {name for name in names | {"_engine", "_cached_engine"} if name[0] == "_" and name[1] != "_"}
+
+
+def test_no_module_but_the_adapters_uses_a_private_part_of_the_sdk():
+    package, private, found = Path(landing.__file__).parent, private_names(), {}
+    assert len(private) > 50
+    for path in (path for folder in ("singer", "extract", "zone", "load") for path in (package / folder).rglob("*.py")):
+        tree = ast.walk(ast.parse(path.read_text()))
+        used = {getattr(node, {ast.Attribute: "attr", ast.FunctionDef: "name"}.get(type(node), ""), None)
+                for node in tree} & private
+        if used or "singer_sdk.helpers._" in path.read_text():
+            found[str(path.relative_to(package))] = used
+    assert found.keys() == ADAPTERS, found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from singer_sdk.helpers._batch import BaseBatchFileEncoding
 from sqlalchemy import Engine, StaticPool, create_engine
 from target_postgres.connector import PostgresConnector
 from target_postgres.sinks import PostgresSink
@@ -14,6 +13,7 @@ from landing.core.commit_point import CommitPoint
 from landing.core.errors import SettingError
 from landing.model.csv_dialect import json_text
 from landing.singer.metadata import ENCODING
+from landing.singer.sdk import BaseBatchFileEncoding
 from landing.singer.sinks import StrictSink
 
 

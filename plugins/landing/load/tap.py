@@ -70,7 +70,7 @@ class LandedStream(LandingStream):
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
         """Verify the files first: a target that receives RECORDs has no hash to check."""
-        for one, file in zip(self.extract(self._tap.staging).objects, self._table.files, strict=True):
+        for one, file in zip(self.extract(self.tap.staging).objects, self._table.files, strict=True):
             if (found := hashing.sha256(one)) != file.sha256:
                 raise DamagedError(
                     f"{one}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. Extract it again: "
@@ -79,7 +79,7 @@ class LandedStream(LandingStream):
 
     def extract(self, folder: Prefix | None) -> Extract:
         """The landed files in place; the target verifies their hashes while reading."""
-        landing_zone = self._tap.landing_zone
+        landing_zone = self.tap.landing_zone
         return Extract(self._table, [landing_zone.file(self.manifest, file) for file in self._table.files])
 
 

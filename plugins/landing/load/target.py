@@ -123,10 +123,10 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
             self._received.setdefault(stream_name, 0)
         return super().get_sink(stream_name, **kwargs)
 
-    def _process_record_message(self, message_dict: dict) -> None:
-        if message_dict["stream"] in self._received:
-            self._received[message_dict["stream"]] += 1
-        super()._process_record_message(message_dict)
+    def process_record_message(self, message: dict) -> None:
+        if message["stream"] in self._received:
+            self._received[message["stream"]] += 1
+        super().process_record_message(message)
 
     def listen(self, file_input: Any = None) -> None:
         """Read all input and commit it; without a commit everything is rolled back."""
@@ -156,7 +156,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
             for sink in self.sinks.values():
                 sink.finish()
             self._load(self.verified_files(self.sinks))
-        if self._sinks_active.keys() - self.sinks.keys():
+        if self.active_sinks.keys() - self.sinks.keys():
             self.target_connector.commit(self.point)
 
     def _check_counts(self, received: Mapping[str, int]) -> None:

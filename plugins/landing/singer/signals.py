@@ -19,17 +19,16 @@ import signal
 import threading
 from typing import Any
 
-from singer_sdk.plugin_base import PluginBase
-
 from landing.core.commit_point import PASSED, PASSING, UNKNOWN, CommitPoint
 from landing.singer.scratch import FOLDERS
+from landing.singer.sdk import SdkPlugin
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds that a signal waits for a commit, or a message, that is on its way
 
 
-class SignalHandling(PluginBase):
+class SignalHandling(SdkPlugin):
     """A plugin that ends at once, with a non-zero status, when it is told to.
 
     The SDK's handlers drain what they have and exit with 0, as if that were all; and Python runs no handler at all
@@ -42,7 +41,7 @@ class SignalHandling(PluginBase):
         self.point = CommitPoint()  # first of all: the base class starts the thread that waits for signals
         super().__init__(*args, **kwargs)
 
-    def _setup_signal_handlers(self) -> None:
+    def handle_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
         woken, wake = os.pipe()

@@ -7,8 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from singer_sdk import Sink, Target
-from singer_sdk.helpers._batch import BaseBatchFileEncoding
+from singer_sdk import Target
 
 from landing.core.errors import IncompleteInputError
 from landing.core.progress import Progress
@@ -19,6 +18,7 @@ from landing.singer import values
 from landing.singer.completion import Sent
 from landing.singer.metadata import ENCODING, METADATA, StreamMetadata
 from landing.singer.reader import BadLineError
+from landing.singer.sdk import BaseBatchFileEncoding, SdkSink
 from landing.singer.types import column_of
 from landing.singer.validator import Validator
 from landing.storage import hashing
@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 MIXED = "{} comes as files and as records at once"
 
 
-class StrictSink(Sink):
-    """Takes a record only as its SCHEMA has it; `validate_records: false` takes it as it comes."""
+class StrictSink(SdkSink):
+    """Rejects records that do not match their schema, unless `validate_records` is false."""
 
     def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **more: Any) -> None:
         for name in (self.table_of(stream_name, schema), *schema["properties"]):
@@ -48,24 +48,19 @@ class StrictSink(Sink):
     def get_validator(self) -> Any:
         return Validator(self.schema) if self.validate_schema else None
 
-    def _validate_and_parse(self, record: dict) -> dict:
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        """Raise BadLineError if a record has values for properties that the schema lacks."""
         if self.validate_schema and (more := record.keys() - self.schema["properties"].keys()):
             lost = sorted(name for name in more if record[name] is not None)
             if lost:
                 raise BadLineError(f"a record of {self.stream_name} has what its SCHEMA does not: {', '.join(lost)}")
-        return super()._validate_and_parse(record)
-
-    def _remove_sdc_metadata_from_schema(self) -> None:
-        """What a tap calls so is its data."""
-
-    def _remove_sdc_metadata_from_record(self, record: dict) -> None:
-        """As above."""
 
 
 class FileSink(StrictSink):
     """Gathers a table's rows in files: those that BATCH names, or one that it writes from RECORDs."""
 
     include_sdc_metadata_properties = False
+    parse_timestamps = False
 
     def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **_: Any) -> None:
         self.stream_metadata = StreamMetadata.of_schema(schema)
@@ -90,9 +85,6 @@ class FileSink(StrictSink):
     def get_validator(self) -> Any:
         """Another tap's records only: ours come from a database's own types."""
         return None if self.ours else super().get_validator()
-
-    def _parse_timestamps_in_record(self, *_: Any, **__: Any) -> None:
-        """What is text stays as it is."""
 
     def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
         """Take the files; what they hold, the closing message says."""

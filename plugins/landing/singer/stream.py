@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from singer_sdk import Stream
-from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, StorageTarget
 from singer_sdk.singerlib import RecordMessage, SchemaMessage
 
 from landing.model.schema import Column, Table
@@ -18,6 +16,7 @@ from landing.singer import stream_maps, types
 from landing.singer.completion import Sent
 from landing.singer.metadata import ENCODING, StreamMetadata
 from landing.singer.scratch import scratch
+from landing.singer.sdk import BaseBatchFileEncoding, BatchConfig, SdkStream, StorageTarget
 from landing.singer.types import json_schema
 from landing.storage.base import Object, Prefix
 from landing.storage.local import LocalStorage
@@ -31,7 +30,7 @@ class Extract:
     objects: list[Object]
 
 
-class LandingStream(Stream):
+class LandingStream(SdkStream):
     """A stream that has its rows in files of our dialect, and sends the files or their rows.
 
     Subclasses give `stream_metadata`, `table` and `extract()`.
@@ -72,11 +71,11 @@ class LandingStream(Stream):
         """Ours in place of the SDK's setting, which knows no csv."""
         if self.mapped or not config.get("use_batch", True):
             return None
-        return BatchConfig(BaseBatchFileEncoding(ENCODING), StorageTarget(self._tap.landing_zone.storage.url("")))
+        return BatchConfig(BaseBatchFileEncoding(ENCODING), StorageTarget(self.tap.landing_zone.storage.url("")))
 
     def get_batches(self, batch_config: BatchConfig, context: Any = None) -> Iterator[tuple[Any, list[str]]]:
         """The table's files."""
-        extract = self.extract(self._tap.staging)
+        extract = self.extract(self.tap.staging)
         self.sent[self.name].rows += extract.table.rows
         self.sent[self.name].files += extract.table.files
         yield batch_config.encoding, [one.url for one in extract.objects]
@@ -92,13 +91,13 @@ class LandingStream(Stream):
         """Hook for properties that a subclass adds to its SCHEMA."""
         return schema
 
-    def _write_state_message(self) -> None:
-        """Only where there is a bookmark: each STATE names all tables before it, and a thousand tables get slow."""
+    def write_state(self) -> None:
+        """Only with a bookmark: each STATE names all tables before it, which is slow with a thousand tables."""
         if self.replication_key:
-            super()._write_state_message()
+            super().write_state()
 
-    def _generate_schema_messages(self) -> Iterator[SchemaMessage]:
-        for message in map(self._mapped_message, super()._generate_schema_messages()) if self.mapped else [
+    def schema_messages(self) -> Iterator[SchemaMessage]:
+        for message in map(self._mapped_message, super().schema_messages()) if self.mapped else [
                 self._schema_message()]:
             self.sent[message.stream] = Sent(0, [])
             yield message
@@ -123,8 +122,8 @@ class LandingStream(Stream):
         message.schema = self.conform({**message.schema, "properties": properties, **metadata.to_schema()})
         return message
 
-    def _generate_record_messages(self, record: dict[str, Any]) -> Iterator[RecordMessage]:
-        for message in super()._generate_record_messages(record):
+    def record_messages(self, record: dict[str, Any]) -> Iterator[RecordMessage]:
+        for message in super().record_messages(record):
             self.sent[message.stream].rows += 1
             yield message
 

@@ -37,7 +37,7 @@ def _entries(stream: Stream) -> list[Mapping[str, Any]]:
 def _removes_others(stream: Stream) -> bool:
     """Whether `__else__: null` removes every stream that no entry names."""
     try:
-        return stream._tap.mapper.default_mapper_type is RemoveRecordTransform
+        return stream.tap.mapper.default_mapper_type is RemoveRecordTransform
     except MapperNotInitialized:
         return False
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg2
 import simplejson
-from singer_sdk import Target
 from singer_sdk.exceptions import SingerSDKError
 
 from landing.core.commit_point import PASSED
@@ -26,12 +25,13 @@ from landing.model.schema import File
 from landing.singer import reader
 from landing.singer.completion import Completion, Sent
 from landing.singer.reader import BadLineError, Reader
+from landing.singer.sdk import SdkTarget
 from landing.singer.signals import SignalHandling
 from landing.singer.sinks import FileSink
 from landing.storage.local import named
 
 
-class LandingTarget(SignalHandling, Target):
+class LandingTarget(SignalHandling, SdkTarget):
     """A target that commits at the end of its input, and then passes on STATE."""
 
     message_reader_class = Reader
@@ -77,20 +77,14 @@ class LandingTarget(SignalHandling, Target):
         """Commit, and only then pass on the tap's STATE: who keeps that will not ask for these rows again."""
         self.drain_all(is_endofpipe=True)
         self.commit()
-        if self._latest_state:
+        if self.latest_state:
             with named("the tap's STATE, to standard output"):
-                sys.stdout.write(simplejson.dumps(self._latest_state, use_decimal=True) + "\n")
+                sys.stdout.write(simplejson.dumps(self.latest_state, use_decimal=True) + "\n")
                 sys.stdout.flush()
 
     def commit(self) -> None:
         """Make all of the input be there at once."""
         raise NotImplementedError
-
-    def _write_state_message(self, state: dict) -> None:
-        """The SDK's moment for it is too early."""
-
-    def _handle_max_record_age(self) -> None:
-        """Nothing is committed before the end."""
 
     def file_sink(self, stream_name: str, schema: dict | None, key_properties: Any) -> FileSink:
         """The one for a stream; a table whose columns change while it comes is refused."""
@@ -99,36 +93,36 @@ class LandingTarget(SignalHandling, Target):
             return sink
         new = FileSink(self, stream_name, schema, key_properties)
         if sink is None or not sink.objects:
-            self.sinks[stream_name] = self._sinks_active[stream_name] = new
+            self.sinks[stream_name] = self.active_sinks[stream_name] = new
             return new
         if sink.header != new.header:
             raise BadLineError(f"the columns or the key of {stream_name} change after rows of it came, and a landed "
                                "table has one header")
-        sink.schema, sink._validator = new.schema, new._validator
+        sink.adopt_schema(new)
         return sink
 
-    def _process_record_message(self, message_dict: dict) -> None:
-        if message_dict.get("version") is not None:
-            self.versions[message_dict["stream"]].add(message_dict["version"])
-        super()._process_record_message(message_dict)
+    def process_record_message(self, message: dict) -> None:
+        if message.get("version") is not None:
+            self.versions[message["stream"]].add(message["version"])
+        super().process_record_message(message)
 
-    def _process_activate_version_message(self, message_dict: dict) -> None:
-        self._require_schema(message_dict)
-        if message_dict["stream"] in self.sinks:
-            self.sinks[message_dict["stream"]].activate_version(message_dict["version"])
+    def process_activate_version_message(self, message: dict) -> None:
+        self._require_schema(message)
+        if message["stream"] in self.sinks:
+            self.sinks[message["stream"]].activate_version(message["version"])
         else:
-            super()._process_activate_version_message(message_dict)
+            super().process_activate_version_message(message)
 
-    def _process_batch_message(self, message_dict: dict) -> None:
+    def process_batch_message(self, message: dict) -> None:
         """Records in the SDK's own encoding are looked at as if each came by itself."""
-        self._require_schema(message_dict)
-        encoding, stream = message_dict["encoding"], message_dict["stream"]
+        self._require_schema(message)
+        encoding, stream = message["encoding"], message["stream"]
         if encoding.get("format") != "jsonl":
-            super()._process_batch_message(message_dict)
+            super().process_batch_message(message)
             return
-        for url in message_dict["manifest"]:
+        for url in message["manifest"]:
             for record in reader.records(url, encoding.get("compression")):
-                self._process_record_message({"type": "RECORD", "stream": stream, "record": record})
+                self.process_record_message({"type": "RECORD", "stream": stream, "record": record})
 
     def _require_schema(self, message: Mapping[str, Any]) -> None:
         if message["stream"] not in self.mapper.stream_maps:
@@ -139,9 +133,9 @@ class LandingTarget(SignalHandling, Target):
         """The command that does once more what this run is to do."""
         raise NotImplementedError
 
-    def _process_state_message(self, message_dict: dict) -> None:
-        self.completion = Completion.of_state(message_dict["value"])  # only the last STATE counts
-        super()._process_state_message(message_dict)
+    def process_state_message(self, message: dict) -> None:
+        self.completion = Completion.of_state(message["value"])  # only the last STATE counts
+        super().process_state_message(message)
 
     def verified_files(self, sinks: Mapping[str, FileSink]) -> dict[str, list[File]]:
         """The files of each stream.

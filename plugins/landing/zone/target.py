@@ -199,7 +199,7 @@ class TargetCSV(LandingTarget):
     def _keep(self, level: int, why: str) -> None:
         logger.log(level, "%s", why)
         self.run_log.end(run_log.KEPT)
-        self._latest_state = None  # these rows are not landed: the tap must send them again
+        self.latest_state = None  # these rows are not landed: the tap must send them again
 
     def _still_landed(self, source: str) -> str:
         """Why the partition is kept. Raises ZoneError if it was removed since the tap looked."""

@@ -58,7 +58,7 @@ class CsvStream(LandingStream):
     def stream_metadata(self) -> StreamMetadata:
         table = self.table
         return msgspec.structs.replace(
-            super().stream_metadata, source=self._tap.source, declared_types=table.declared_types, lossy=table.lossy,
+            super().stream_metadata, source=self.tap.source, declared_types=table.declared_types, lossy=table.lossy,
             duplicates=table.duplicates, quarantine=table.quarantine)
 
     @property
@@ -76,7 +76,7 @@ class CsvStream(LandingStream):
         """The file in our dialect: types are known only when all of it is read, so SCHEMA waits for it."""
         entity = self._entity
         wanted = [column.name for column in self.selected_columns(entity.columns())]
-        folder = self._tap.staging if self.get_batch_config(self.config) else self._tap.scratch
+        folder = self.tap.staging if self.get_batch_config(self.config) else self.tap.scratch
         name = folder_name(self.name)
         target = folder / (name + SUFFIXES[self.config["compression"]])
         bad = Quarantine(folder / f"{name}.jsonl", self.declaration.max_bad_rows) if self._quarantines else None
@@ -98,8 +98,8 @@ class CsvStream(LandingStream):
         """Types that the newest date before this one has for the table's columns, where values told them."""
         if not self.get_batch_config(self.config):
             return {}
-        source, landing_zone = self._tap.source, self._tap.landing_zone
-        earlier = [day for name, day in landing_zone.landed() if name == source and day < self._tap.date]
+        source, landing_zone = self.tap.source, self.tap.landing_zone
+        earlier = [day for name, day in landing_zone.landed() if name == source and day < self.tap.date]
         try:
             manifest = landing_zone.manifest(source, max(earlier)) if earlier else None
         except DamagedError:

@@ -35,18 +35,17 @@ class CopyStream(LandingStream, PostgresStream):
     @property
     def source_key(self) -> tuple[str, str]:
         """(schema, table) at the source."""
-        entry = self._singer_catalog_entry
-        return entry.metadata.root.schema_name, entry.table
+        return self.metadata.root.schema_name, self.catalog_entry["table_name"]
 
     @cached_property
     def source_table(self) -> SourceTable:
         """The table as of the snapshot, which may be newer than the catalog."""
         try:
-            return self._tap.snapshot.tables[self.source_key]
+            return self.tap.snapshot.tables[self.source_key]
         except KeyError:
             raise SourceError(
                 f"Table {'.'.join(self.source_key)} existed at discovery and no longer exists. Nothing was committed. "
-                f"Run again: {self._tap.retry_command}"
+                f"Run again: {self.tap.retry_command}"
             ) from None
 
     @cached_property
@@ -59,11 +58,11 @@ class CopyStream(LandingStream, PostgresStream):
         foreign_keys = [one for one in source.foreign_keys if names.issuperset(one.columns)]
         return Table(stream=self.name, name=source.name, schema=source.schema, columns=columns, primary_key=key,
                      comment=source.comment, foreign_keys=foreign_keys,
-                     not_of_snapshot=self._tap.snapshot.foreign(self.source_key))
+                     not_of_snapshot=self.tap.snapshot.foreign(self.source_key))
 
     @property
     def stream_metadata(self) -> StreamMetadata:
-        return msgspec.structs.replace(super().stream_metadata, source=self._tap.source,
+        return msgspec.structs.replace(super().stream_metadata, source=self.tap.source,
                                        replication_method=self.replication_method)
 
     @property
@@ -106,23 +105,23 @@ class CopyStream(LandingStream, PostgresStream):
 
     def start(self, folder: Prefix) -> None:
         """Submit a COPY of each chunk to the worker pool; extract() waits for them."""
-        snapshot, suffix = self._tap.snapshot, SUFFIXES[self.config["compression"]]
+        snapshot, suffix = self.tap.snapshot, SUFFIXES[self.config["compression"]]
         chunks = [None] if self.limit or self.bookmark else snapshot.chunks(self.source_key)
         self._progress = Progress(logger, ".".join(self.source_key), rows=self.source_table.estimated_rows)
         self._copies = []
         for number, chunk in enumerate(chunks):
             target = folder / f"{folder_name(self.name)}-{number:04}{suffix}"
             task = functools.partial(self._copy, query=self.query(chunk), target=target)
-            self._copies.append((target, self._tap.workers.submit(task)))
+            self._copies.append((target, self.tap.workers.submit(task)))
 
     def _copy(self, worker: Any, query: sql.Composable, target: Object) -> File:
         """COPY to a file."""
         try:
-            copied = self._tap.snapshot.read(worker, query, target, self._progress)
+            copied = self.tap.snapshot.read(worker, query, target, self._progress)
         except psycopg2.Error as error:
             raise SourceError(
                 f"Table {'.'.join(self.source_key)} could not be read completely: {describe(error)}. Nothing of this "
-                f"date was committed. Run again: {self._tap.retry_command}"
+                f"date was committed. Run again: {self.tap.retry_command}"
             ) from error
         return File.at(target, copied.rows, copied.bytes, copied.sha256)
 
@@ -136,8 +135,8 @@ class CopyStream(LandingStream, PostgresStream):
             logger.warning("%s reads foreign tables (%s), whose rows are not part of the snapshot. The manifest "
                                 "records it.", ".".join(self.source_key),
                                 ", ".join(self.table.not_of_snapshot))
-        self._tap.start(self, folder)
-        landed = [self._tap.workers.result(copy) for _, copy in self._copies]
+        self.tap.start(self, folder)
+        landed = [self.tap.workers.result(copy) for _, copy in self._copies]
         table = msgspec.structs.replace(self.table, files=landed)
         self._progress.done(table.rows)
         return Extract(table, [target for target, _ in self._copies])

@@ -100,14 +100,14 @@ class TapPostgres(ExtractTap, StockTapPostgres):
 
     @property
     def catalog_dict(self) -> dict[str, Any]:
-        """The given catalog, else every table and view with its exact types."""
-        if self.input_catalog:
-            return self.input_catalog.to_dict()
-        if not self._catalog_dict:
-            connection = connect(self.dsn, "tap-postgres", self.config["stall_timeout"])
-            self._catalog_dict = catalog(connection, self.schemas)
-            connection.close()
-        return self._catalog_dict
+        """The given catalog, else the discovered one."""
+        return self.input_catalog.to_dict() if self.input_catalog else self.discovered_catalog
+
+    @cached_property
+    def discovered_catalog(self) -> dict[str, Any]:
+        """Every table and view of the source with its exact types."""
+        with contextlib.closing(connect(self.dsn, "tap-postgres", self.config["stall_timeout"])) as connection:
+            return catalog(connection, self.schemas)
 
     def discover_streams(self) -> Sequence[Stream]:
         """One stream a table."""
