@@ -177,7 +177,7 @@ from landing.zone.target import TargetCSV
 def {hook}(self):
     {what}
 
-signals.PATIENCE = 0.2
+signals.TIMEOUT = 0.2
 TargetCSV.{hook} = {hook}
 target = TargetCSV(config={{}})
 os.kill(os.getpid(), signal.SIGTERM)

@@ -1,8 +1,8 @@
 r"""The one CSV dialect of the landing zone.
 
-UTF-8, LF, a header, comma, `"` doubled inside `"`; NULL is nothing at all and an empty string is `""`. These are the
-bytes that PostgreSQL's `COPY … TO STDOUT (FORMAT csv, HEADER)` writes, so a line that we write ourselves is quoted by
-its rules (`CopyAttributeOutCSV` in copyto.c), and the same rows have the same SHA-256 whoever wrote them.
+UTF-8, LF, a header, comma, `"` doubled inside `"`; NULL is an empty field, and an empty string is `""`. These are the
+bytes that PostgreSQL's `COPY … TO STDOUT (FORMAT csv, HEADER)` writes. Lines that this module writes are quoted by the
+same rules (`CopyAttributeOutCSV` in copyto.c), so equal rows have equal checksums.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIELD = re.compile(',(?:"([^"]*(?:""[^"]*)*)"|([^,]*))')
 
 
 def quoted(value: str | None, *, alone: bool = False) -> str:
-    r"""One field; `alone` in its line, `\.` is quoted as well (older servers take it for the end of the data)."""
+    r"""One field. `alone` in its line, `\.` is quoted too: older servers read it as the end of the data."""
     if value is None:
         return ""
     if not value or MUST_QUOTE.search(value) or (alone and value == r"\."):
@@ -44,11 +44,11 @@ def sql_line(columns: Sequence[str]) -> str:
         + f" THEN '\"' || replace({c}, '\"', '\"\"') || '\"' ELSE {c} END"
         for c in columns
     ]
-    return f"concat_ws(',', {', '.join(fields)})"  # `||` between them would be too deep for a thousand columns
+    return f"concat_ws(',', {', '.join(fields)})"  # a chain of `||` would be nested too deeply for a thousand columns
 
 
 def read_rows(place: Object) -> Iterator[list[str | None]]:
-    """Rows of a file in our dialect, as text, NULL and '' apart; a field may be as long as PostgreSQL allows."""
+    """Rows of a file in this dialect; NULL is None. A field may be as long as PostgreSQL allows."""
     with io.TextIOWrapper(hashing.reader(place), "utf-8", newline="\n") as file:
         records = _records(file)
         next(records, None)  # the header
@@ -61,7 +61,7 @@ def read_rows(place: Object) -> Iterator[list[str | None]]:
 
 
 def _records(lines: Iterable[str]) -> Iterator[str]:
-    """Lines put together where a line feed is in quotes, which leaves an odd number of them before it."""
+    """Join lines at line feeds inside quotes: before one of those the number of quotes is odd."""
     parts: list[str] = []
     inside = False
     for text in lines:
@@ -73,7 +73,7 @@ def _records(lines: Iterable[str]) -> Iterator[str]:
 
 
 def text(value: Any) -> str | None:
-    """From the value of a RECORD to the field's text; what is text already stays as it is."""
+    """The field's text for a RECORD's value; a string is unchanged."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -84,8 +84,8 @@ def text(value: Any) -> str | None:
 
 
 def json_text(value: Any) -> str:
-    """JSON with every digit of its numbers: Python's own would write a Decimal as text, if it did."""
-    import simplejson  # here: it comes with the Singer SDK, and not everybody who imports this has that
+    """JSON with every digit of its numbers; Python's json cannot write a Decimal."""
+    import simplejson  # here: it comes with the Singer SDK, which notebook and Airflow lack
 
     return simplejson.dumps(value, ensure_ascii=False, use_decimal=True, default=str)
 

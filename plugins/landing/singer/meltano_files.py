@@ -1,9 +1,9 @@
-"""Files that Meltano hands to a plugin, by paths that all runs of the plugin share.
+"""Private copies of files that Meltano shares between all runs of a plugin.
 
-Meltano writes the settings of each run to a path of its own, but catalog, state and logging configuration to the same
-paths in every run. Where two runs of a plugin overlap, one may read the catalog of the other, half of it, or none. So
-discovery marks a catalog with its run, and a sync refuses every other; it works with a private copy, since the shared
-file can change until it is read.
+Meltano writes the settings of each run to a path of their own, but catalog, state and logging configuration to the same
+paths in every run. When two runs of a plugin overlap, one may read the other's catalog, a part of it, or none. So
+discovery writes the run's id into the catalog, and a sync accepts no other; and it works with a private copy, since the
+shared file may change at any time.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 
 from landing.core.errors import CatalogError
 
-MARK = "landing-run"
+RUN_KEY = "landing-run"  # in a catalog
 CONFIG = re.compile(r"(?:tap|target)\.([0-9a-f-]{36})\.config\.json")
 LOGGING = "SINGER_SDK_LOG_CONFIG"
-PATIENCE = 2.0  # seconds for another run to finish writing a file that is the same in every run
-_copies = contextlib.ExitStack()  # open as long as this process
+TIMEOUT = 2.0  # seconds for another run to finish writing the logging configuration
+_copies = contextlib.ExitStack()  # open until the process ends
 atexit.register(_copies.close)
 
 THEN = ('Nothing was landed or loaded. Run again; give each of two runs of one plugin at once a folder of its own by '
@@ -33,20 +33,20 @@ THEN = ('Nothing was landed or loaded. Run again; give each of two runs of one p
 
 
 def run_of(arguments: Sequence[str]) -> str | None:
-    """The run of Meltano that gave these arguments, if one did."""
+    """The id of the Meltano run that passed these arguments, or None."""
     path = _value(arguments, "--config")
     found = CONFIG.fullmatch(path.name) if path and path.parent.parent.name == "run" else None
     return found and found[1]
 
 
-def marked(catalog: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
-    """A discovered catalog, with the run that asked for it."""
+def with_run_id(catalog: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """A discovered catalog with the id of this run."""
     run = run_of(arguments)
-    return {**catalog, MARK: run} if run else dict(catalog)
+    return {**catalog, RUN_KEY: run} if run else dict(catalog)
 
 
-def take(arguments: MutableSequence[str]) -> None:
-    """Have `arguments` name private copies of catalog and state.
+def copy_files(arguments: MutableSequence[str]) -> None:
+    """Replace catalog and state in `arguments` by private copies.
 
     Raises CatalogError if the catalog is not that of this run.
     """
@@ -61,13 +61,13 @@ def take(arguments: MutableSequence[str]) -> None:
             arguments[arguments.index(option) + 1] = _copy(content)
 
 
-def take_logging() -> None:
-    """Likewise of the logging configuration, for which the SDK has a default.
+def copy_logging() -> None:
+    """Use a private copy of the logging configuration, or the SDK's default.
 
-    It is the same in every run, so half of it will soon be all of it.
+    Every run writes the same content, so an incomplete file is read again until it is complete.
     """
     path = Path(os.environ.get(LOGGING, ""))
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while path.is_file() and time.monotonic() < deadline:
         try:
             os.environ[LOGGING] = _copy(_content(path))
@@ -78,15 +78,15 @@ def take_logging() -> None:
 
 
 def require_catalog(arguments: Sequence[str]) -> None:
-    """Refuse a sync of Meltano's without a catalog: it found the file empty, and no stream would be selected."""
+    """Raise CatalogError if Meltano starts a sync without a catalog: it found the file empty."""
     if run_of(arguments) and not {"--catalog", "--discover", "--about", "--test"} & {*arguments}:
         raise CatalogError(f"Meltano gave this run no catalog: another run has emptied the file. {THEN}")
 
 
 def _require_own(catalog: Any, run: str, path: Path) -> None:
-    """A catalog without a mark was written by a person; so was one that `catalog` names in meltano.yml."""
+    """A catalog without a run's id was written by a person; so was one that `catalog` names in meltano.yml."""
     custom = os.environ.get("MELTANO_EXTRACT__CATALOG")
-    if not custom and isinstance(catalog, dict) and catalog.get(MARK, run) != run:
+    if not custom and isinstance(catalog, dict) and catalog.get(RUN_KEY, run) != run:
         raise CatalogError(f"{path} is the catalog of another run, which replaced that of this one. {THEN}")
 
 
@@ -99,7 +99,7 @@ def _content(path: Path) -> Any:
 
 
 def _copy(content: Any) -> str:
-    """A path of a file that ends with this process, however that ends."""
+    """The path of an unlinked copy, which disappears with the process."""
     file = _copies.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))  # noqa: SIM115
     json.dump(content, file)
     file.seek(0)

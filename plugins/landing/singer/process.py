@@ -26,18 +26,18 @@ class OneLine(logging.Filter):
 
 
 def run(plugin: type[Tap | Target], around: contextlib.AbstractContextManager = NOTHING) -> None:
-    """Run a plugin's command line, inside of `around`. Errors end it in a sentence, not in a traceback."""
+    """Run a plugin's command line inside the context `around`. Errors are logged as a sentence, without traceback."""
     keep_private(sys.argv)
-    meltano_files.take_logging()
+    meltano_files.copy_logging()
     command = plugin.cli  # sets up logging
     _quieten(plugin.name, "singer_sdk")
     for handler in logging.getLogger().handlers:
         handler.addFilter(OneLine())
-    if issubclass(plugin, Target) and (exposed := exposed_env()):  # a target, to say it once in a run
+    if issubclass(plugin, Target) and (exposed := exposed_env()):  # of the target only, so that a run logs it once
         logging.getLogger(plugin.name).warning("%s", exposed)
     try:
         with reported(logging.getLogger(plugin.name)), around:
-            meltano_files.take(sys.argv)
+            meltano_files.copy_files(sys.argv)
             command()
     finally:
         _end()

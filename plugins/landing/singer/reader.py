@@ -1,7 +1,7 @@
-"""Singer messages as a target reads them: a line each, refused where it can't be taken as it was meant.
+"""Reads Singer messages strictly: one per line, in UTF-8, with all required fields and every digit of its numbers.
 
-Python's JSON forgives what loses data: of two equal keys it takes the last, NaN is a number to it, and half a surrogate
-a character. Here a line is UTF-8, holds one message with all that belongs to its type, and keeps every digit.
+Python's JSON parser loses data without an error: it keeps the last of two equal keys, and accepts NaN and lone
+surrogates.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from upath import UPath
 from landing.model.csv_dialect import json_text
 
 T = TypeVar("T")
-LONGEST = 64 << 20  # bytes of a line: one that never ends would take all memory
+LONGEST = 64 << 20  # bytes of a line; an endless one would fill the memory
 DIGITS_BEFORE, DIGITS_AFTER = 131072, 16383  # the point, in PostgreSQL's numeric
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
-NEEDED = {
+REQUIRED = {
     "SCHEMA": {"stream": str, "schema": dict},
     "RECORD": {"stream": str, "record": dict},
     "STATE": {"value": (dict, type(None))},
@@ -38,7 +38,7 @@ NEEDED = {
 
 
 class BadLineError(ValueError):
-    """Why a message can't be taken; who reads the lines knows which one it was."""
+    """A message is not valid. The target adds the line's number."""
 
 
 def converted(raw: Any, type_: type[T], what: str) -> T:
@@ -59,7 +59,7 @@ class Reader(GenericSingerReader[bytes]):
         return sys.stdin.buffer
 
     def process_lines(self, file_input: IO | None, callbacks: Mapping[str, Callable[[dict], None]]) -> Counter[str]:
-        """Hand every message to its callback; BadLineError, or what the callback raises, where that can't be done."""
+        """Pass each message to its callback. Raises BadLineError, or what the callback raises."""
         stats: Counter[str] = Counter()
         for line in _lines(file_input or self.default_input):
             self.line += 1
@@ -71,22 +71,22 @@ class Reader(GenericSingerReader[bytes]):
     def deserialize_json(self, line: bytes | str) -> dict[str, Any]:
         """The message in a line."""
         message = parse(line)
-        for name, kind in NEEDED[_type(message)].items():
+        for name, kind in REQUIRED[_type(message)].items():
             if name not in message or not isinstance(message[name], kind):
                 raise BadLineError(f"a {message['type']} without a usable {name!r}")
         if message["type"] == "SCHEMA":
-            _look_at_schema(message)
+            _check_schema(message)
         return message
 
 
 def _lines(file: IO) -> Iterator[bytes | str]:
-    """Lines as bytes where there are any, since a text file has its encoding from the locale; long ones are cut."""
+    """Lines, as bytes if possible: a text file has the locale's encoding. Long lines are cut."""
     file = getattr(file, "buffer", file)
     return iter(partial(file.readline, LONGEST + 1), file.read(0))
 
 
 def parse(line: bytes | str) -> dict[str, Any]:
-    """The one JSON object in a line, with all that it says; else BadLineError."""
+    """The JSON object in a line. Raises BadLineError if it is not one, or cannot be read without loss."""
     if len(line) > LONGEST:
         raise BadLineError(f"it is longer than {LONGEST >> 20} MiB; send such values in files (BATCH)")
     try:
@@ -101,9 +101,9 @@ def parse(line: bytes | str) -> dict[str, Any]:
     except RecursionError:
         raise BadLineError("it is nested too deeply") from None
     if not isinstance(value, dict):
-        raise BadLineError("it is JSON, and not an object")
+        raise BadLineError("it is JSON but not an object")
     if SURROGATE.search(text):
-        _look_for_halves(value)
+        _refuse_surrogates(value)
     return value
 
 
@@ -115,7 +115,7 @@ def _number(text: str) -> Decimal:
 
 
 def _no_constant(name: str) -> None:
-    raise BadLineError(f"it has {name}, which is no JSON")
+    raise BadLineError(f"it has {name}, which is not JSON")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -129,21 +129,21 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_no_constant, object_pairs_hook=_object)
 
 
-def _look_for_halves(value: Any) -> None:
+def _refuse_surrogates(value: Any) -> None:
     try:
         json_text(value).encode()
     except UnicodeEncodeError:
-        raise BadLineError("it has half a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+        raise BadLineError("it has a lone surrogate (\\ud800 to \\udfff), which is not a character") from None
 
 
 def _type(message: Mapping[str, Any]) -> str:
     type_ = message.get("type")
-    if not isinstance(type_, str) or type_ not in NEEDED:
-        raise BadLineError(f"its type is {type_!r:.40}, and has to be one of {', '.join(NEEDED)}")
+    if not isinstance(type_, str) or type_ not in REQUIRED:
+        raise BadLineError(f"its type is {type_!r:.40}, and has to be one of {', '.join(REQUIRED)}")
     return type_
 
 
-def _look_at_schema(message: Mapping[str, Any]) -> None:
+def _check_schema(message: Mapping[str, Any]) -> None:
     properties, keys = message["schema"].get("properties"), message.get("key_properties") or []
     if not isinstance(properties, dict) or not all(isinstance(one, dict) for one in properties.values()):
         raise BadLineError(f"the SCHEMA of {message['stream']} has no usable 'properties'")
@@ -154,7 +154,7 @@ def _look_at_schema(message: Mapping[str, Any]) -> None:
 
 
 def records(url: str, compression: str | None) -> Iterator[dict[str, Any]]:
-    """Records of a file in the SDK's own encoding (jsonl), one by one."""
+    """Records of a file in the SDK's encoding jsonl."""
     try:
         with UPath(url).open("rb") as stored, _decompressed(stored, compression) as file:
             for number, line in enumerate(_lines(file), 1):

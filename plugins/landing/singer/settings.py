@@ -1,14 +1,4 @@
-"""What our plugins say to each other in Singer's own messages.
-
-SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
-bad rows where it has some and, when it comes out of the landing zone, of which date and run.
-
-BATCH has the encoding `csv`: files in the one dialect (dialect.py).
-
-STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
-only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
-commit.
-"""
+"""Settings that several plugins share."""
 
 from __future__ import annotations
 
@@ -33,22 +23,22 @@ USE_BATCH = th.Property(
     "use_batch",
     th.BooleanType,
     default=True,
-    description="Send files (BATCH, encoding csv) to our own targets. Switch it off for a target of somebody else: "
-    "then the same rows go as RECORDs.",
+    description="Send files (BATCH, encoding csv) to our own targets. Switch it off for a third-party target: "
+    "the same rows are then sent as RECORDs.",
 )
 
 CONNECTIONS = th.Property(
     "connections",
     th.IntegerType(minimum=1, maximum=64),
     default=2,
-    description="How many connections copy rows at the same time; one more holds the snapshot, or the lock of a load.",
+    description="How many connections copy rows at the same time; one more holds the snapshot or, in a load, the lock.",
 )
 
 STALL_TIMEOUT = th.Property(
     "stall_timeout",
     th.IntegerType(minimum=1),
     default=STALL_SECONDS,
-    description="Seconds without a byte from a PostgreSQL server whose session is not at work either, after which a "
+    description="Seconds without a byte from a PostgreSQL server and without activity of its session after which a "
     "run fails.",
 )
 
@@ -64,8 +54,8 @@ DISK_HEADROOM = th.Property(
     "disk_headroom",
     th.IntegerType(minimum=0),
     default=50,
-    description="How much of the files' expected size has to be free in the landing zone before an extract begins, in "
-    "percent. It is an estimate, and more so of compressed files: 0 begins in any case.",
+    description="How much of the files' expected size must be free in the landing zone before an extract begins, in "
+    "percent. The size is an estimate, a rough one for compressed files. 0: do not check.",
 )
 
 FROM_LANDING = th.Property(
@@ -77,10 +67,10 @@ FROM_LANDING = th.Property(
 EXTRACTED_AT = th.Property(
     "extracted_at",
     th.StringType,
-    description="That date, YYYY-MM-DD. Unset: EXTRACTED_AT, else today in UTC.",
+    description="The date to load, YYYY-MM-DD. Unset: EXTRACTED_AT, else today in UTC.",
 )
 SOURCES = th.Property(
     "sources",
     th.ArrayType(th.StringType),
-    description="Sources that a load takes. Unset: one for each job extract_<source>.",
+    description="Sources to load. Unset: one for each job extract_<source>.",
 )

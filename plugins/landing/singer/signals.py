@@ -1,14 +1,4 @@
-"""What our plugins say to each other in Singer's own messages.
-
-SCHEMA carries `x-landing` beside `properties`: which table of which source this is, what it refers to, the file of its
-bad rows where it has some and, when it comes out of the landing zone, of which date and run.
-
-BATCH has the encoding `csv`: files in the one dialect (dialect.py).
-
-STATE, the last one, carries `landing`: each stream with its rows, and bytes and SHA-256 of its files. A target sees
-only the end of its input when a tap dies, and cannot tell it from success; with this message it can. No proof, no
-commit.
-"""
+"""Signals: a plugin ends at once on SIGINT and SIGTERM, and reports whether it committed."""
 
 from __future__ import annotations
 
@@ -25,20 +15,20 @@ from landing.singer.sdk import SdkPlugin
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 5.0  # seconds that a signal waits for a commit, or a message, that is on its way
+TIMEOUT = 5.0  # seconds that a signal waits for a commit or a message in progress
 
 
 class SignalHandling(SdkPlugin):
-    """A plugin that ends at once, with a non-zero status, when it is told to.
+    """A plugin that ends at once on a signal, with a non-zero exit status.
 
-    The SDK's handlers drain what they have and exit with 0, as if that were all; and Python runs no handler at all
-    while libpq waits for the server. So a thread of its own waits for the signal.
+    The SDK's handlers drain all sinks and exit with 0, as if the input were complete; and Python runs no handler while
+    libpq waits for the server. So a thread waits for the signal.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.point = CommitPoint()  # first of all: the base class starts the thread that waits for signals
+        self.point = CommitPoint()  # before the base class starts the thread
         super().__init__(*args, **kwargs)
 
     def handle_signals(self) -> None:
@@ -53,12 +43,12 @@ class SignalHandling(SdkPlugin):
         threading.Thread(target=self._await_signal, args=(woken,), daemon=True).start()
 
     def _await_signal(self, woken: int) -> None:
-        """End the process, whatever fails or hangs meanwhile. `woken`: where Python writes each signal's number."""
+        """End the process on a signal, even if the clean-up fails or hangs. Python writes signal numbers to `woken`."""
         while (number := os.read(woken, 1)[0]) not in self.SIGNALS:
             pass
         status = 128 + number
         try:
-            watchdog = threading.Timer(3 * PATIENCE, os._exit, (status,))
+            watchdog = threading.Timer(3 * TIMEOUT, os._exit, (status,))
             watchdog.daemon = True
             watchdog.start()
             status = self._stop(number, status)
@@ -70,11 +60,11 @@ class SignalHandling(SdkPlugin):
             os._exit(status)
 
     def _stop(self, number: int, status: int) -> int:
-        """Report the outcome, once it can't change any more, and the exit status; see CommitPoint."""
-        state, idle = self.point.close(status, PATIENCE)
+        """Log the outcome once it is final, and return the exit status; see CommitPoint."""
+        state, idle = self.point.close(status, TIMEOUT)
         if state == PASSED:
             logger.info("Signal %d came after the commit point. %s", number, self.point.done)
-            threading.main_thread().join(PATIENCE)  # what is left takes moments, and ends the process
+            threading.main_thread().join(TIMEOUT)  # the rest takes moments, and ends the process
             return 0
         if state in (PASSING, UNKNOWN):
             logger.error("Stopped by signal %d at the commit point. %s", number, self.point.unknown)
@@ -84,15 +74,15 @@ class SignalHandling(SdkPlugin):
         if idle:
             self.clean_up()
         else:
-            threading.main_thread().join(PATIENCE)  # it can't pass, so it takes back what it moved, and ends
+            threading.main_thread().join(TIMEOUT)  # it cannot commit any more, so it undoes its work and ends
         return status
 
     def stopped(self) -> None:
-        """Hook for what is to be noted when a signal ends this run."""
+        """Hook: record that a signal ended this run."""
 
     def clean_up(self) -> None:
-        """Remove what only this run needs."""
+        """Hook: remove what only this run needs."""
 
 
 def _noted(*_: Any) -> None:
-    """A handler, so that Python writes the signal's number to the wakeup descriptor, whichever thread it reaches."""
+    """A handler: without one, Python does not write the signal's number to the wakeup descriptor."""

@@ -42,7 +42,7 @@ class StrictSink(SdkSink):
         super().__init__(target, stream_name, schema, key_properties, **more)
 
     def table_of(self, stream_name: str, schema: dict) -> str:
-        """Name of the table that a stream becomes."""
+        """Name of the stream's table."""
         return StreamMetadata.of_schema(schema).table or stream_name
 
     def get_validator(self) -> Any:
@@ -57,7 +57,7 @@ class StrictSink(SdkSink):
 
 
 class FileSink(StrictSink):
-    """Gathers a table's rows in files: those that BATCH names, or one that it writes from RECORDs."""
+    """Collects a table's rows in files: those that BATCH names, or one that it writes from RECORDs."""
 
     include_sdc_metadata_properties = False
     parse_timestamps = False
@@ -79,15 +79,15 @@ class FileSink(StrictSink):
 
     @property
     def header(self) -> tuple[Any, ...]:
-        """What may not change when a SCHEMA comes again."""
+        """What a later SCHEMA of the same stream may not change."""
         return {column.name: column for column in self.columns}, list(self.key_properties), self.stream_metadata
 
     def get_validator(self) -> Any:
-        """Another tap's records only: ours come from a database's own types."""
+        """For records of third-party taps only: ours have the database's types."""
         return None if self.ours else super().get_validator()
 
     def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
-        """Take the files; what they hold, the closing message says."""
+        """Accept the files; the completion message has their rows and checksums."""
         if encoding.format != ENCODING:
             raise BadLineError(f"a BATCH of {self.stream_name} has the encoding {encoding.format!r}; csv and jsonl are "
                                "known")
@@ -96,7 +96,7 @@ class FileSink(StrictSink):
         self.objects += [self._target.accept(url) for url in files]
 
     def process_batch(self, context: dict) -> None:
-        """Nothing waits to be written: records are, as they come."""
+        """Nothing to do: records are written as they arrive."""
 
     def process_record(self, record: dict, context: dict) -> None:
         """Write one line."""
@@ -106,7 +106,7 @@ class FileSink(StrictSink):
         self._rows += 1
 
     def activate_version(self, new_version: int) -> None:
-        """Nothing to do where all rows are of that version: a landed date holds no others."""
+        """Raise BadLineError if rows of another version arrived: a partition has one version."""
         if others := self._target.versions[self.stream_name] - {new_version}:
             raise BadLineError(f"{self.stream_name} has rows of version {min(others)}, and version {new_version} is "
                                "activated; a landed date is of one version")
@@ -128,7 +128,7 @@ class FileSink(StrictSink):
         self._open[1].write(csv_dialect.header(self.columns))
 
     def finish(self) -> None:
-        """Close what is being written; a stream without rows is a header and nothing else."""
+        """Close the file; without rows it is only a header."""
         if not self.objects:
             self._start()
         if self._open is not None:

@@ -24,7 +24,7 @@ from landing.storage.local import LocalStorage
 
 @dataclass(frozen=True)
 class Extract:
-    """One table on its way: what its SCHEMA says, and the files that hold its rows, in order."""
+    """A table and the files that hold its rows, in order."""
 
     table: Table
     objects: list[Object]
@@ -40,7 +40,7 @@ class LandingStream(SdkStream):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.sent: dict[str, Sent] = {}  # by the name that each message gave its stream
+        self.sent: dict[str, Sent] = {}  # by stream, or by its alias in a stream map
 
     @property
     def table(self) -> Table:
@@ -55,20 +55,20 @@ class LandingStream(SdkStream):
                               foreign_keys=table.foreign_keys, not_of_snapshot=table.not_of_snapshot)
 
     def extract(self, folder: Prefix) -> Extract:
-        """The files with the rows: written into `folder`, or where they lie already."""
+        """The table's files: new ones in `folder`, or landed ones."""
         raise NotImplementedError
 
     def selected_columns(self, columns: Sequence[Column]) -> list[Column]:
-        """Those that the catalog doesn't deselect."""
+        """The columns that the catalog does not deselect."""
         return [column for column in columns if self.mask["properties", column.name]]
 
     @cached_property
     def mapped(self) -> bool:
-        """Whether the user changes this stream's rows on their way: see mapped.py."""
+        """Whether stream maps change this stream's rows: see stream_maps.py."""
         return stream_maps.is_mapped(self)
 
     def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
-        """Ours in place of the SDK's setting, which knows no csv."""
+        """Encoding csv, which the SDK's own setting does not know; None to send RECORDs."""
         if self.mapped or not config.get("use_batch", True):
             return None
         return BatchConfig(BaseBatchFileEncoding(ENCODING), StorageTarget(self.tap.landing_zone.storage.url("")))
@@ -81,14 +81,14 @@ class LandingStream(SdkStream):
         yield batch_config.encoding, [one.url for one in extract.objects]
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
-        """The same rows one by one, for a target of somebody else."""
+        """The same rows as records, for third-party targets."""
         with scratch() as folder:
             extract = self.extract(Prefix(LocalStorage(Path(folder)), ""))
             for one in extract.objects:
                 yield from types.records(one, extract.table.columns, self.constants)
 
     def conform(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Hook for properties that a subclass adds to its SCHEMA."""
+        """Hook: add properties to the SCHEMA."""
         return schema
 
     def write_state(self) -> None:
@@ -111,7 +111,7 @@ class LandingStream(SdkStream):
         return SchemaMessage(self.name, schema, self.message_keys(table), bookmarks)
 
     def _mapped_message(self, message: SchemaMessage) -> SchemaMessage:
-        """The SDK's SCHEMA of a mapped stream with this table's metadata; an alias is a table of its own."""
+        """The SDK's SCHEMA of a mapped stream with this table's metadata; an alias is a separate table."""
         table = self.table
         properties = stream_maps.properties(self, table, message.schema["properties"])
         metadata = msgspec.structs.replace(
@@ -128,5 +128,5 @@ class LandingStream(SdkStream):
             yield message
 
     def message_keys(self, table: Table) -> list[str]:
-        """`key_properties`; a foreign target would refuse a key that it gets no column for."""
+        """`key_properties`: columns that are sent."""
         return table.primary_key

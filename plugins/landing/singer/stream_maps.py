@@ -1,6 +1,6 @@
 """Streams whose rows a user's stream maps change: sent as RECORDs, under their own table's name and metadata.
 
-The SDK's SCHEMA of such a stream has neither the stream metadata nor exact types. Both come back here, so that a map
+The SDK's SCHEMA of such a stream has neither the stream metadata nor exact types. Both are restored here, so that a map
 of one column changes that column and nothing else.
 """
 
@@ -19,7 +19,7 @@ from landing.singer.types import json_schema
 
 
 def is_mapped(stream: Stream) -> bool:
-    """Whether stream maps or flattening change the stream's rows, or remove them: files would bypass that."""
+    """Whether stream maps or flattening change or remove rows of the stream, which files would bypass."""
     return bool(stream.config.get("flattening_enabled") or _entries(stream)) or _removes_others(stream)
 
 

@@ -23,7 +23,7 @@ class LandingTap(SignalHandling, Tap):
     """A tap that ends with a completion message."""
 
     message_writer_class = SimpleSingerWriter  # where msgspec is installed, tap-postgres has a writer of its own
-    date: date  # that is landed, or loaded
+    date: date  # to land or to load
     kept = False  # the date is frozen: nothing is sent
     needs_catalog = True  # to know which streams are selected
 
@@ -31,12 +31,12 @@ class LandingTap(SignalHandling, Tap):
         self.run_id, self.started_at = new_run_id(), now()
         super().__init__(*args, **kwargs)
         self.point.done = self.point.unknown = "The target's own lines tell whether it committed what was sent."
-        self.metrics_logger.setLevel(logging.WARNING)  # the closing line says it all
+        self.metrics_logger.setLevel(logging.WARNING)  # the target's last line sums up
 
     @property
     def catalog_json_text(self) -> str:
         """What `--discover` prints."""
-        return json.dumps(meltano_files.marked(self.catalog_dict, sys.argv), indent=2)
+        return json.dumps(meltano_files.with_run_id(self.catalog_dict, sys.argv), indent=2)
 
     @property
     def retry_command(self) -> str:
@@ -44,7 +44,7 @@ class LandingTap(SignalHandling, Tap):
         raise NotImplementedError
 
     def require_whole_catalog(self, having: str) -> None:
-        """Raise CatalogError for a catalog that lacks a stream: to leave one out on purpose is to deselect it."""
+        """Raise CatalogError if the given catalog lacks a stream. (To leave out a stream, deselect it.)"""
         given = self.input_catalog
         if given is not None and (missing := sorted(self.streams.keys() - given.keys())):
             raise CatalogError(
@@ -69,14 +69,14 @@ class LandingTap(SignalHandling, Tap):
             super().sync_all()
             streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
             completion = Completion(run_id=self.run_id, streams=streams, **self.closing())
-            with self.point.passing():  # from here on the target may take the files
+            with self.point.passing():  # from here on the target may move the files
                 self.state_writer.write_state({**self.state, **completion.to_state()})
         except BaseException as error:
             self.close_connections()
             self.clean_up()
-            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # that one the target explains
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # the target logs its cause
                 raise storage_error(error, self.retry_command) from error
             raise
 
     def close_connections(self) -> None:
-        """Hook to end what still writes into staging."""
+        """Hook: close what still writes into staging."""

@@ -38,16 +38,16 @@ class LandingTarget(SignalHandling, SdkTarget):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.max_parallelism = 1  # files, or one connection: nothing to drain side by side
+        self.max_parallelism = 1  # files, or one connection: nothing to drain in parallel
         self.metrics_logger.setLevel(logging.WARNING)
         self.completion: Completion | None = None
         self.sinks: dict[str, FileSink] = {}
         self.versions: defaultdict[str, set[int]] = defaultdict(set)  # by stream
 
     def listen(self, file_input: Any = None) -> None:
-        """Take all input and commit it; what the file system refuses is a ZoneError."""
+        """Read all input and commit it. Raises ZoneError for errors of the file system."""
         try:
-            self._take(file_input)
+            self._read(file_input)
             self.process_endofpipe()
         except Exception as error:
             if self.point.state == PASSED:
@@ -56,8 +56,8 @@ class LandingTarget(SignalHandling, SdkTarget):
                 raise storage_error(error, self.retry_command) from error
             raise
 
-    def _take(self, file_input: Any) -> None:
-        """A message that can't be taken is refused with its line."""
+    def _read(self, file_input: Any) -> None:
+        """Raise MessageError, with the line's number, for a message that is not valid."""
         try:
             self.process_lines(file_input)
         except (LandingError, psycopg2.Error, OSError):
@@ -67,14 +67,14 @@ class LandingTarget(SignalHandling, SdkTarget):
             raise self.refusal(error) from error
 
     def refusal(self, error: Exception) -> LandingError:
-        """What went wrong with a message, as an error that names its line."""
+        """An error with the line's number for what went wrong with its message."""
         reason = " ".join(str(error).split())
-        if not isinstance(error, (ValueError, SingerSDKError)):  # theirs are sentences
+        if not isinstance(error, (ValueError, SingerSDKError)):  # their messages are sentences
             reason = f"{type(error).__name__}: {reason}"
         return MessageError(self.message_reader.line, reason[:500].rstrip("."))
 
     def process_endofpipe(self) -> None:
-        """Commit, and only then pass on the tap's STATE: who keeps that will not ask for these rows again."""
+        """Commit, then pass on the tap's STATE: once that is stored, the tap will not send these rows again."""
         self.drain_all(is_endofpipe=True)
         self.commit()
         if self.latest_state:
@@ -83,11 +83,11 @@ class LandingTarget(SignalHandling, SdkTarget):
                 sys.stdout.flush()
 
     def commit(self) -> None:
-        """Make all of the input be there at once."""
+        """Hook: commit all of the input atomically."""
         raise NotImplementedError
 
     def file_sink(self, stream_name: str, schema: dict | None, key_properties: Any) -> FileSink:
-        """The one for a stream; a table whose columns change while it comes is refused."""
+        """The sink of a stream. Raises BadLineError if a table's columns change after its first row."""
         sink = self.sinks.get(stream_name)
         if schema is None:
             return sink
@@ -114,7 +114,7 @@ class LandingTarget(SignalHandling, SdkTarget):
             super().process_activate_version_message(message)
 
     def process_batch_message(self, message: dict) -> None:
-        """Records in the SDK's own encoding are looked at as if each came by itself."""
+        """Records in the SDK's encoding jsonl are processed like RECORD messages."""
         self._require_schema(message)
         encoding, stream = message["encoding"], message["stream"]
         if encoding.get("format") != "jsonl":
@@ -130,7 +130,7 @@ class LandingTarget(SignalHandling, SdkTarget):
 
     @property
     def retry_command(self) -> str:
-        """The command that does once more what this run is to do."""
+        """The command that repeats this run."""
         raise NotImplementedError
 
     def process_state_message(self, message: dict) -> None:

@@ -14,8 +14,8 @@ from landing.storage.base import Object
 def json_schema(column: Column) -> dict[str, Any]:
     """A column's property in a SCHEMA message.
 
-    Integers and booleans go as JSON's own. All else goes as PostgreSQL's text: JSON's numbers have no NaN, and those
-    who read them no 38 digits. `format` tells other targets what the text is.
+    Integers and booleans are JSON's own. All else is PostgreSQL's text: JSON has no NaN, and most JSON readers lose
+    digits of long numbers. `format` tells third-party targets what the text is.
     """
     kind, format_ = "string", None
     if column.type in INTEGERS:
@@ -41,16 +41,18 @@ def json_schema(column: Column) -> dict[str, Any]:
 
 
 def column_of(name: str, schema: Mapping[str, Any], *, ours: bool = True) -> Column:
-    """The column of a property in a SCHEMA message, by our own mark or, from another tap, by its JSON type.
+    """The column of a property in a SCHEMA message, by `x-sql-datatype` or, from a third-party tap, by its JSON type.
 
-    ValueError where our mark is no type.
+    Raises:
+        ValueError: `x-sql-datatype` is not a type.
     """
     types = schema.get("type") or [t for option in schema.get("anyOf", []) for t in _as_list(option.get("type"))]
     types = _as_list(types) or ["null", "string"]
-    said = schema.get("x-sql-datatype")
-    if ours and said and not TYPE.fullmatch(said):
-        raise ValueError(f"property {name!r} has the type {said!r}, which is not one")
-    type_ = said if said and (ours or said in INTEGERS) else _foreign_type({*types} - {"null"}, schema.get("format"))
+    declared = schema.get("x-sql-datatype")
+    if ours and declared and not TYPE.fullmatch(declared):
+        raise ValueError(f"property {name!r} has the type {declared!r}, which is not an SQL type")
+    exact = declared and (ours or declared in INTEGERS)
+    type_ = declared if exact else _type_of_json({*types} - {"null"}, schema.get("format"))
     evidence = not ours or schema.get("x-evidence") is not False
     return Column(name, type_, "null" in types, schema.get("x-source-type"), schema.get("description"), evidence)
 
@@ -59,7 +61,7 @@ def _as_list(value: str | list[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or [])
 
 
-def _foreign_type(types: set[str], format_: str | None) -> str:
+def _type_of_json(types: set[str], format_: str | None) -> str:
     if types == {"string"}:
         named = {"date": "date", "date-time": "timestamp with time zone", "singer.decimal": "numeric"}
         return named.get(format_ or "", "text")
@@ -70,7 +72,7 @@ def _foreign_type(types: set[str], format_: str | None) -> str:
 
 
 def reader(column: Column) -> Callable[[str | None], Any]:
-    """From the field's text to the value of a RECORD, as json_schema() promises it."""
+    """A function from a field's text to the value of a RECORD, as json_schema() describes it."""
     if column.type in INTEGERS:
         return lambda text: None if text is None else int(text)
     if column.type == "boolean":

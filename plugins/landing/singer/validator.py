@@ -1,8 +1,4 @@
-"""Singer messages as a target reads them: a line each, refused where it can't be taken as it was meant.
-
-Python's JSON forgives what loses data: of two equal keys it takes the last, NaN is a number to it, and half a surrogate
-a character. Here a line is UTF-8, holds one message with all that belongs to its type, and keeps every digit.
-"""
+"""Validates records against their SCHEMA."""
 
 from __future__ import annotations
 
@@ -20,10 +16,10 @@ DRAFTS = Draft202012Validator, Draft4Validator
 
 
 class Validator(BaseJSONSchemaValidator):
-    """Holds what came against its schema; what it says names no values, which may be secret or long."""
+    """A JSON Schema validator whose messages have no values, which may be secret or long."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        """For a schema of today's JSON Schema or, as Singer's older taps have it, of draft 4; else BadLineError."""
+        """Raises BadLineError unless `schema` is one of JSON Schema 2020-12 or, as older taps send, of draft 4."""
         super().__init__(schema)
         draft = next((kind for kind in DRAFTS if kind(kind.META_SCHEMA).is_valid(schema)), None)
         if draft is None:
@@ -32,7 +28,7 @@ class Validator(BaseJSONSchemaValidator):
         self.validator = draft(schema)
 
     def validate(self, record: dict[str, Any]) -> None:
-        """BadLineError where it is not as the schema says."""
+        """Raise BadLineError if a record does not match the schema."""
         with localcontext(EXACT):  # `multipleOf` divides
             error = next(self.validator.iter_errors(record), None)
         if error is not None:

@@ -1,7 +1,7 @@
-"""Values of another tap's RECORDs: each in its column's type, or refused.
+"""Value codecs for third-party taps: each value of a RECORD as text of its column's type, or an error.
 
-What was landed and can't be loaded would stop the load of everything else of that date. So a value is refused before it
-is landed where PostgreSQL would refuse it, or would keep less of it than was said.
+A value that cannot be loaded would block the load of the whole partition. So a value that PostgreSQL would reject or
+truncate is rejected before it is landed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from landing.model import validation
 from landing.model.csv_dialect import json_text, text
 from landing.model.schema import INTEGERS, Column
 
-# What Python and PostgreSQL both read.
+# What both Python and PostgreSQL can parse.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?|NaN|[+-]?Infinity")
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -25,7 +25,7 @@ NUL_ESCAPED = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
 
 def writer(column: Column) -> Callable[[Any], str | None]:
-    """From the value of a RECORD to the field's text; ValueError where `column.type` can't hold it."""
+    """A function from a RECORD's value to the field's text; it raises ValueError if the type cannot hold the value."""
     if column.type in INTEGERS:
         bound = 1 << (8 * INTEGERS[column.type] - 1)
         return lambda value: None if value is None else _integer(value, bound)
@@ -53,19 +53,19 @@ def _boolean(value: Any) -> str:
 
 
 def _date(value: Any) -> str:
-    if not DATE.fullmatch(text(value)) or not _happened(value):
+    if not DATE.fullmatch(text(value)) or not _exists(value):
         raise ValueError("is not a date as YYYY-MM-DD")
     return value
 
 
 def _timestamp(value: Any) -> str:
-    if not TIMESTAMP.fullmatch(text(value)) or not _happened(value):
+    if not TIMESTAMP.fullmatch(text(value)) or not _exists(value):
         raise ValueError("is not a date and time in ISO 8601")
     return value
 
 
-def _happened(value: str) -> bool:
-    """Whether the calendar and the clock have it."""
+def _exists(value: str) -> bool:
+    """Whether calendar and clock have this moment."""
     try:
         return validation.moment(value) is not None
     except ValueError:

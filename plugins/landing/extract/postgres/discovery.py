@@ -50,4 +50,4 @@ def run(config: Mapping[str, Any]) -> None:
     keep_private(sys.argv)
     logging.basicConfig(format="%(message)s")
     with reported(logging.getLogger("tap-postgres")), log_discovery_failure("tap-postgres"):
-        json.dump(meltano_files.marked(discover(config), sys.argv), sys.stdout, indent=2)
+        json.dump(meltano_files.with_run_id(discover(config), sys.argv), sys.stdout, indent=2)
