@@ -1,4 +1,4 @@
-"""Stream metadata: `x-landing` beside `properties` in a SCHEMA message of ours, and the files that a BATCH names."""
+"""Stream metadata: `x-landing` beside `properties` in a SCHEMA message of ours; and the encoding of our BATCHes."""
 
 from __future__ import annotations
 
