@@ -29,9 +29,9 @@ import psycopg2
 import servers
 from landing.api import LandingError, connect
 from psycopg2 import sql
+from servers import DEMO, PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
-STATE = PROJECT / ".demo" / "shop.json"
+STATE = DEMO / "shop.json"
 CSV = PROJECT / "extract" / "order_details.csv"
 SCHEMA = Path(__file__).with_name("shop.sql").read_text(encoding="utf-8")
 WORDS = json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))

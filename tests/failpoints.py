@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from landing.model.naming import RUN_ID
+
 SELF, PARENT, BACKEND, TERM = "self", "meltano", "backend", "term"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 AUDITED = {"os.rename": "rename", "os.mkdir": "mkdir", "os.remove": "unlink", "os.rmdir": "rmdir"}
@@ -132,7 +134,7 @@ def _ours(path: str, boundaries: Boundaries) -> bool:
 def _named(path: str) -> str:
     """A file's name without what differs in each run."""
     name = Path(path).name
-    return re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{8}", "<run>", re.sub(r"landing-\w{8}$", "<scratch>", name))
+    return re.sub(RUN_ID, "<run>", re.sub(r"landing-\w{8}$", "<scratch>", name))
 
 
 def _worded(statement: Any, cursor: Any) -> str:

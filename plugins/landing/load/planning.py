@@ -17,10 +17,8 @@ from landing.load.evolution import widened
 from landing.load.history import PARTITION_KEY, STAGING, columns_of, history_name
 from landing.load.load_history import LOADS, LoadHistory
 from landing.load.staging import Load
-from landing.model.schema import NAME_BYTES, TYPE, Column
+from landing.model.schema import MAX_COLUMNS, NAME_BYTES, TYPE, Column
 from landing.postgres.query import query
-
-MAX_COLUMNS = 1600  # of a PostgreSQL table
 
 # Relations with the name of a table to load, in either schema, and whether a load created them.
 OCCUPIED = """

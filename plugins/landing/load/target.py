@@ -31,6 +31,7 @@ from landing.core.settings import flag
 from landing.load.job import LoadJob
 from landing.load.staging import Load
 from landing.load.stock import StockSink
+from landing.load.warehouse import LOAD_LOCK_TIMEOUT, LOCK_TIMEOUT
 from landing.model.schema import File, Table
 from landing.postgres.connect import connect
 from landing.postgres.tls import with_certificate_authority
@@ -51,13 +52,13 @@ SETTINGS = th.PropertiesList(
     th.Property(
         "lock_timeout",
         th.IntegerType,
-        default=60,
+        default=LOCK_TIMEOUT,
         description="Seconds that the swap of a date waits for other sessions to release locks.",
     ),
     th.Property(
         "load_lock_timeout",
         th.IntegerType(minimum=0),
-        default=3600,
+        default=LOAD_LOCK_TIMEOUT,
         description="Seconds that a load waits for another load of the same schema to end.",
     ),
     CONNECTIONS,

@@ -16,6 +16,7 @@ from landing.storage.compression import compressed
 # A type as format_type() writes it, with modifiers and array brackets: nothing in it can end a statement. In quotes,
 # "char" is a byte and "bit" has any length.
 TYPE = re.compile(r'("char"|"bit"|[a-z][a-z0-9_]*( [a-z]+)*)(\(-?\d+(, ?-?\d+)?\))?( (with|without) time zone)?(\[\])*')
+MAX_COLUMNS = 1600  # of a PostgreSQL table
 NAME_BYTES = 63  # PostgreSQL truncates longer names without an error
 INTEGERS = {"smallint": 2, "integer": 4, "bigint": 8}
 

@@ -28,11 +28,10 @@ from landing.extract.csv.parsed import ParsedRows
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.text import CsvText, RowsHash
 from landing.extract.csv.writing import write_rows
-from landing.model.schema import NAME_BYTES, Column
+from landing.model.schema import MAX_COLUMNS, NAME_BYTES, Column
 from landing.postgres.copy import Copied
 from landing.storage.base import Object
 
-COLUMNS = 1600  # of a table in PostgreSQL
 SHORT = reprlib.Repr()  # names from a file can be of any number and length
 SHORT.maxlist, SHORT.maxstring = 10, 100
 logger = logging.getLogger(__name__)
@@ -179,8 +178,8 @@ class CsvEntity:
 
 def _column_names(declaration: Declaration, header: Sequence[str], path: Path) -> list[str]:
     """Column names after `rename`; BadFileError unless they are valid, unique and include all declared columns."""
-    if len(header) > COLUMNS:
-        raise BadFileError(path, 1, f"{len(header):,} columns; PostgreSQL's limit is {COLUMNS:,}")
+    if len(header) > MAX_COLUMNS:
+        raise BadFileError(path, 1, f"{len(header):,} columns; PostgreSQL's limit is {MAX_COLUMNS:,}")
     names = [declaration.rename.get(name, name) for name in header]
     if unknown := {*declaration.rename, *declaration.types} - {*header, *names} | {*declaration.keys} - {*names}:
         raise BadFileError(path, 1, f"the declaration names columns that do not exist: "
