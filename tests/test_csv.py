@@ -106,17 +106,17 @@ def test_a_refused_file_commits_nothing_and_says_why_in_a_sentence(project):
 @pytest.mark.parametrize(("declared", "reason"), [
     ({"path": "no.csv"}, "no.csv does not exist"),
     ({"path": "no/*.csv"}, "no/*.csv does not exist"),
-    ({"path": "folder"}, "folder is a folder without a *.csv"),
-    ({"path": "pipe"}, "pipe is not a file"),
+    ({"path": "folder"}, "folder is a folder without *.csv files"),
+    ({"path": "pipe"}, "pipe is not a regular file"),
     ({"path": "in.csv", "keys": ["c"]}, "the declaration names columns that do not exist: 'c'. Found ['a', 'b']"),
     ({"path": "in.csv", "types": {"c": "integer"}}, "do not exist: 'c'"),
     ({"path": "in.csv", "rename": {"c": "d"}}, "do not exist: 'c'"),
     ({"path": "in.csv", "rename": {"a": "b"}}, "occurs 2 times"),
-    ({"path": "in.csv", "types": {"a": "integer; drop table x"}}, "is not the name of a type"),
-    ({"path": "in.csv", "encoding": "klingon"}, "encoding='klingon' is not one that Python knows"),
-    ({"path": "in.csv", "encoding": "hex"}, "encoding='hex' is not one that Python knows"),
+    ({"path": "in.csv", "types": {"a": "integer; drop table x"}}, "is not a type name"),
+    ({"path": "in.csv", "encoding": "klingon"}, "encoding='klingon' is not a Python encoding"),
+    ({"path": "in.csv", "encoding": "hex"}, "encoding='hex' is not a Python encoding"),
     ({"path": "in.csv", "delimiter": "||"}, "delimiter='||' is not one character"),
-    ({"path": "in.csv", "delimiter": '"'}, "can't be the delimiter and quote"),
+    ({"path": "in.csv", "delimiter": '"'}, "is both the delimiter and the quote"),
 ])
 def test_a_declaration_that_does_not_fit_is_refused(tmp_path, monkeypatch, declared, reason):
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))

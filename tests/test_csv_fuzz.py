@@ -329,10 +329,10 @@ def places(project):
 
 def test_what_is_no_file_is_refused_by_name_and_never_waited_for(project, places):
     for path, named, reason in [
-        ("fifo.csv", "fifo.csv", "is not a file"), ("folder of a fifo", "in.csv", "is not a file"),
-        ("*.csv", ".csv", "is not a file"), ("folder.csv", "folder.csv", "is a folder without a *.csv"),
+        ("fifo.csv", "fifo.csv", "is not a regular file"), ("folder of a fifo", "in.csv", "is not a regular file"),
+        ("*.csv", ".csv", "is not a regular file"), ("folder.csv", "folder.csv", "is a folder without *.csv files"),
         ("loop.csv", "loop.csv", "does not exist"), ("deep/**/*.csv", "e.csv", "is the same file as"),
-        ("x" * 300, "xxx", "can't be looked at"), ("a\0b", "a", "can be no path"),
+        ("x" * 300, "xxx", "cannot be read"), ("a\0b", "a", "contains a NUL character"),
         ("million.csv", "million.csv", "1,000,000 columns; PostgreSQL's limit is 1,600"),
     ]:
         with pytest.raises(LandingError) as refused:

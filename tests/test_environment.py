@@ -470,7 +470,7 @@ def test_a_snapshot_whose_connection_is_lost_commits_nothing_though_all_tables_w
 
     with monkeypatch.context() as patch:
         patch.setattr(Snapshot, "confirm", confirm)
-        unharmed(loaded, lambda: loaded.extract(NEXT, check=False), "The source ended the extract", AGAIN)
+        unharmed(loaded, lambda: loaded.extract(NEXT, check=False), "failed at the source", AGAIN)
     healed(loaded)
 
 

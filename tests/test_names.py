@@ -120,7 +120,7 @@ def test_no_two_names_share_a_folder_and_none_leaves_it():
 
 @pytest.mark.parametrize("name", ["", "a\0b", "new\nline", "\x1b[2J", "x" * 64, "é" * 32])
 def test_an_entity_that_can_be_no_table_is_refused_before_its_file_is_read(name):
-    with pytest.raises(SettingError, match="not a name for a table"):
+    with pytest.raises(SettingError, match="not a valid table name"):
         Declaration(name, "extract/missing.csv")
 
 

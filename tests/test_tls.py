@@ -24,12 +24,12 @@ from tls import Authority, fronts
 
 DAY = "2024-01-20"
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("[0-9]*/bin/postgres"))
-DISTRUSTED = ("certificate verify failed", "Have it renewed there, or name the file of the right authority")
+DISTRUSTED = ("certificate verify failed", "Renew it, or set …_POSTGRES_SSLROOTCERT in .env to the file of the right")
 REFUSED = {  # what is said of a server that is not trusted, and what then helps
     "expired": DISTRUSTED,
     "unknown authority": DISTRUSTED,
-    "wrong host": ("does not match host name", "Write the host in .env as its certificate has it"),
-    "plain": ("server does not support SSL", "Have TLS switched on there"),
+    "wrong host": ("does not match host name", "Use the host name of the certificate in .env"),
+    "plain": ("server does not support SSL", "Enable TLS on the server"),
 }
 
 
@@ -104,7 +104,7 @@ def test_a_server_that_is_not_trusted_gets_no_rows_and_gives_none(project, tls, 
         with pytest.raises(SettingError, match=f"no certificate authority at {project.folder / found}.*{variable}"):
             opened(plugin, verifying(project.source, ports["good"], given))
     (project.folder / "junk.pem").write_text("no certificate")
-    with pytest.raises(UnreachableError, match="Name a file in PEM format"):
+    with pytest.raises(UnreachableError, match=r"SSLROOTCERT in \.env to a file in PEM format"):
         opened(plugin, verifying(project.source, ports["good"], "junk.pem"))
     monkeypatch.setenv(variable, str(authority.file))
     opened(plugin, verifying(project.source, ports["good"])).close()
@@ -178,7 +178,7 @@ def test_the_authorities_of_this_system_are_trusted_where_that_is_asked_for(proj
         opened(plugin, verifying(project.source, ports["good"])).close()
         with pytest.raises(UnreachableError, match="certificate verify failed"):
             opened(plugin, verifying(project.source, ports["unknown authority"]))
-        with pytest.raises(SettingError, match=f"{variable}=system needs ssl_mode verify-full"):
+        with pytest.raises(SettingError, match=f"{variable}=system requires ssl_mode verify-full"):
             opened(plugin, {**verifying(project.source, ports["good"]), "ssl_mode": "verify-ca"})
         monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
         with monkeypatch.context() as patch:

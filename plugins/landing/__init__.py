@@ -1,22 +1,22 @@
-"""Singer on the outside, COPY on the inside: a date-partitioned landing zone between sources and a warehouse.
+"""A date-partitioned landing zone between sources and a warehouse: Singer plugins that transfer data by COPY.
 
-The packages in the order of the data's way; docs/architecture.md says why they are cut so:
+The packages in the order of the data flow; docs/architecture.md explains the structure:
 
-    plugins     the four plugins, as Meltano starts them
+    plugins     entry points of the four plugins
     extract     PostgreSQL and CSV files -> Singer
-    singer      what every tap and target shares: messages, sinks, signals, the adapter to the Singer SDK
+    singer      shared by all taps and targets: messages, sinks, signals, the adapter to the Singer SDK
     zone        the landing zone: layout, commit, run log, garbage collection, target-csv
     load        one landed date -> Singer -> the warehouse: staging, atomic swap, history, views, target-postgres
-    verify      source = files = warehouse, differences between dates, preflight check, backfill plan
-    cli         the `landing` command, one module a command
-    api         what the DAG, the notebook, the demo and inspection/ use
+    verify      checksums of source, files and warehouse, differences between dates, preflight check, backfill plan
+    cli         the `landing` command, one module per command
+    api         the public interface, for the DAG, the notebook, the demo and inspection/
 
-and what they stand on:
+and the packages below them:
 
     core        errors, settings, dates, sources, retry commands, commit point
-    storage     the one seam for files: a protocol, the local folder, hashing and compression
+    storage     access to landed files: a protocol, the local directory, hashing and compression
     model       columns, tables, manifest, the CSV dialect, names
-    postgres    sessions, TLS, transactions, COPY, worker connections
+    postgres    sessions, stall detection, TLS, transactions, COPY, worker pool
 """
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
-"""What the DAG, the notebook, the demo and the tools of `inspection/` use.
+"""The public interface: what the DAG, the notebook, the demo and `inspection/` import.
 
-Everything else in this package may change from one version to the next.
+Everything else in this package may change in any version.
 """
 
 from __future__ import annotations

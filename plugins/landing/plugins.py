@@ -1,4 +1,4 @@
-"""The four plugins, as Meltano starts them: two taps and two targets."""
+"""Entry points of the four plugins: two taps and two targets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LazyParamiko:
 
 
 def tap_postgres() -> None:
-    """PostgreSQL -> Singer. Discovery alone needs neither the Singer SDK nor SQLAlchemy."""
+    """PostgreSQL -> Singer. Discovery avoids importing the Singer SDK and SQLAlchemy."""
     from landing.extract.postgres import discovery
 
     if (config := discovery.plain_config(sys.argv[1:])) is not None:
@@ -42,7 +42,7 @@ def tap_postgres() -> None:
 
 
 def tap_csv() -> None:
-    """CSV files -> Singer; where the setting `from_landing` says so, one landed date -> Singer."""
+    """CSV files -> Singer; with the setting `from_landing`, one landed date -> Singer."""
     from landing.singer import process
     from landing.zone.run_log import log_discovery_failure
 
@@ -72,7 +72,7 @@ def target_postgres() -> None:
 
 
 def _configured(arguments: list[str], setting: str) -> bool:
-    """Whether the last `--config` file that has a setting switches it on."""
+    """A boolean setting, by the last `--config` file that has it."""
     found = False
     for option, value in itertools.pairwise(arguments):
         if option == "--config" and Path(value).is_file():

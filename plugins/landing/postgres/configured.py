@@ -1,4 +1,4 @@
-"""The servers that SOURCE_POSTGRES_… and TARGET_POSTGRES_… name."""
+"""Connections to the servers in SOURCE_POSTGRES_… and TARGET_POSTGRES_…."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ VARIABLES = {"host": "HOST", "port": "PORT", "dbname": "DB", "user": "USER", "pa
 
 
 def connect(role: str = "TARGET") -> Session:
-    """The warehouse that TARGET_POSTGRES_… names (or the SOURCE), in the environment or in the project's .env."""
+    """Connect to the warehouse (or the SOURCE) that the environment or the project's .env configures.
+
+    Raises:
+        SettingError: A connection is only partly configured.
+        UnreachableError: The server cannot be reached.
+    """
     values = settings()
     variables = {key: f"{role}_POSTGRES_{name}" for key, name in VARIABLES.items()}
     if missing := [name for name in variables.values() if name not in values]:
-        raise SettingError(f"{', '.join(missing)} not set. Write them into .env (see .env.example), or run make demo.")
+        raise SettingError(f"{', '.join(missing)} not set. Set it in .env (see .env.example), or run make demo.")
     arguments = {key: values[name] for key, name in variables.items()}
     if arguments["sslmode"].startswith("verify-"):
         arguments["sslrootcert"] = certificate_authority(arguments["sslmode"], f"{role}_POSTGRES_SSLROOTCERT",

@@ -1,7 +1,4 @@
-"""PostgreSQL connections and COPY, hashed as it streams.
-
-The session is pinned so that the same row gives the same bytes on every server, and gives them in the same order.
-"""
+"""TLS settings of PostgreSQL connections: certificate authorities, and reasons for failed handshakes."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ BUNDLES = (  # Debian and Alpine; Fedora and RHEL; SUSE; macOS and BSD
 
 
 def tls_failure(arguments: Mapping[str, Any]) -> str | None:
-    """Ask OpenSSL through Python for the reason: libpq finds none where psycopg has brought an OpenSSL of its own."""
+    """The reason of a failed handshake, by Python's ssl module: libpq reports none with a wheel's bundled OpenSSL."""
     host = str(arguments.get("host", "localhost"))
     with contextlib.suppress(OSError, ValueError), \
             socket.create_connection((host, int(arguments.get("port", 5432))), timeout=10) as plain:
@@ -45,10 +42,16 @@ def tls_failure(arguments: Mapping[str, Any]) -> str | None:
 
 
 def certificate_authority(mode: str, variable: str, values: Mapping[str, str], given: str | None = None) -> str:
-    """The file of the authority that has to vouch for a server: the one given, else `variable`'s, else libpq's own.
+    """The certificate authority of a server: `given`, else `variable`, else PGSSLROOTCERT, else libpq's default.
 
-    A path is relative to the project. Where `mode` verifies, SettingError says that there is no such file. What is
-    given may be the certificate itself, as the MeltanoLabs plugins have it.
+    Args:
+        mode: libpq's sslmode.
+        variable: Name of the variable with the path, which is relative to the project; `system` for this system's.
+        values: The environment.
+        given: A path, or the certificate itself, as the MeltanoLabs plugins accept it.
+
+    Raises:
+        SettingError: `mode` verifies certificates, and the file does not exist.
     """
     named = given or values.get(variable) or values.get("PGSSLROOTCERT") or "~/.postgresql/root.crt"
     if "-----BEGIN" in named:
@@ -58,31 +61,30 @@ def certificate_authority(mode: str, variable: str, values: Mapping[str, str], g
     path = settings.root() / Path(named).expanduser()
     if mode.startswith("verify-") and not path.is_file():
         raise SettingError(
-            f"ssl_mode is {mode}, and there is no certificate authority at {path}. Name its file as {variable} in "
-            ".env, or as ssl_certificate_authority in meltano.yml, and run again."
+            f"ssl_mode is {mode}, but there is no certificate authority at {path}. Set {variable} in .env, or "
+            "ssl_certificate_authority in meltano.yml, to its file, and run again."
         )
     return str(path)
 
 
 def _system_authorities(mode: str, variable: str) -> str:
-    """The file of this system's authorities: libpq's own `system` asks the OpenSSL that a wheel was built with."""
+    """The file of this system's authorities: libpq's `system` would use the defaults of a wheel's bundled OpenSSL."""
     if mode.startswith("verify-") and mode != "verify-full":
-        raise SettingError(f"{variable}=system needs ssl_mode verify-full, as libpq has it: anybody can have a "
-                           f"certificate of a public authority. ssl_mode is {mode}. Set SSLMODE=verify-full in .env, "
-                           "and run again.")
+        raise SettingError(f"{variable}=system requires ssl_mode verify-full, since anyone can get a certificate from "
+                           f"a public authority; ssl_mode is {mode}. Set SSLMODE=verify-full in .env, and run again.")
     files = [os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, *BUNDLES]
     found = next((file for file in files if file and Path(file).is_file()), None)
     if found is None and mode.startswith("verify-"):
-        raise SettingError(f"{variable}=system, and this system has no file of certificate authorities ("
-                           f"{', '.join(BUNDLES)}). Install it (Debian: apt-get install ca-certificates), name it as "
-                           "SSL_CERT_FILE, or name the authority's own file, and run again.")
+        raise SettingError(f"{variable}=system, but this system has no file of certificate authorities ("
+                           f"{', '.join(BUNDLES)}). Install it (Debian: apt-get install ca-certificates), set "
+                           f"SSL_CERT_FILE to its path, or {variable} to the authority's own file, and run again.")
     return found or ""
 
 
 def with_certificate_authority(config: Mapping[str, Any], variable: str) -> dict[str, Any]:
-    """Settings of the MeltanoLabs plugins with `ssl_certificate_authority` as certificate_authority() has it.
+    """Settings of a MeltanoLabs plugin with `ssl_certificate_authority` resolved by certificate_authority().
 
-    Their own default is a path with a `~` in it, and they take a path where no file is for the certificate itself.
+    The plugin does not expand its default, a path with `~`, and treats the path of a missing file as a certificate.
     """
     mode = str(config.get("ssl_mode", "verify-full")) if config.get("ssl_enable") else ""
     given = config.get("ssl_certificate_authority")

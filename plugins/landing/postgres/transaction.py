@@ -1,7 +1,4 @@
-"""PostgreSQL connections and COPY, hashed as it streams.
-
-The session is pinned so that the same row gives the same bytes on every server, and gives them in the same order.
-"""
+"""Transactions with pinned settings: the same row gives the same bytes, in the same order, on every server."""
 
 from __future__ import annotations
 
@@ -28,21 +25,21 @@ PINS = {
     "xmloption": "content",
     "array_nulls": "on",
     "quote_all_identifiers": "off",  # names of types too
-    "standard_conforming_strings": "on",  # a pattern's backslashes are its own
-    # The order of rows is the table's own, always: no start in the middle, no several workers.
+    "standard_conforming_strings": "on",  # backslashes in patterns are literal
+    # Rows come in the table's physical order: no synchronized scans, no parallel workers.
     "synchronize_seqscans": "off",
     "max_parallel_workers_per_gather": "0",
-    # A policy that hides rows from us makes COPY fail instead of landing fewer rows.
+    # COPY fails if a row-level policy would hide rows, instead of landing fewer.
     "row_security": "off",
-    # A server sees in two minutes that we are gone, and lets go of our locks: the next run waits for them.
+    # The server detects a dead client in two minutes and releases its locks, which the next run needs.
     "tcp_keepalives_idle": "60",
     "tcp_keepalives_interval": "15",
     "tcp_keepalives_count": "4",
 }
 
-# Limits for queries of people, which pg_dump lifts too: a table takes the time that it takes, and who holds the
-# snapshot, or the lock of a load, waits for the connections that copy. Not every server has all of them.
-LIMITS = {  # and the server version that they came with
+# Timeouts for interactive queries, disabled as pg_dump does: copying a large table takes long, and the connection with
+# the snapshot or a load's lock is idle meanwhile.
+LIMITS = {  # with the first server version that has them
     "statement_timeout": 0, "transaction_timeout": 170000, "idle_in_transaction_session_timeout": 90600,
     "idle_session_timeout": 140000,
 }
@@ -54,19 +51,19 @@ UNION ALL SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY 
 
 
 def pin_session(connection: Connection) -> None:
-    """Pin what a session writes and reads, for as long as it lasts."""
+    """Pin a session's settings."""
     with connection.cursor() as cursor:
         cursor.execute(PIN, (list(PINS), list(PINS.values()), list(LIMITS)))
 
 
 def begin(cursor: Cursor, mode: str = "") -> None:
-    """Begin a transaction with the pins of its own: it is right whatever else uses the session, a pooler's too."""
+    """Begin a transaction that pins the settings for itself: a pooler may have changed the session's."""
     cursor.execute(f"BEGIN {mode}; {_pins(cursor.connection.server_version)}")
 
 
 @functools.cache
 def _pins(version: int) -> str:
-    """As utility statements: a query would take a repeatable-read transaction's snapshot."""
+    """SET statements: a query would already take the snapshot of a repeatable-read transaction."""
     pins = {name: value for name, value in PINS.items() if not name.startswith("tcp_")}
     pins |= {name: "0" for name, since in LIMITS.items() if version >= since}
     return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in pins.items())
@@ -74,7 +71,7 @@ def _pins(version: int) -> str:
 
 @contextlib.contextmanager
 def transaction(connection: Connection, point: CommitPoint | None = None) -> Iterator[Cursor]:
-    """A cursor of a transaction: all or nothing. Its COMMIT is the commit point that is given."""
+    """A cursor in a transaction. Its COMMIT passes the given commit point."""
     with connection.cursor() as cursor:
         begin(cursor)
         try:
@@ -82,14 +79,14 @@ def transaction(connection: Connection, point: CommitPoint | None = None) -> Ite
             with (point or CommitPoint()).passing(lost=lambda: bool(connection.closed)):
                 cursor.execute("COMMIT")
         except BaseException:
-            with contextlib.suppress(psycopg2.Error, LandingError):  # the first error of a lost connection counts
+            with contextlib.suppress(psycopg2.Error, LandingError):  # keep the first error of a lost connection
                 cursor.execute("ROLLBACK")
             raise
 
 
 @contextlib.contextmanager
 def pinned_cursor(connection: Connection) -> Iterator[Cursor]:
-    """A cursor of the transaction that is open, or of one for this purpose."""
+    """A cursor in the open transaction, else in a new one."""
     if connection.info.transaction_status != TRANSACTION_STATUS_IDLE:
         with connection.cursor() as cursor:
             yield cursor

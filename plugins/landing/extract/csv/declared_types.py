@@ -1,8 +1,7 @@
-"""SQL types of a CSV file's columns, as DuckDB's expressions over a column's text.
+"""Declared SQL types, as DuckDB conditions over a column's text.
 
-A type is inferred only where PostgreSQL writes each of the column's values exactly as the file does, so that what comes
-out of the warehouse is what went in. A declared type has to hold each value, however it is spelled; with `lossy: true`
-it only has to be one that PostgreSQL reads the text as.
+A declared type must hold each value exactly, however it is spelled; with `lossy: true`, PostgreSQL must be able to read
+the text as that type.
 """
 
 from __future__ import annotations
@@ -20,12 +19,11 @@ ALIASES = {
     "char": "character", "varbit": "bit varying",
 }
 
-# PostgreSQL keeps every value of these, or refuses it: the load tells. `[]` behind a name is an array of it.
+# PostgreSQL stores values of these types unchanged or rejects them, so the load is the check.
 KEPT = {"text", "json", "xml", "bytea", "inet", "cidr", "macaddr", "macaddr8", "pg_lsn", "bpchar", "character varying",
         "bit varying", '"bit"', "numrange", "int4range", "int8range"}
 KEPT_IN_ARRAYS = KEPT | {*INTEGERS, "numeric", "boolean", "uuid"}
-SPACE = " \t\n\r\f\v"  # that PostgreSQL passes over around a value of these
-
+SPACE = " \t\n\r\f\v"  # ignored by PostgreSQL around values of SPACED types
 SPACED = {*INTEGERS, "numeric", "real", "double precision", "boolean", "oid", "interval", "date",
           *(f"{name} {zone} time zone" for name in ("time", "timestamp") for zone in ("with", "without"))}
 NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
@@ -49,12 +47,12 @@ SPANS = AMOUNTS + r"([+-]?[0-9]{1,9}:[0-5][0-9](:[0-5][0-9](\.%s)?)?)?"
 ISO_SPANS = (r"P(-?[0-9]{1,9}[YMWD])*(T(-?[0-9]{1,9}[HM])*(-?[0-9]{1,9}(\.%s)?S)?)?")
 MICROSECONDS = 6  # digits
 FLOATS = {"real": (1.2e-38, 3.4e38), "double precision": (2.3e-308, 1.79e308)}
-DIGITS = {"real": 6, "double precision": 15}  # that a float always gives back
+DIGITS = {"real": 6, "double precision": 15}  # decimal digits that survive a round trip through the float
 
 
 @dataclass(frozen=True)
 class Declared:
-    """A declared type: its name as format_type() has it, what is in brackets, and whether it is an array."""
+    """A parsed type: format_type()'s name, its modifiers, and whether it is an array."""
 
     name: str
     length: int | None
@@ -63,7 +61,7 @@ class Declared:
 
     @classmethod
     def of(cls, type_: str) -> Declared:
-        """ValueError where it is no type."""
+        """Parse a type that schema.TYPE matches."""
         name, length, scale, rest, array = re.fullmatch(
             r"([^(\[]+)(?:\((-?\d+)(?:, ?(-?\d+))?\))?([^\[]*)((?:\[\])*)", type_).groups()
         name, length = ALIASES.get(name + rest, name + rest), length and int(length)
@@ -77,27 +75,33 @@ class Declared:
 
     @property
     def spaced(self) -> bool:
-        """Whether spaces around a value are none of it."""
+        """Whether spaces around a value are ignored."""
         return self.name in SPACED
 
     @property
     def kept(self) -> bool:
-        """Whether PostgreSQL keeps or refuses each of its values, and changes none."""
+        """Whether PostgreSQL stores or rejects each value, but changes none."""
         if self.array:
             return self.name in KEPT_IN_ARRAYS and self.length is None
         return self.name in KEPT and (self.length is None or self.name == "bit varying")
 
 
 def loss_unknown(type_: str) -> bool:
-    """Whether a value of the type may change when PostgreSQL reads it, and only PostgreSQL can tell."""
+    """Whether PostgreSQL may change a value of the type, in a way that held() cannot predict."""
     return not Declared.of(type_).kept and held(type_, "c") is None
 
 
 def held(type_: str, column: str) -> str | None:
-    """DuckDB's condition that a declared type surely holds the text's value, and all of it.
+    """DuckDB's condition that a declared type holds the text's value exactly.
 
-    Values are compared, not their spelling: 12.50 is held by numeric(10,1). None of a type that only PostgreSQL can
-    tell. Where the type is `spaced`, the column is to have no spaces around its values.
+    Values are compared, not spellings: numeric(10,1) holds 12.50.
+
+    Args:
+        type_: The declared type.
+        column: The column; trimmed, if the type is `spaced`.
+
+    Returns:
+        The condition, or None if only PostgreSQL can tell.
     """
     declared = Declared.of(type_)
     name, length = declared.name, declared.length
@@ -123,15 +127,19 @@ def held(type_: str, column: str) -> str | None:
     if name == "bit":
         return matches(column, f"[Bb]?[01]{{{length}}}" if length <= 1000 else "[01]*")
     if name == "character varying" and length:
-        return f"length({column}) <= {length}"  # spaces that are too many would be cut
+        return f"length({column}) <= {length}"  # PostgreSQL would cut excess spaces
     if name in ("name", '"char"'):
         return f"strlen({column}) <= {63 if name == 'name' else 1}"
     return fits(type_, column)
 
 
 def fits(type_: str, column: str) -> str | None:
-    """Whether PostgreSQL, from 15 on, surely reads the text as a declared type, if with a loss; None of a type that
-    only it can tell. It reads more than this ("Jan 8 1999").
+    """DuckDB's condition that PostgreSQL 15 and later certainly read the text as a type, possibly with loss.
+
+    PostgreSQL reads more spellings than this ("Jan 8 1999").
+
+    Returns:
+        The condition, or None if only PostgreSQL can tell.
     """
     declared = Declared.of(type_)
     name, length = declared.name, declared.length
@@ -160,8 +168,9 @@ def matches(column: str, pattern: str) -> str:
 def calendar(column: str) -> str:
     return f"{day_of(column)} >= DATE '0001-01-01'"
 
+
 def day_of(column: str) -> str:
-    """The day that a text begins with, or NULL."""
+    """The date at the start of a text, or NULL."""
     digits = f"replace(regexp_extract({column}, '^[0-9/-]+'), '/', '-')"
     return rf"TRY_CAST(regexp_replace({digits}, '^(\d{{4}})(\d\d)(\d\d)$', '\1-\2-\3') AS DATE)"
 
@@ -174,15 +183,19 @@ def _held_date(name: str, digits: int, column: str) -> str:
 
 @dataclass(frozen=True)
 class Decimal:
-    """DuckDB's expressions for the decimal number that a text is: its digits without zeros at either end, and where
-    its point is, counted from the first of them."""
+    """DuckDB's expressions for a decimal number.
+
+    Attributes:
+        digits: Its digits, without leading and trailing zeros.
+        point: Position of the decimal point relative to the first of them.
+    """
 
     digits: str
     point: str
 
     @classmethod
     def of(cls, column: str) -> Decimal:
-        # Not by regular expressions: each of a thousand columns would compile its own.
+        # No regular expressions: each column would compile its own.
         mantissa = f"split_part(lower({column}), 'e', 1)"
         part = f"split_part({mantissa}, '.', 2)"
         exponent = f"coalesce(TRY_CAST(ltrim(split_part(lower({column}), 'e', 2), '+') AS INTEGER), 0)"
@@ -191,9 +204,9 @@ class Decimal:
 
 
 def _held_decimal(precision: int, scale: int, column: str) -> str:
-    """Digits without a place of their own would be rounded away."""
+    """No digit may be rounded away."""
     number, whole = Decimal.of(column), precision - scale
-    # What is usual needs no more than its shape.
+    # Fast path for usual spellings: the shape decides.
     slow = f"{number.digits} = '' OR {number.point} <= {whole} AND length({number.digits}) - {number.point} <= {scale}"
     cases = [f"WHEN {matches(column, NUMBER)} THEN {slow}", f"ELSE lower({column}) = 'nan'"]
     if 0 <= scale <= precision <= 1000:
@@ -203,11 +216,11 @@ def _held_decimal(precision: int, scale: int, column: str) -> str:
 
 
 def _held_float(name: str, column: str) -> str:
-    """A float holds a number that it gives back when asked for as many digits: 0.1 it does, 16777217 `real` doesn't."""
+    """A float holds a number that it prints again with as many digits: `real` holds 0.1, but not 16777217."""
     number, digits = Decimal.of(column), DIGITS[name]
     float_ = f"TRY_CAST({column} AS {'FLOAT' if name == 'real' else 'DOUBLE'})"
     value = f"abs({float_}::DOUBLE)"
-    # As programs write floats, shortest or with all digits; to look at any other spelling is slow.
+    # Fast path for spellings that programs write: shortest, or with all digits.
     as_written = (f"{float_}::VARCHAR = {column} OR "
                   f"format('{{:.{digits + 2 + (name == 'real')}g}}', {float_}::DOUBLE) = {column}")
     given = f"format('{{:.' || greatest(length({number.digits}) - 1, 0) || 'e}}', {value})"

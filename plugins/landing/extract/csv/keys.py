@@ -1,7 +1,7 @@
-"""Rows of a CSV file that have the key of an earlier row, found before they are landed.
+"""Rows of a CSV file that repeat the key of an earlier row.
 
-Keys are compared as PostgreSQL's unique index will compare them: by the value of the column's type, so that 1, +1 and
-01 are one integer. DuckDB does so in bounded memory, and uses the disk for what has no room in it.
+Keys are compared as PostgreSQL's unique index will compare them: by value, so that 1, +1 and 01 are the same integer.
+DuckDB does so in bounded memory, and spills to disk.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from landing.extract.csv.parsed import ParsedRows
 from landing.extract.csv.text import CsvText
 from landing.model.schema import INTEGERS
 
-# The time of a text, and its zone, where it has a time.
+# The time of day in a text, and the UTC offset behind it.
 TIME_OF_DAY = r"([0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)"
 OFFSET = r":[0-9:.]*([+-][0-9]{2}):?([0-9]{2})?$"
 
 
 def value(type_: str, column: str) -> str:
-    """DuckDB's expression that is equal for texts of equal value; the text itself where only PostgreSQL can tell."""
+    """DuckDB's expression that is equal for equal values; the text itself if only PostgreSQL can tell."""
     declared = Declared.of(type_)
     name = "" if declared.array else declared.name
     if declared.spaced:

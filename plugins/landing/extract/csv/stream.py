@@ -1,4 +1,4 @@
-"""A declared entity of CSV files as a Singer stream."""
+"""An entity of CSV files as a Singer stream."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class CsvStream(LandingStream):
-    """An entity: one file or several of one header."""
+    """One entity."""
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
@@ -45,9 +45,9 @@ class CsvStream(LandingStream):
         self.primary_keys = declaration.keys
         if self._quarantines and not self.get_batch_config(self.config):
             raise SettingError(
-                f"tap-csv, entity {self.name}: on_bad_rows or on_duplicate_key is quarantine, which lies beside the "
-                "landed table, and rows that go as RECORDs (use_batch: false, stream_maps) are not landed by us. Set "
-                "on_bad_rows: fail, and on_duplicate_key: fail or keep_first."
+                f"tap-csv, entity {self.name}: on_bad_rows or on_duplicate_key is quarantine, which needs a landed "
+                "table, but use_batch: false or stream_maps sends RECORD messages. Set on_bad_rows: fail, and "
+                "on_duplicate_key: fail or keep_first, and run again."
             )
 
     @property
@@ -63,17 +63,17 @@ class CsvStream(LandingStream):
 
     @property
     def names(self) -> list[str]:
-        """All columns of the files, selected or not."""
+        """All columns, selected or not."""
         return self._entity.names
 
     @property
     def size(self) -> int:
-        """Bytes of the files as they came."""
+        """Bytes of the CSV files."""
         return self._entity.size
 
     @cached_property
     def _converted(self) -> Extract:
-        """The file in our dialect: types are known only when all of it is read, so SCHEMA waits for it."""
+        """The converted file. SCHEMA needs it: types are known only when all rows are read."""
         entity = self._entity
         wanted = [column.name for column in self.selected_columns(entity.columns())]
         folder = self.tap.staging if self.get_batch_config(self.config) else self.tap.scratch
@@ -95,7 +95,7 @@ class CsvStream(LandingStream):
         return Extract(table, [target])
 
     def _types_before(self) -> dict[str, str]:
-        """Types that the newest date before this one has for the table's columns, where values told them."""
+        """Types that were inferred from values of the latest earlier date."""
         if not self.get_batch_config(self.config):
             return {}
         source, landing_zone = self.tap.source, self.tap.landing_zone
@@ -103,7 +103,7 @@ class CsvStream(LandingStream):
         try:
             manifest = landing_zone.manifest(source, max(earlier)) if earlier else None
         except DamagedError:
-            return {}  # a load of that date says so
+            return {}  # reported when that date is loaded
         tables = [table for table in manifest.tables if table.stream == self.name] if manifest else []
         return {column.name: column.type for table in tables for column in table.columns
                 if column.evidence and column.type in BITS}

@@ -34,7 +34,7 @@ class TapCSV(ExtractTap):
 
     name = "tap-csv"
     package_name = "landing"
-    dynamic_catalog = True  # settings are checked at discovery already
+    dynamic_catalog = True  # discovery validates the settings
     config_jsonschema = th.PropertiesList(
         th.Property(
             "files",
@@ -43,16 +43,16 @@ class TapCSV(ExtractTap):
                     th.Property("entity", th.StringType, required=True, description="Name of the table."),
                     th.Property("path", th.StringType, required=True, description="A file, a folder or a pattern."),
                     th.Property("keys", th.ArrayType(th.StringType), description="Columns of the primary key."),
-                    th.Property("delimiter", th.StringType, description="Unset: as the header has it."),
-                    th.Property("encoding", th.StringType, description="Unset: by byte order mark, else UTF-8."),
-                    th.Property("quote", th.StringType, description='Unset: `"`.'),
-                    th.Property("escape", th.StringType, description="What escapes a quote. Unset: the quote itself."),
+                    th.Property("delimiter", th.StringType, description="Default: the most frequent in the header."),
+                    th.Property("encoding", th.StringType, description="Default: by byte order mark, else UTF-8."),
+                    th.Property("quote", th.StringType, description='Default: `"`.'),
+                    th.Property("escape", th.StringType, description="Escapes a quote. Default: the quote itself."),
                     th.Property("types", th.ObjectType(additional_properties=th.StringType),
-                                description="SQL types by column. Unset: inferred, never lossily."),
+                                description="SQL types by column. Default: inferred without loss."),
                     th.Property("lossy", th.BooleanType,
-                                description="Take values that their declared type does not hold exactly."),
+                                description="Accept values that their declared type does not hold exactly."),
                     th.Property("rename", th.ObjectType(additional_properties=th.StringType),
-                                description="New names of columns, by their name in the header."),
+                                description="New column names, by name in the header."),
                     th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES,
                                 description="For this entity."),
                     th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),
@@ -64,13 +64,13 @@ class TapCSV(ExtractTap):
             description="The CSV files of this source.",
         ),
         th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES, default="fail",
-                    description="What to do with a row that has the key of an earlier row: `fail`, leave it out and "
-                    "count it (`keep_first`), or put it with the bad rows (`quarantine`)."),
+                    description="For a row with the key of an earlier row: `fail`, drop and count it (`keep_first`), "
+                    "or `quarantine` it."),
         th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, default="fail",
-                    description="What to do with a row that cannot be landed: `fail`, or put it into a file beside the "
-                    "table (`quarantine`)."),
+                    description="For a row that cannot be landed: `fail`, or write it to a file beside the table "
+                    "(`quarantine`)."),
         th.Property("max_bad_rows", th.IntegerType(minimum=0), default=1000,
-                    description="More bad lines than these in one entity fail all the same."),
+                    description="More rejected lines than this in one entity fail the run."),
         FROM_LANDING,
         EXTRACTED_AT,
         SOURCES,
@@ -82,34 +82,34 @@ class TapCSV(ExtractTap):
     ).to_dict()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.date = run_date("DATESTAMP")  # first of all: a bad date is refused before anything is read
+        self.date = run_date("DATESTAMP")  # an invalid date is rejected before anything is read
         super().__init__(*args, **kwargs)
 
     @property
     def source(self) -> str:
-        """Name of this source."""
+        """The source's name."""
         return source_name(self.config.get("source"), stock_source("csv"))
 
     @cached_property
     def scratch(self) -> Prefix:
-        """A place of this process, for rows that go as RECORDs."""
+        """Temporary storage of this process, for files whose rows are sent as RECORDs."""
         return scratch_prefix()
 
     def discover_streams(self) -> Sequence[LandingStream]:
-        """The declared entities."""
-        from landing.extract.csv.declaration import declarations  # here: --about needs no DuckDB
+        """One stream per declared entity."""
+        from landing.extract.csv.declaration import declarations  # imported here: --about does not need DuckDB
         from landing.extract.csv.stream import CsvStream
 
         defaults = {name: self.config[name] for name in ("on_duplicate_key", "on_bad_rows", "max_bad_rows")}
         return [CsvStream(self, declaration) for declaration in declarations(self.config["files"], **defaults)]
 
     def sync_all(self) -> None:
-        """Sync all streams, unless the date is one that stays as it is."""
+        """Sync all streams, unless the landed date is frozen."""
         self.require_whole_catalog("tap-csv declares")
         if self.config["use_batch"] and not self.keep_if_frozen():
             self.require_room(sum(stream.size for stream in self.streams.values() if stream.selected))
         super().sync_all()
 
     def closing(self) -> dict[str, Any]:
-        """What of the declared entities was sent, and what was left out."""
+        """The completion message: the entities that were sent, and those that were not."""
         return self.landed_closing({stream.name: stream.names for stream in self.streams.values()})

@@ -15,20 +15,20 @@ from landing.core.errors import SourceError, describe
 from landing.model.schema import Column, ForeignKey
 from landing.singer.types import json_schema
 
-# Types whose text means something only in their own database: names of its tables, functions, roles.
+# Types whose text refers to objects of their own database: tables, functions, roles.
 LOCAL_TYPES = [
     "aclitem", "regclass", "regcollation", "regconfig", "regdatabase", "regdictionary", "regnamespace", "regoper",
     "regoperator", "regproc", "regprocedure", "regrole", "regtype",
 ]
 
-# Types that PostgreSQL writes and never reads: views on its catalogs have them.
+# Types without an input function, which occur in views on system catalogs.
 UNREADABLE_TYPES = [
     "gtsvector", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary", "pg_dependencies", "pg_mcv_list",
     "pg_ndistinct", "pg_node_tree",
 ]
 
-# A domain is its base type. A type that not every PostgreSQL has (an enum, a composite, an extension's) is text.
-# Partitions are left to their parent; what belongs to an extension is not the user's data.
+# Domains are resolved to their base type. Types that not every PostgreSQL has (enums, composites, extension types) are
+# extracted as text. Partitions are part of their parent; tables of extensions are not user data.
 QUERY = """
 WITH RECURSIVE base AS (
     SELECT a.attrelid, a.attnum, a.atttypid AS type, a.atttypmod AS modifier
@@ -71,7 +71,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
 ORDER BY n.nspname, c.relname, a.attnum
 """
 
-# For those who refer to a partitioned table PostgreSQL has a constraint for each partition besides.
+# A foreign key to a partitioned table has an additional constraint for each partition.
 FOREIGN_KEYS = """
 SELECT n.nspname, c.relname,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS part(attnum, position)
@@ -88,7 +88,7 @@ WHERE k.contype = 'f' AND (%(schemas)s = '{}' OR n.nspname = ANY (%(schemas)s))
 ORDER BY n.nspname, c.relname, k.conname
 """
 
-# As bytes: names and comments of tables and columns.
+# Names and comments of tables and columns, as bytes.
 NAMES = """
 SELECT convert_to(n.nspname, 'SQL_ASCII'), convert_to(c.relname, 'SQL_ASCII'),
        convert_to(coalesce(obj_description(c.oid, 'pg_class'), ''), 'SQL_ASCII'),
@@ -103,9 +103,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table or view at the source. `kind` is pg_class.relkind; `estimated_rows` is -1 where never analyzed.
+    """A table or view of the source.
 
-    `as_text`: columns that are kept as text, and what their own type is.
+    Attributes:
+        kind: pg_class.relkind.
+        estimated_rows: -1 if never analyzed.
+        as_text: Columns that are extracted as text, with the kind of their own type.
     """
 
     schema: str
@@ -120,16 +123,16 @@ class SourceTable:
 
     @property
     def lockable(self) -> bool:
-        """Whether it can be locked against TRUNCATE and ALTER."""
+        """Whether LOCK TABLE accepts it."""
         return self.kind in ("r", "p")
 
     @property
     def stream(self) -> str:
-        """The stream's name, as the MeltanoLabs tap forms it."""
+        """The stream's name, as in the MeltanoLabs tap."""
         return f"{self.schema}-{self.name}"
 
     def catalog_entry(self) -> dict[str, Any]:
-        """As Singer's catalog has it; selected, since a source is copied whole unless somebody says otherwise."""
+        """The table's entry in Singer's catalog; selected by default."""
         properties = {column.name: json_schema(column) for column in self.columns}
         inclusion = {name: "automatic" if name in self.primary_key else "available" for name in properties}
         metadata = [{"breadcrumb": ["properties", name], "metadata": {"inclusion": inclusion[name]}}
@@ -147,18 +150,29 @@ class SourceTable:
 
 
 def catalog(connection: Connection, schemas: Sequence[str]) -> dict[str, Any]:
-    """Singer's catalog of all tables and views."""
+    """The Singer catalog of all tables and views."""
     return {"streams": [table.catalog_entry() for table in describe_tables(connection, schemas).values()]}
 
 
 def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, str], SourceTable]:
-    """Tables and views by (schema, name); `schemas` empty: all but PostgreSQL's own."""
+    """Describe tables and views.
+
+    Args:
+        connection: To the source.
+        schemas: Their schemas; empty: all but PostgreSQL's own.
+
+    Returns:
+        The tables by (schema, name).
+
+    Raises:
+        SourceError: A name or comment is not UTF-8, or two tables have the same stream name.
+    """
     try:
         rows, foreign_keys = _describe(connection, schemas)
     except errors.CharacterNotInRepertoire as error:
         raise SourceError(
-            f"The database has the encoding SQL_ASCII, and a name or comment of {_not_utf8(connection, schemas)} is "
-            f"not UTF-8 ({describe(error)}). Nothing was committed. Correct it there, or leave the schema out "
+            f"The database's encoding is SQL_ASCII, and a name or comment of {_not_utf8(connection, schemas)} is not "
+            f"UTF-8 ({describe(error)}). Nothing was committed. Correct it there, or exclude its schema "
             "(filter_schemas); then run again."
         ) from error
     tables = {}
@@ -187,9 +201,9 @@ def _describe(
 
 
 def _not_utf8(connection: Connection, schemas: Sequence[str]) -> str:
-    """The first table with a name or comment that is not UTF-8, other bytes as \\xe9."""
+    """The first table with a name or comment that is not UTF-8; its name with escapes such as \\xe9."""
     with connection.cursor() as cursor:
-        cursor.execute("ROLLBACK")  # of the transaction that failed, if there is one
+        cursor.execute("ROLLBACK")  # the failed transaction, if any
         cursor.execute(NAMES, (list(schemas), list(schemas)))
         for schema, name, *texts in cursor.fetchall():
             try:
@@ -208,12 +222,12 @@ def _column(
 
 
 def _refuse_ambiguous(tables: Sequence[SourceTable]) -> None:
-    """`a-b`.`c` and `a`.`b-c` are one stream name, and would be one folder."""
+    """Raise SourceError if two tables have the same stream name, as `a-b`.`c` and `a`.`b-c` do."""
     seen: dict[str, SourceTable] = {}
     for table in tables:
         other = seen.setdefault(table.stream, table)
         if other is not table:
             raise SourceError(
-                f"Tables {other.schema}.{other.name} and {table.schema}.{table.name} are both called {table.stream} in "
-                "Singer. Leave one of their schemas out of filter_schemas, or rename one."
+                f"Tables {other.schema}.{other.name} and {table.schema}.{table.name} have the same stream name "
+                f"{table.stream}. Exclude one of their schemas (filter_schemas) or rename one table, and run again."
             )

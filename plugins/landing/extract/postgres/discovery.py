@@ -1,8 +1,8 @@
-"""The way into tap-postgres: discovery by itself, all else by the tap.
+"""Discovery for tap-postgres without the Singer SDK.
 
-Meltano starts a tap twice in every run, and the first time only for its catalog. For that a query is enough, and the
-Singer SDK, SQLAlchemy and paramiko, which take 0.5 s to import, are not needed: unless the way to the source leads
-through settings that only the MeltanoLabs tap knows (an SSH tunnel, certificates, a URL).
+Meltano starts a tap twice in every run, first for its catalog only. One query is enough for that, unless the connection
+needs settings that only the MeltanoLabs tap implements (SSH tunnel, certificates, URL); importing the Singer SDK,
+SQLAlchemy and paramiko takes 0.5 s.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLAIN = {*CONNECTION, "filter_schemas", "ssl_enable", "ssl_mode", "source", "lan
 
 
 def plain_config(arguments: Sequence[str]) -> Mapping[str, Any] | None:
-    """The settings of `--config FILE --discover`, if they are simple enough."""
+    """The settings of `--config FILE --discover`, if discover() supports them all; else None."""
     if len(arguments) != 3 or arguments[0] != "--config" or arguments[2] != "--discover":
         return None
     config = json.loads(Path(arguments[1]).read_text("utf-8")) if Path(arguments[1]).is_file() else {}
@@ -37,8 +37,8 @@ def plain_config(arguments: Sequence[str]) -> Mapping[str, Any] | None:
 
 
 def discover(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The catalog."""
-    run_date("DATESTAMP")  # first of all: a bad date is refused before anything is read
+    """Return the Singer catalog."""
+    run_date("DATESTAMP")  # an invalid date is rejected before anything is read
     arguments = {libpq: config[setting] for setting, libpq in CONNECTION.items()}
     if config.get("ssl_enable"):
         arguments["sslmode"] = config["ssl_mode"]
@@ -46,7 +46,7 @@ def discover(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run(config: Mapping[str, Any]) -> None:
-    """Print the catalog, as `--discover` does."""
+    """Print the catalog."""
     keep_private(sys.argv)
     logging.basicConfig(format="%(message)s")
     with reported(logging.getLogger("tap-postgres")), log_discovery_failure("tap-postgres"):

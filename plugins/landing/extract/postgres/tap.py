@@ -1,4 +1,4 @@
-"""PostgreSQL -> Singer: the MeltanoLabs tap, its full-table streams leaving by COPY from one snapshot."""
+"""PostgreSQL -> Singer: the MeltanoLabs tap, with full-table streams extracted by COPY from one snapshot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from landing.storage.base import Prefix
 
 
 class TapPostgres(ExtractTap, StockTapPostgres):
-    """Singer tap for PostgreSQL, from one snapshot, by COPY."""
+    """Singer tap for PostgreSQL."""
 
     package_name = "landing"
     config_jsonschema = {
@@ -51,7 +51,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.date = run_date("DATESTAMP")  # first of all: a bad date is refused before anything is read
+        self.date = run_date("DATESTAMP")  # an invalid date is rejected before anything is read
         self._started: set[CopyStream] = set()
         config = with_certificate_authority(kwargs["config"], "SOURCE_POSTGRES_SSLROOTCERT")
         super().__init__(*args, **{**kwargs, "config": config})
@@ -63,18 +63,18 @@ class TapPostgres(ExtractTap, StockTapPostgres):
 
     @property
     def dsn(self) -> str:
-        """What libpq needs to get in, through the SSH tunnel where there is one."""
+        """Connection string for libpq, through the SSH tunnel if one is configured."""
         _ = self.connector  # opens the tunnel, and sets the parameters
         return self.connection_parameters.render_as_psycopg2_dsn()
 
     @property
     def schemas(self) -> list[str]:
-        """Those of `filter_schemas`; none: all but PostgreSQL's own."""
+        """The setting `filter_schemas`; empty: all but PostgreSQL's own."""
         return self.config.get("filter_schemas") or []
 
     @cached_property
     def snapshot(self) -> Snapshot:
-        """Taken once, when the first stream needs it."""
+        """The snapshot of this run, taken on first use."""
         wanted = [stream.source_key for stream in self.streams.values() if stream.selected]
         try:
             return Snapshot(self.dsn, self.schemas, wanted, self.config["connections"], self.config["stall_timeout"])
@@ -83,11 +83,11 @@ class TapPostgres(ExtractTap, StockTapPostgres):
 
     @cached_property
     def workers(self) -> WorkerPool:
-        """The connections that copy."""
+        """The connections that run COPY."""
         return WorkerPool(self.config["connections"], self.snapshot.worker, [self.snapshot.connection])
 
     def start(self, stream: CopyStream, folder: Prefix) -> None:
-        """Begin with a table; where they go as files, with all tables at once, the largest first."""
+        """Start copying a table; in batch mode start all tables at once, the largest first."""
         if stream in self._started:
             return
         batches = [other for other in self.streams.values() if other.selected and other.get_batch_config(self.config)]
@@ -110,39 +110,39 @@ class TapPostgres(ExtractTap, StockTapPostgres):
             return catalog(connection, self.schemas)
 
     def discover_streams(self) -> Sequence[Stream]:
-        """One stream a table."""
+        """One stream per table."""
         for entry in self.catalog_dict["streams"]:
             if entry.get("replication_method") == "LOG_BASED":
                 raise SettingError(
-                    f"{entry['tap_stream_id']}: LOG_BASED gives changes, and a landed date is a snapshot. Use "
-                    "FULL_TABLE here, or the stock meltanolabs-tap-postgres."
+                    f"{entry['tap_stream_id']}: LOG_BASED replication sends changes, but a landed date is a snapshot. "
+                    "Use FULL_TABLE, or the stock meltanolabs-tap-postgres, and run again."
                 )
         return [CopyStream(self, entry, connector=self.connector) for entry in self.catalog_dict["streams"]]
 
     def sync_all(self) -> None:
-        """Sync all streams, unless the date is one that stays as it is."""
+        """Sync all streams, unless the landed date is frozen."""
         if self.config.get("use_batch", True):
             self.keep_if_frozen()
         try:
             super().sync_all()
         except (UnreachableError, StalledError) as error:
-            raise type(error)(f"{error} Nothing of {self.date} was committed; then run: {self.retry_command}"
+            raise type(error)(f"{error} Nothing of {self.date} was committed. Then run: {self.retry_command}"
                               ) from error
         except psycopg2.Error as error:
-            raise SourceError(f"The source ended the extract of {self.date}: {describe(error)}. Nothing of this date "
-                              f"was committed; run again: {self.retry_command}") from error
-        with contextlib.suppress(psycopg2.Error):  # all was sent and proved
+            raise SourceError(f"The extract of {self.date} failed at the source: {describe(error)}. Nothing of this "
+                              f"date was committed. Run again: {self.retry_command}") from error
+        with contextlib.suppress(psycopg2.Error):  # everything is sent and confirmed
             self.close_connections()
 
     def close_connections(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         if "workers" in self.__dict__:
             self.workers.close()
         if "snapshot" in self.__dict__:
             self.snapshot.close()
 
     def closing(self) -> dict[str, Any]:
-        """When, and from which snapshot, this was taken."""
+        """The completion message: what was extracted, when, and from which snapshot."""
         if "snapshot" not in self.__dict__:  # nothing was read
             return self.landed_closing({})
         self.snapshot.confirm()
