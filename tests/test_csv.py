@@ -130,7 +130,7 @@ def test_a_declaration_that_does_not_fit_is_refused(tmp_path, monkeypatch, decla
 
 def test_a_type_that_would_be_sql_and_a_missing_file_are_refused_in_a_sentence(project):
     for settings, reason in [
-        ({"path": "extract/order_details.csv", "types": {"discount": "real; drop table x"}}, "is not the name of a"),
+        ({"path": "extract/order_details.csv", "types": {"discount": "real; drop table x"}}, "is not a type name"),
         ({"path": "extract/nothing.csv"}, "does not exist"),
     ]:
         result = extract(project, {"entity": "e", **settings}, check=False)

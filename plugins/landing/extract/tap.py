@@ -76,7 +76,8 @@ class ExtractTap(LandingTap):
         if free < size * self.config["disk_headroom"] / 100:
             raise ZoneError(
                 f"The files of {self.source} are expected to take about {size / 1e6:,.1f} MB, but only "
-                f"{free / 1e6:,.1f} MB are free in {self.landing_zone.storage.describe()}. Nothing was extracted. Free "
-                "disk space there (`landing gc` lists what can be removed), set `compression: zstd` or, if the estimate "
-                f"is wrong, `disk_headroom: 0` for {self.name} in meltano.yml. Then run: {self.retry_command}"
+                f"{free / 1e6:,.1f} MB are free in {self.landing_zone.storage.describe()}. Nothing was extracted. "
+                "Free disk space there (`landing gc` lists what can be removed), set `compression: zstd` or, if the "
+                f"estimate is wrong, `disk_headroom: 0` for {self.name} in meltano.yml. "
+                f"Then run: {self.retry_command}"
             )
