@@ -1,0 +1,74 @@
+"""Take the pictures of web pages with a real browser: needs `playwright` and Chromium, which no requirements file has.
+
+    make demo airflow                                             # with four dates landed and loaded
+    echo "10999,1,2.5" >> extract/order_details.csv               # a row that the extract rejects
+    python docs/pictures/screens.py airflow 2024-01-17            # form, failed run; asks to correct the file; cure
+    python docs/pictures/screens.py page output/notebook/….html "Orders with their details" docs/pictures/orders.png
+    make pgadmin & python docs/pictures/screens.py pgadmin
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+PICTURES = Path(__file__).resolve().parent
+PASSWORDS = Path(".airflow/simple_auth_manager_passwords.json.generated")
+AIRFLOW = f"http://127.0.0.1:{os.environ.get('AIRFLOW_PORT', '8080')}"
+PGADMIN = f"http://127.0.0.1:{os.environ.get('PGADMIN_PORT', '5050')}"
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+QUERY = """SELECT extracted_at, count(*) AS orders, round(sum(freight)::numeric, 2) AS freight
+FROM public_history.orders GROUP BY extracted_at ORDER BY extracted_at"""
+
+
+def airflow(page: Page, day: str) -> None:
+    """The trigger form filled in, the failed task's log with its retry command, and the run after it was cleared."""
+    page.goto(f"{AIRFLOW}/dags/ELT_with_meltano")
+    page.fill("input[name=username]", "admin")
+    page.fill("input[name=password]", json.loads(PASSWORDS.read_text())["admin"])
+    page.click("button[type=submit]")
+    page.click("button:has-text('Trigger')")
+    page.fill("input[type=date]", day)
+    page.wait_for_timeout(1000)
+    page.screenshot(path=PICTURES / "airflow-trigger.png")
+    page.locator("button:has-text('Trigger')").last.click()
+    input("Press Enter when the run has failed. ")
+    failed = next(run for run in page.request.get(f"{AIRFLOW}/api/v2/dags/ELT_with_meltano/dagRuns?order_by=-run_after"
+                                                  "&limit=50").json()["dag_runs"] if run["conf"].get("date") == day)
+    url = f"{AIRFLOW}/dags/ELT_with_meltano/runs/{failed['dag_run_id']}/tasks/extract_csv"
+    page.goto(url)
+    page.wait_for_timeout(8000)
+    page.screenshot(path=PICTURES / "airflow-failed.png")
+    input("Correct the file, clear the task, and press Enter when the run has succeeded. ")
+    page.goto(url)
+    page.wait_for_timeout(8000)
+    page.screenshot(path=PICTURES / "airflow-cured.png")
+
+
+def pgadmin(page: Page) -> None:
+    """Rows of all dates, in the query tool on the warehouse."""
+    page.goto(PGADMIN)
+    page.wait_for_timeout(15000)
+    page.screenshot(path=PICTURES / "pgadmin-history.png")
+
+
+def page(page: Page, file: str, heading: str, picture: str) -> None:
+    """A section of a local page, from its heading to the next."""
+    page.goto(Path(file).resolve().as_uri())
+    top = page.locator(f"h2:has-text('{heading}')").bounding_box()
+    below = page.evaluate("top => Math.min(...[...document.querySelectorAll('h2')].map(one => "
+                          "one.getBoundingClientRect().top + scrollY).filter(one => one > top + 5))", top["y"])
+    page.screenshot(path=picture, full_page=True, clip={
+        "x": 0, "y": top["y"] - 12, "width": page.viewport_size["width"], "height": min(below - top["y"], 620)})
+
+
+if __name__ == "__main__":
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1200, "height": 720})
+        opened.set_default_timeout(120_000)
+        {"airflow": airflow, "pgadmin": pgadmin, "page": page}[sys.argv[1]](opened, *sys.argv[2:])
