@@ -22,7 +22,9 @@ AIRFLOW = f"http://127.0.0.1:{os.environ.get('AIRFLOW_PORT', '8080')}"
 PGADMIN = f"http://127.0.0.1:{os.environ.get('PGADMIN_PORT', '5050')}"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUERY = """SELECT extracted_at, count(*) AS orders, round(sum(freight)::numeric, 2) AS freight
-FROM public_history.orders GROUP BY extracted_at ORDER BY extracted_at"""
+FROM public_history.orders
+GROUP BY extracted_at
+ORDER BY extracted_at"""
 
 
 def airflow(page: Page, day: str) -> None:
@@ -50,9 +52,22 @@ def airflow(page: Page, day: str) -> None:
 
 
 def pgadmin(page: Page) -> None:
-    """Rows of all dates, in the query tool on the warehouse."""
+    """Rows of all dates, in the query tool on the warehouse, with the partitions of a table beside it."""
     page.goto(PGADMIN)
-    page.wait_for_timeout(15000)
+    for name, child in (("Landing zone", "warehouse"), ("warehouse", "Databases"), ("Databases", "shop"),
+                        ("warehouse", "Schemas"), ("Schemas", "public_history"), ("public_history", "Tables"),
+                        ("Tables", "orders"), ("orders", "Partitions"), ("Partitions", None)):
+        page.wait_for_selector(f".file-name:text-is('{name}')")
+        if child is None or not page.locator(f".file-name:text-is('{child}')").count():
+            page.locator(f".file-name:text-is('{name}')").last.dblclick()
+            page.wait_for_timeout(4000)
+    page.locator(".file-name:text-is('orders')").last.click()
+    page.keyboard.press("Alt+Shift+Q")
+    page.wait_for_timeout(8000)
+    page.keyboard.insert_text(QUERY)
+    page.keyboard.press("F5")
+    page.mouse.move(700, 560)  # away from what would pop up
+    page.wait_for_timeout(6000)
     page.screenshot(path=PICTURES / "pgadmin-history.png")
 
 
