@@ -42,7 +42,7 @@ def files(root):
 UNREADABLE = {
     "too large": (lambda _: None, {}, r"would have [\d,]+ bytes, and the limit is 100\. "),
     "a snapshot in a snapshot": (lambda proof: proof.update(snapshot={"a": {"b": 1}}), {},
-                                 r"closing message is not valid: .* at `\$\.snapshot"),
+                                 r"completion message is not valid: .* at `\$\.snapshot"),
     "a comment that is no text": (lambda _: None, {"comment": 5}, r"x-landing is not valid: .* at `\$\.comment`"),
     "a column's comment that is no text": (lambda _: None, {}, "could not be read back"),
 }

@@ -35,7 +35,7 @@ def test_an_error_at_the_source_commits_nothing_and_the_next_run_heals(broken):
     result = broken.land(NEXT, "postgres", check=False)
     assert result.returncode != 0
     assert "Table public.zzz could not be read completely: division by zero" in result.text
-    assert "The input ended without the tap's closing message" in result.text
+    assert "The input ended without the tap's completion message" in result.text
     assert "Traceback" not in result.text
     assert state(broken) == before
     assert not [path for path in (broken.output / "_staging").glob("*") if path.is_dir()]

@@ -46,7 +46,7 @@ def test_a_stock_tap_into_our_target_csv_commits_only_if_told_to_trust_the_end_o
     tap = [*tap, "--catalog", catalog(shop, tap)]
     refused = shop.pipe(tap, shop.target_csv(source="stock"), check=False, DATESTAMP=DAY)
     assert refused.returncode != 0
-    assert "without the tap's closing message" in refused.text
+    assert "without the tap's completion message" in refused.text
     assert not shop.landed()
     shop.pipe(tap, shop.target_csv(source="stock", trust_end_of_input=True), DATESTAMP=DAY)
     tables = {table["name"]: table for table in shop.manifest("stock", DAY)["tables"]}

@@ -132,7 +132,7 @@ def test_a_catalog_of_another_run_is_refused_and_nothing_is_landed(shop, name):
         (lambda: None, given, "is the catalog of another run"),
         (lambda: meltano.catalog.write_text(content[:100]), given, "is not valid JSON"),
         (meltano.catalog.unlink, given, "is gone"),
-        (lambda: None, [], "gave this run no catalog"),
+        (lambda: None, [], "passed no catalog to this run"),
     ):
         change()
         result = meltano.sync(own, *arguments)

@@ -32,6 +32,7 @@ from targets import (
 )
 
 DAY = "2024-03-05"
+RUN = "20240305T000000Z-0000000a"
 THINGS = schema("things", {"id": {"type": "integer"}, "name": {"type": ["string", "null"]},
                            "price": {"type": ["number", "null"]}, "doc": {"type": ["object", "null"]}}, ["id"])
 GOOD = [THINGS, record("things", id=1, name="one")]
@@ -70,16 +71,16 @@ REFUSED = {
     "no type": ([{"stream": "things"}], "its type is None"),
     "an unknown type": ([*GOOD, {"type": "LOG"}], "its type is 'LOG'"),
     "a type that is no text": ([{"type": ["RECORD"]}], "its type is"),
-    "a record without a stream": ([{"type": "RECORD", "record": {}}], "without a usable 'stream'"),
-    "a record that is no object": ([THINGS, {"type": "RECORD", "stream": "things", "record": [1]}], "usable 'record'"),
-    "a schema that is null": ([{"type": "SCHEMA", "stream": "things", "schema": None}], "usable 'schema'"),
-    "a schema without properties": ([{"type": "SCHEMA", "stream": "t", "schema": {}}], "no usable 'properties'"),
-    "a property without a schema": ([schema("things", {"id": True})], "no usable 'properties'"),
-    "a schema that is none": ([schema("things", {"id": {"type": "whole"}})], "no JSON Schema"),
-    "a key that has no column": ([schema("things", {"id": {}}, ["di"])], "names what its SCHEMA does not have"),
+    "a record without a stream": ([{"type": "RECORD", "record": {}}], "without a valid 'stream'"),
+    "a record that is no object": ([THINGS, {"type": "RECORD", "stream": "things", "record": [1]}], "valid 'record'"),
+    "a schema that is null": ([{"type": "SCHEMA", "stream": "things", "schema": None}], "valid 'schema'"),
+    "a schema without properties": ([{"type": "SCHEMA", "stream": "t", "schema": {}}], "no valid 'properties'"),
+    "a property without a schema": ([schema("things", {"id": True})], "no valid 'properties'"),
+    "a schema that is none": ([schema("things", {"id": {"type": "whole"}})], "not valid JSON Schema"),
+    "a key that has no column": ([schema("things", {"id": {}}, ["di"])], "names columns that its SCHEMA lacks"),
     "a column without a name": ([schema("things", {"": {}})], "an empty name"),
-    "a state that is no object": ([{"type": "STATE", "value": [1]}], "usable 'value'"),
-    "a version that is no number": ([THINGS, {"type": "ACTIVATE_VERSION", "stream": "things"}], "usable 'version'"),
+    "a state that is no object": ([{"type": "STATE", "value": [1]}], "valid 'value'"),
+    "a version that is no number": ([THINGS, {"type": "ACTIVATE_VERSION", "stream": "things"}], "valid 'version'"),
     "a key of JSON twice": ([THINGS, raw('"id": 1, "name": "a", "name": "b"')], "'name' twice in one object"),
     "NaN": ([THINGS, raw('"id": 1, "price": NaN')], "NaN, which is not JSON"),
     "Infinity": ([THINGS, raw('"id": 1, "price": -Infinity')], "-Infinity, which is not JSON"),
@@ -96,7 +97,7 @@ REFUSED = {
     "no key": ([THINGS, record("things", name="a")], "missing one or more key_properties"),
     "no required property": ([{"type": "SCHEMA", "stream": "t", "schema": {
         "properties": {"a": {}}, "required": ["a"]}}, record("t")], "expected required"),
-    "more than the schema has": ([*GOOD, record("things", id=2, colour="red")], "things has what .* not: colour"),
+    "more than the schema has": ([*GOOD, record("things", id=2, colour="red")], "has properties .* lacks: colour"),
     "the character NUL": ([THINGS, record("things", id=1, name="a\0b")], "NUL"),
     "NUL in an object": ([THINGS, record("things", id=1, doc={"a": "\0"})], ("NUL", "Unicode escape")),
     "a day that never was": ([schema("t", {"at": {"type": "string", "format": "date"}}), record("t", at="2024-02-30")],
@@ -105,18 +106,18 @@ REFUSED = {
                             ("is not a date and time", "Could not parse")),
     "JSON without an end": ([THINGS, "[" * 200_000], "nested too deeply|cut short"),
     "a batch of an unknown encoding": ([THINGS, batch("things", "file:///x", format="avro")], "avro"),
-    "a batch that says nothing": ([THINGS, {"type": "BATCH", "stream": "things"}], "usable 'encoding'"),
+    "a batch that says nothing": ([THINGS, {"type": "BATCH", "stream": "things"}], "valid 'encoding'"),
     "a batch of no file": ([THINGS, batch("things", "file:///nowhere/x.jsonl", format="jsonl")], "nowhere/x.jsonl"),
     "a batch compressed by something": ([THINGS, batch("things", "file:///dev/null", format="jsonl",
-                                                       compression="rar")], "'rar' is not known"),
+                                                       compression="rar")], "'rar' is not supported"),
     "files from outside": ([THINGS, batch("things", "file:///etc/hostname", format="csv")],
                            ("not a file below", "Land it first")),
     "files of another run's folder": ([THINGS, batch("things", "file:///x/_staging/../../etc/hostname", format="csv")],
                                       ("not a file below", "Land it first")),
-    "a closing message that is text": ([*GOOD, state(landing="all of it")], "closing message is not valid"),
-    "a closing message without counts": ([*GOOD, state(landing={"run_id": "20240305T000000Z-00000000"})], "required"),
-    "a closing message that leaves its folder": ([*GOOD, state(landing={"run_id": "../..", "streams": {}})],
-                                                 "closing message is not valid"),
+    "a completion message that is text": ([*GOOD, state(landing="all of it")], "completion message is not valid"),
+    "a completion message without counts": ([*GOOD, state(landing={"run_id": RUN})], "required"),
+    "a completion message that leaves its folder": ([*GOOD, state(landing={"run_id": "../..", "streams": {}})],
+                                                     "completion message is not valid"),
     "a column whose name is too long": ([schema("t", {"n" * 64: {"type": "string"}}), record("t", **{"n" * 64: "a"})],
                                         "63 bytes|too long|exceeds"),
 }
@@ -262,7 +263,7 @@ def test_a_landed_table_has_one_header(today):
     for changed in (schema("things", {"id": {"type": "integer"}, "name": {"type": "string"}}, ["id"]),
                     schema("things", THINGS["schema"]["properties"], ["name"])):
         assert hear_csv([THINGS, changed, row]).refusal is None  # no row had come yet
-        assert "change after rows of it came" in hear_csv([*GOOD, changed, row]).refusal
+        assert "changed after its first row" in hear_csv([*GOOD, changed, row]).refusal
 
 
 def test_records_are_taken_as_they_come_where_validation_is_switched_off(today):
@@ -303,9 +304,6 @@ def test_a_line_that_never_ends_does_not_take_all_memory(today, monkeypatch):
     assert endless.taken == (1 << 20) + 1
 
 
-RUN = "20240305T000000Z-0000000a"
-
-
 def own(made, *, closing=None, between=(), urls=None):
     """What a tap of ours sends for a file in its staging folder."""
     path = made.output / "_staging" / RUN / "table=things.csv"
@@ -325,13 +323,13 @@ WRONG = {
     "fewer rows than its files": (lambda _, sent, __: sent.update(rows=1), "the tap sent 1 rows in 1 files"),
     "no files": (lambda _, sent, __: sent.update(files=[]), "the tap sent 2 rows in 0 files, and 1 files"),
     "other bytes": (lambda _, __, file: file.update(bytes=15), "is not the file that the tap wrote"),
-    "a hash that is none": (lambda _, __, file: file.update(sha256="abc"), "closing message is not valid"),
-    "a count that is none": (lambda _, __, file: file.update(rows=-1), "closing message is not valid"),
-    "another stream": (lambda proof, sent, _: proof.update(streams={"other": sent}), "sent or that arrived, but not"),
-    "one stream more": (lambda proof, sent, _: proof["streams"].update(other=sent), "sent or that arrived, but not"),
-    "a folder that is not its run's": (lambda proof, *_: proof.update(run_id="../source=own"), "closing message is"),
+    "a hash that is none": (lambda _, __, file: file.update(sha256="abc"), "completion message is not valid"),
+    "a count that is none": (lambda _, __, file: file.update(rows=-1), "completion message is not valid"),
+    "another stream": (lambda proof, sent, _: proof.update(streams={"other": sent}), "Only sent, or only arrived"),
+    "one stream more": (lambda proof, sent, _: proof["streams"].update(other=sent), "Only sent, or only arrived"),
+    "a folder that is not its run's": (lambda proof, *_: proof.update(run_id="../source=own"), "completion message"),
     "a source that is no name": (lambda proof, *_: proof.update(source="../up"), "not a valid source name"),
-    "a moment without a zone": (lambda proof, *_: proof.update(taken_at="2024-03-05T00:00:00"), "closing message is"),
+    "a moment without a zone": (lambda proof, *_: proof.update(taken_at="2024-03-05T00:00:00"), "completion message"),
 }
 
 
@@ -358,7 +356,7 @@ def test_a_hash_that_is_not_the_files_is_found_when_the_date_is_loaded(today):
 def test_what_comes_after_the_closing_message_makes_it_void(today):
     for more in (state(bookmarks={}), record("things", id=3, name="c")):
         heard = Heard(TargetCSV(config={}), [*own(today), more])
-        assert "closing message" in heard.refusal or "comes as files and as records" in heard.refusal
+        assert "completion message" in heard.refusal or "is sent both as files and as records" in heard.refusal
     assert not today.landed()
 
 
@@ -366,7 +364,7 @@ def test_files_and_records_of_one_table_are_refused_in_either_order(today):
     row = record("things", id=3, name="c")
     first, files, *rest = own(today)
     for sent in ([first, files, row, *rest], [first, row, files, *rest]):
-        assert "comes as files and as records" in Heard(TargetCSV(config=SILENT), sent).refusal
+        assert "is sent both as files and as records" in Heard(TargetCSV(config=SILENT), sent).refusal
         own(today)
     assert not today.landed()
 
@@ -379,7 +377,7 @@ def test_records_of_our_own_taps_need_their_proof_by_the_stock_way_too(today):
     def closed(rows):
         return state(landing={"run_id": RUN, "streams": {"public-things": {"rows": rows, "files": []}}})
 
-    assert "without the tap's closing message" in hear_postgres(today, sent).refusal
+    assert "without the tap's completion message" in hear_postgres(today, sent).refusal
     assert "the tap sent 3 rows, and 2 arrived" in hear_postgres(today, [*sent, closed(3)]).refusal
     assert relations(today.warehouse) == []
     assert hear_postgres(today, [*sent, closed(2)]).refusal is None

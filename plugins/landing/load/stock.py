@@ -1,4 +1,8 @@
-"""The MeltanoLabs sink, in one transaction, for streams that do not come from the landing zone."""
+"""The MeltanoLabs sink, in one transaction, for streams that do not come from the landing zone.
+
+The private parts of its connector are used in this module only: `_engine`, `_cached_engine`, and the patched
+`do_commit` and `do_rollback` of its dialect. tests/test_sdk.py checks them.
+"""
 
 from __future__ import annotations
 

@@ -51,4 +51,4 @@ class Completion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def of_state(cls, value: dict[str, Any] | None) -> Completion | None:
         """The completion message of a STATE's value, if it has one. Raises BadLineError if it is not valid."""
         raw = (value or {}).get(COMPLETION)
-        return None if raw is None else converted(raw, cls, "the closing message")
+        return None if raw is None else converted(raw, cls, "the completion message")

@@ -28,8 +28,8 @@ TIMEOUT = 2.0  # seconds for another run to finish writing the logging configura
 _copies = contextlib.ExitStack()  # open until the process ends
 atexit.register(_copies.close)
 
-THEN = ('Nothing was landed or loaded. Run again; give each of two runs of one plugin at once a folder of its own by '
-        'MELTANO_SYS_DIR_ROOT="$(mktemp -d)" before `meltano run`.')
+THEN = ('Nothing was landed or loaded. Run again. To run one plugin twice at the same time, give each run a folder of '
+        'its own: MELTANO_SYS_DIR_ROOT="$(mktemp -d)" meltano run …')
 
 
 def run_of(arguments: Sequence[str]) -> str | None:
@@ -80,7 +80,7 @@ def copy_logging() -> None:
 def require_catalog(arguments: Sequence[str]) -> None:
     """Raise CatalogError if Meltano starts a sync without a catalog: it found the file empty."""
     if run_of(arguments) and not {"--catalog", "--discover", "--about", "--test"} & {*arguments}:
-        raise CatalogError(f"Meltano gave this run no catalog: another run has emptied the file. {THEN}")
+        raise CatalogError(f"Meltano passed no catalog to this run: another run had emptied the file. {THEN}")
 
 
 def _require_own(catalog: Any, run: str, path: Path) -> None:

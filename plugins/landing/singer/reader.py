@@ -73,7 +73,7 @@ class Reader(GenericSingerReader[bytes]):
         message = parse(line)
         for name, kind in REQUIRED[_type(message)].items():
             if name not in message or not isinstance(message[name], kind):
-                raise BadLineError(f"a {message['type']} without a usable {name!r}")
+                raise BadLineError(f"a {message['type']} without a valid {name!r}")
         if message["type"] == "SCHEMA":
             _check_schema(message)
         return message
@@ -139,18 +139,18 @@ def _refuse_surrogates(value: Any) -> None:
 def _type(message: Mapping[str, Any]) -> str:
     type_ = message.get("type")
     if not isinstance(type_, str) or type_ not in REQUIRED:
-        raise BadLineError(f"its type is {type_!r:.40}, and has to be one of {', '.join(REQUIRED)}")
+        raise BadLineError(f"its type is {type_!r:.40}, expected one of {', '.join(REQUIRED)}")
     return type_
 
 
 def _check_schema(message: Mapping[str, Any]) -> None:
     properties, keys = message["schema"].get("properties"), message.get("key_properties") or []
     if not isinstance(properties, dict) or not all(isinstance(one, dict) for one in properties.values()):
-        raise BadLineError(f"the SCHEMA of {message['stream']} has no usable 'properties'")
+        raise BadLineError(f"the SCHEMA of {message['stream']} has no valid 'properties'")
     if "" in (message["stream"], *properties):
         raise BadLineError(f"the SCHEMA of {message['stream']!r} has an empty name")
     if not isinstance(keys, list) or not all(isinstance(name, str) and name in properties for name in keys):
-        raise BadLineError(f"'key_properties' of {message['stream']} names what its SCHEMA does not have")
+        raise BadLineError(f"'key_properties' of {message['stream']} names columns that its SCHEMA lacks")
 
 
 def records(url: str, compression: str | None) -> Iterator[dict[str, Any]]:
@@ -160,7 +160,7 @@ def records(url: str, compression: str | None) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(_lines(file), 1):
                 yield _parse_in_file(line, f"{url}, line {number}")
     except (OSError, EOFError, zlib.error, ImportError) as error:
-        raise BadLineError(f"{url}, which a BATCH names, can't be read to its end ({error})") from None
+        raise BadLineError(f"{url}, which a BATCH names, cannot be read completely ({error})") from None
 
 
 def _parse_in_file(line: bytes | str, where: str) -> dict[str, Any]:
@@ -175,4 +175,4 @@ def _decompressed(file: IO[bytes], compression: str | None) -> IO[bytes]:
         return file
     if compression == "gzip":
         return gzip.GzipFile(fileobj=file)
-    raise BadLineError(f"compression {compression!r} is not known")
+    raise BadLineError(f"compression {compression!r} is not supported")

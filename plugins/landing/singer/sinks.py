@@ -28,7 +28,7 @@ from landing.storage.hashing import BUFFER, HashedFile
 
 logger = logging.getLogger(__name__)
 
-MIXED = "{} comes as files and as records at once"
+MIXED = "{} is sent both as files and as records"
 
 
 class StrictSink(SdkSink):
@@ -37,8 +37,8 @@ class StrictSink(SdkSink):
     def __init__(self, target: Target, stream_name: str, schema: dict, key_properties: Any, **more: Any) -> None:
         for name in (self.table_of(stream_name, schema), *schema["properties"]):
             if len(name.encode()) > NAME_BYTES:
-                raise BadLineError(f"{stream_name} has the name {name!r}, and PostgreSQL cuts names after "
-                                   f"{NAME_BYTES} bytes")
+                raise BadLineError(f"{stream_name} has the name {name!r}, which is longer than PostgreSQL's "
+                                   f"limit of {NAME_BYTES} bytes")
         super().__init__(target, stream_name, schema, key_properties, **more)
 
     def table_of(self, stream_name: str, schema: dict) -> str:
@@ -53,7 +53,8 @@ class StrictSink(SdkSink):
         if self.validate_schema and (more := record.keys() - self.schema["properties"].keys()):
             lost = sorted(name for name in more if record[name] is not None)
             if lost:
-                raise BadLineError(f"a record of {self.stream_name} has what its SCHEMA does not: {', '.join(lost)}")
+                raise BadLineError(f"a record of {self.stream_name} has properties that its SCHEMA lacks: "
+                                   f"{', '.join(lost)}")
 
 
 class FileSink(StrictSink):
@@ -90,7 +91,7 @@ class FileSink(StrictSink):
         """Accept the files; the completion message has their rows and checksums."""
         if encoding.format != ENCODING:
             raise BadLineError(f"a BATCH of {self.stream_name} has the encoding {encoding.format!r}; csv and jsonl are "
-                               "known")
+                               "supported")
         if self._open is not None:
             raise BadLineError(MIXED.format(self.stream_name))
         self.objects += [self._target.accept(url) for url in files]
@@ -109,7 +110,7 @@ class FileSink(StrictSink):
         """Raise BadLineError if rows of another version arrived: a partition has one version."""
         if others := self._target.versions[self.stream_name] - {new_version}:
             raise BadLineError(f"{self.stream_name} has rows of version {min(others)}, and version {new_version} is "
-                               "activated; a landed date is of one version")
+                               "activated; a partition has one version")
 
     def _fields(self, record: Mapping[str, Any]) -> Iterator[str | None]:
         for name, write in self._writers:

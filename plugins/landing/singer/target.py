@@ -96,7 +96,7 @@ class LandingTarget(SignalHandling, SdkTarget):
             self.sinks[stream_name] = self.active_sinks[stream_name] = new
             return new
         if sink.header != new.header:
-            raise BadLineError(f"the columns or the key of {stream_name} change after rows of it came, and a landed "
+            raise BadLineError(f"the columns or the key of {stream_name} changed after its first row, and a landed "
                                "table has one header")
         sink.adopt_schema(new)
         return sink
@@ -150,13 +150,12 @@ class LandingTarget(SignalHandling, SdkTarget):
         """What the tap sent of each stream; raises IncompleteInputError as verified_files() does."""
         if self.completion is None:
             raise IncompleteInputError(
-                "The input ended without the tap's closing message: the tap died, or is not one of ours. Nothing was "
-                "committed, and all is as it was before. See the tap's own error above and run again."
+                "The input ended without the tap's completion message: the tap died, or is not one of ours. Nothing "
+                "was committed. See the tap's own error above, and run again."
             )
         sent = self.completion.streams
         if odd := {*sent} ^ {*arrived}:
             raise IncompleteInputError(
-                f"Streams that were sent or that arrived, but not both: {', '.join(sorted(odd))}. Nothing was "
-                "committed; run again."
+                f"Only sent, or only arrived: {', '.join(sorted(odd))}. Nothing was committed. Run again."
             )
         return sent

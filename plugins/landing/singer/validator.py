@@ -24,7 +24,7 @@ class Validator(BaseJSONSchemaValidator):
         draft = next((kind for kind in DRAFTS if kind(kind.META_SCHEMA).is_valid(schema)), None)
         if draft is None:
             problem = next(DRAFTS[0](DRAFTS[0].META_SCHEMA).iter_errors(schema))
-            raise BadLineError(f"a SCHEMA is no JSON Schema: {problem.message[:200]}")
+            raise BadLineError(f"a SCHEMA is not valid JSON Schema: {problem.message[:200]}")
         self.validator = draft(schema)
 
     def validate(self, record: dict[str, Any]) -> None:
