@@ -1,7 +1,4 @@
-"""PostgreSQL connections and COPY, hashed as it streams.
-
-The session is pinned so that the same row gives the same bytes on every server, and gives them in the same order.
-"""
+"""COPY to and from landed files, hashed in transit."""
 
 from __future__ import annotations
 
@@ -19,22 +16,22 @@ from landing.postgres.session import Session, end
 from landing.postgres.transaction import pinned_cursor
 from landing.storage.hashing import BUFFER, HashedFile, discard
 
-# The output of xml leaves out its declaration, and a line feed that comes first; as text it is what is stored.
+# xml's output function drops the XML declaration and a leading line feed; a cast to text returns what is stored.
 AS_STORED = {"xml": "text", "xml[]": "text[]"}
 
 
 def identifiers(names: Sequence[str]) -> sql.Composed:
-    """Quoted names, with commas between."""
+    """Quoted names, separated by commas."""
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
 def stored(name: str, type_: str) -> sql.Composed:
-    """A column such that its text is all of its value."""
+    """Column expression whose text output is lossless."""
     return sql.SQL("{}::" + AS_STORED[type_] if type_ in AS_STORED else "{}").format(sql.Identifier(name))
 
 
 def fields(columns: Mapping[str, Column]) -> sql.Composed:
-    """Columns as SELECT wants them, by the names that their relation has for them."""
+    """The select list for columns, given by their names in the relation."""
     return sql.SQL(", ").join(
         sql.SQL("{} AS {}").format(stored(name, column.type), sql.Identifier(column.name))
         for name, column in columns.items()
@@ -43,7 +40,7 @@ def fields(columns: Mapping[str, Column]) -> sql.Composed:
 
 @dataclass(frozen=True)
 class Copied:
-    """What went through a COPY: data rows, bytes with the header, SHA-256."""
+    """Result of a COPY: data rows, bytes including the header, SHA-256."""
 
     rows: int
     bytes: int
@@ -51,7 +48,7 @@ class Copied:
 
 
 def copy_out(connection: Connection, query: sql.Composable, raw: HashedFile | None = None) -> Copied:
-    """`COPY (query) TO` a stream, which is closed at the end, or to nowhere."""
+    """`COPY (query) TO` a stream, which is closed at the end; by default the rows are only hashed."""
     raw = raw or discard()
     raw.passed = _passed(connection, raw.passed)
     statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS))
@@ -59,14 +56,14 @@ def copy_out(connection: Connection, query: sql.Composable, raw: HashedFile | No
         try:
             cursor.copy_expert(statement, file)
         except OSError:
-            end([connection])  # or the server would send all that is left
+            end([connection])  # else libpq would read all remaining rows
             raise
         file.flush()
         return Copied(cursor.rowcount, raw.size, raw.sha256)
 
 
 def _passed(connection: Connection, passed: Callable[[Any], Any] | None) -> Callable[[bytes | memoryview], None]:
-    """What is told of each chunk that a COPY moved."""
+    """A callback for each chunk that a COPY transfers; it also restarts the stall timeout."""
     touch = connection.touch if isinstance(connection, Session) else lambda: None
 
     def seen(chunk: bytes | memoryview) -> None:
@@ -82,10 +79,8 @@ def copy_in(
 ) -> Copied:
     """`COPY table (columns) FROM` a stream in the landing zone's dialect, which is closed at the end.
 
-    To `freeze`, the table has to be created in the same transaction.
-
-    Frozen rows are there for every snapshot: a reader whose snapshot is older than the load would otherwise find the
-    view's new date, and no row in it.
+    `freeze` makes rows visible to snapshots older than the load, which otherwise would see the view's new date without
+    rows. The table must be created in the same transaction.
     """
     raw.passed = _passed(connection, raw.passed)
     options = sql.SQL(COPY_OPTIONS.replace(")", ", FREEZE)") if freeze else COPY_OPTIONS)

@@ -20,9 +20,9 @@ ALIASES = {
 }
 
 # PostgreSQL stores values of these types unchanged or rejects them, so the load is the check.
-KEPT = {"text", "json", "xml", "bytea", "inet", "cidr", "macaddr", "macaddr8", "pg_lsn", "bpchar", "character varying",
-        "bit varying", '"bit"', "numrange", "int4range", "int8range"}
-KEPT_IN_ARRAYS = KEPT | {*INTEGERS, "numeric", "boolean", "uuid"}
+UNCHANGED = {"text", "json", "xml", "bytea", "inet", "cidr", "macaddr", "macaddr8", "pg_lsn", "bpchar",
+             "character varying", "bit varying", '"bit"', "numrange", "int4range", "int8range"}
+UNCHANGED_IN_ARRAYS = UNCHANGED | {*INTEGERS, "numeric", "boolean", "uuid"}
 SPACE = " \t\n\r\f\v"  # ignored by PostgreSQL around values of SPACED types
 SPACED = {*INTEGERS, "numeric", "real", "double precision", "boolean", "oid", "interval", "date",
           *(f"{name} {zone} time zone" for name in ("time", "timestamp") for zone in ("with", "without"))}
@@ -79,16 +79,16 @@ class Declared:
         return self.name in SPACED
 
     @property
-    def kept(self) -> bool:
+    def unchanged(self) -> bool:
         """Whether PostgreSQL stores or rejects each value, but changes none."""
         if self.array:
-            return self.name in KEPT_IN_ARRAYS and self.length is None
-        return self.name in KEPT and (self.length is None or self.name == "bit varying")
+            return self.name in UNCHANGED_IN_ARRAYS and self.length is None
+        return self.name in UNCHANGED and (self.length is None or self.name == "bit varying")
 
 
 def loss_unknown(type_: str) -> bool:
     """Whether PostgreSQL may change a value of the type, in a way that held() cannot predict."""
-    return not Declared.of(type_).kept and held(type_, "c") is None
+    return not Declared.of(type_).unchanged and held(type_, "c") is None
 
 
 def held(type_: str, column: str) -> str | None:

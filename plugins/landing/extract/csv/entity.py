@@ -85,7 +85,7 @@ class CsvEntity:
             wanted: Names of the columns.
             folder: For copies of files that must be decoded first, or read without rejected rows.
             target: The new file.
-            progress: Is told of each chunk.
+            progress: Counts the written chunks.
             quarantine: Takes rejected rows; without it the first one is an error.
             duplicates: Takes rows whose key an earlier row has.
             before: Inferred types by column at an earlier date; a type that differs is logged.
@@ -158,7 +158,7 @@ class CsvEntity:
     def _handle_duplicates(
         self, rows: ParsedRows, columns: Sequence[Column], indexes: Sequence[int], quarantine: Quarantine | None
     ) -> None:
-        """Quarantine, drop or refuse rows whose key an earlier row has, as on_duplicate_key says."""
+        """Quarantine, drop or refuse rows whose key an earlier row has, depending on on_duplicate_key."""
         values = [keys.value(column.type, f"c{index}") for column, index in zip(columns, indexes, strict=True)
                   if self._is_key(index)]
         found = keys.find_duplicates(rows, values) if values else 0

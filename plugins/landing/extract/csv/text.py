@@ -154,7 +154,7 @@ class CsvText(DecodedFile):
             dialect: How it writes its fields.
             copy: Written unless the file is plain UTF-8 without rejected rows.
             reject: Gets malformed rows; by default the first one is an error.
-            rows: Is told of all other rows.
+            rows: Hash to which all other rows are added.
         """
         plain = self.encoding == "utf-8" and not self.marked and reject is None
         count, rows = 0, rows or RowsHash()

@@ -30,7 +30,7 @@ def write_rows(
         indexes: Their positions in the file.
         expected: Hash of the fields that text.py read.
         target: The new file.
-        progress: Is told of each chunk.
+        progress: Counts the written chunks.
 
     Raises:
         BadFileError: DuckDB parses a field in another way than text.py.

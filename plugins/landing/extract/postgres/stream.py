@@ -129,12 +129,11 @@ class CopyStream(LandingStream, PostgresStream):
         """Wait for the table's files."""
         for column in self.table.columns:
             if column.source_type:
-                logger.info("%s.%s: %s lands as %s", ".".join(self.source_key), column.name, column.source_type,
-                                 column.type)
+                logger.info("%s.%s: %s is landed as %s", ".".join(self.source_key), column.name, column.source_type,
+                            column.type)
         if self.table.not_of_snapshot:
             logger.warning("%s reads foreign tables (%s), whose rows are not part of the snapshot. The manifest "
-                                "records it.", ".".join(self.source_key),
-                                ", ".join(self.table.not_of_snapshot))
+                           "records it.", ".".join(self.source_key), ", ".join(self.table.not_of_snapshot))
         self.tap.start(self, folder)
         landed = [self.tap.workers.result(copy) for _, copy in self._copies]
         table = msgspec.structs.replace(self.table, files=landed)
