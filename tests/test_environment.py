@@ -254,12 +254,12 @@ def test_a_source_that_cannot_fit_is_refused_before_anything_is_read(loaded, mon
     for source, free, said in (("postgres", 100_000, "0.1 MB are free in"), ("csv", 10, "0.0 MB are free in")):
         again = AGAIN.replace("postgres", source)
         with monkeypatch.context() as patch:
-            patch.setattr(LandingZone, "free", lambda self, free=free: free)
+            patch.setattr(LocalStorage, "free", lambda self, free=free: free)
             patch.setattr(copy, "copy_out", lambda *_: pytest.fail("it was read"))
             unharmed(loaded, lambda source=source: loaded.extract(NEXT, source, check=False),
                      "are expected to take about", said, f"`disk_headroom: 0` for tap-{source}", again)
         with monkeypatch.context() as patch:
-            patch.setattr(LandingZone, "free", lambda self, free=free: free)
+            patch.setattr(LocalStorage, "free", lambda self, free=free: free)
             loaded.extract(NEXT, source, disk_headroom=0)
             if source == "postgres":  # how much of a table is read is not known
                 loaded.extract(NEXT, max_record_count=10)
@@ -532,9 +532,9 @@ def test_extracts_of_one_date_at_once_leave_one_whole_date(tmp_path):
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(land, range(4)))
         table, = landing.require("s", day).tables
-        paths = [landing.path(landing.require("s", day), file) for file in table.files]
+        paths = [tmp_path / landing.file(landing.require("s", day), file).key for file in table.files]
         assert len({path.read_text() for path in paths}) == 1
-        assert {*paths} == {*landing.partition("s", day).glob("table=*/*")}
+        assert {*paths} == {*(tmp_path / "source=s" / f"extracted_at={DAY}").glob("table=*/*")}
     assert [path.name for path in (tmp_path / "_staging").iterdir()] == [f"s@{DAY}.lock"]
 
 

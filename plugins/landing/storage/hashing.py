@@ -35,7 +35,8 @@ class HashedFile(io.RawIOBase):
     def __init__(self, file: io.RawIOBase, name: str, *, writes: bool) -> None:
         """Wrap an open file, whose name says how it is compressed; create() and read() open one."""
         self.name, self._writes = name, writes
-        self._file, self._damages = opened(file, name, writes=writes)
+        with named(name):  # gzip writes its header
+            self._file, self._damages = opened(file, name, writes=writes)
         self._digest = hashlib.sha256()
         self.passed: Callable[[Any], None] | None = None
         self.size = 0
