@@ -12,7 +12,7 @@ from psycopg2.extras import execute_values
 
 from landing.load import history
 from landing.load.history import all_partitions, columns_of
-from landing.model.schema import Table
+from landing.load.staging import Load
 
 LOADS = "_loads"
 
@@ -144,10 +144,10 @@ class LoadHistory:
         """
         return {name: (since, newest) if since else None for name, since, newest in self._rows(GONE, self.history)}
 
-    def record(self, loads: Iterable[tuple[str, date, Table, datetime, str, float | None]]) -> None:
-        """Add or replace entries: source, date, table, time of the snapshot, run id, seconds."""
-        values = [(source, day, table.name, table.rows, table.sha256, taken_at, run_id, seconds)
-                  for source, day, table, taken_at, run_id, seconds in loads]
+    def record(self, loads: Iterable[Load]) -> None:
+        """Add or replace the entries of loaded tables."""
+        values = [(load.source, load.day, load.table.name, load.table.rows, load.table.sha256, load.taken_at,
+                   load.run_id, load.seconds) for load in loads]
         execute_values(self.cursor, sql.SQL(RECORD).format(self._doubled).as_string(self.cursor), values)
 
     def remove(self, source: str, day: date, table: str) -> None:

@@ -41,8 +41,7 @@ class Swap:
             need = {history_name(column.name): column.type for column in load.table.columns}
             table.reconcile(need, history_key(load.table.primary_key))
             table.attach(load.staging, day, partitions.get(load.table.name), reserved)
-        self.load_history.record((load.source, day, load.table, load.taken_at, load.run_id, load.seconds)
-                                 for load in loads)
+        self.load_history.record(loads)
         for source, name in vanished:
             self.logger.info("%s of %s no longer has table %s: removed from that partition.", source, day, name)
         self._retire(day, vanished, partitions)
