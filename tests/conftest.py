@@ -40,6 +40,8 @@ CANARY = "kx7canary"
 PASSWORD = CANARY + " p%w@d'\"$x$HOME${#\\n:/?&=é 漢 "
 ROLES = {"source": ("source_reader", "extract/roles/source_reader.sql"),
          "warehouse": ("warehouse_loader", "load/roles/warehouse_loader.sql")}
+# What says which run this is; a test sets what it needs.
+RUN_VARIABLES = ("MELTANO_ENVIRONMENT", "SOURCE", "DATESTAMP", "EXTRACTED_AT", "SCHEMA")
 numbers = itertools.count()
 
 
@@ -128,7 +130,7 @@ class Project:
 
     def environment(self, **variables: str) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if key not in
-                ("PYTHONDONTWRITEBYTECODE", "MELTANO_ENVIRONMENT", "SOURCE", "DATESTAMP", "EXTRACTED_AT", "SCHEMA")}
+                ("PYTHONDONTWRITEBYTECODE", *RUN_VARIABLES)}
         return {**kept, "NO_COLOR": "1", **variables}
 
     def meltano(self, *arguments: str, check: bool = True, **variables: str) -> Result:
@@ -366,6 +368,7 @@ def shop(project: Project) -> Project:
 @pytest.fixture
 def inside(shop: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     """Plugins and commands of the shop in this process."""
-    from inside import Inside
+    from in_process import InProcess, plugin_environment
 
-    return Inside(shop, monkeypatch, caplog)
+    with plugin_environment(shop.folder):
+        yield InProcess(shop, monkeypatch, caplog)

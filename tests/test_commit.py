@@ -9,6 +9,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from in_process import TargetRun, record, schema, send_csv, serverless, state
 from landing.core.dates import parse_date, today
 from landing.core.errors import DamagedError, ZoneError
 from landing.model import manifest
@@ -19,7 +20,6 @@ from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.landing_zone import LandingZone
 from landing.zone.target import TargetCSV
 from msgspec import structs
-from targets import Heard, hear_csv, record, schema, serverless, state
 from test_protocol import RUN
 
 DAY = "2024-03-05"
@@ -50,7 +50,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_a_manifest_that_could_not_be_read_back_is_refused_before_the_commit(root, case, monkeypatch):
-    assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    assert send_csv([THINGS, record("things", id=1)], source="own").refusal is None
     before = files(root)
     change, mark, words = UNREADABLE[case]
     start = schema("things", {"id": {"type": "integer", "description": 5 if "column" in case else "x"}})
@@ -61,7 +61,7 @@ def test_a_manifest_that_could_not_be_read_back_is_refused_before_the_commit(roo
     with monkeypatch.context() as patch:
         if case == "too large":
             patch.setattr(manifest, "LARGEST", 100)
-        heard = Heard(TargetCSV(config={}), io.BytesIO(b"\n".join(json.dumps(one).encode() for one in sent)))
+        heard = TargetRun(TargetCSV(config={}), io.BytesIO(b"\n".join(json.dumps(one).encode() for one in sent)))
     assert re.search(words, heard.refusal or "it was committed"), heard.refusal
     assert "othing was committed" in heard.refusal
     assert files(root) == before
@@ -74,12 +74,12 @@ def test_what_cannot_be_taken_back_does_not_hide_why_the_commit_failed(root, mon
     def refuse(path, **_):
         raise OSError(30, "Read-only file system", str(path))
 
-    assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    assert send_csv([THINGS, record("things", id=1)], source="own").refusal is None
     before = files(root)
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "put", fail)
         patch.setattr(os, "unlink", refuse)
-        heard = hear_csv([THINGS, record("things", id=2)], source="own")
+        heard = send_csv([THINGS, record("things", id=2)], source="own")
     assert "No space left on device" in heard.refusal
     assert "Nothing was committed" in heard.refusal
     left = files(root).items() - before.items()
@@ -98,13 +98,13 @@ def test_a_file_that_is_there_under_a_commits_name_is_neither_replaced_nor_remov
         return real(storage, old, new)
 
     monkeypatch.setattr(LocalStorage, "move", move)
-    heard = hear_csv([THINGS, record("things", id=1)], source="own")
+    heard = send_csv([THINGS, record("things", id=1)], source="own")
     assert "do two tables of this partition differ only in case?" in heard.refusal
     assert [*files(root).values()] == [b"another's"]
 
 
 def test_what_is_behind_a_link_or_no_folder_stays_as_it_is(root, tmp_path):
-    assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    assert send_csv([THINGS, record("things", id=1)], source="own").refusal is None
     partition, outside = root / "source=own" / f"extracted_at={DAY}", tmp_path / "outside"
     outside.mkdir()
     (outside / "of a person.csv").write_text("x")
@@ -112,13 +112,13 @@ def test_what_is_behind_a_link_or_no_folder_stays_as_it_is(root, tmp_path):
     (partition / "table=note").write_text("of a person")
     zone, manifest = LandingZone.at(root), LandingZone.at(root).require("own", parse_date(DAY, "day"))
     assert unlisted(zone, manifest) == []
-    assert hear_csv([THINGS, record("things", id=2)], source="own").refusal is None
+    assert send_csv([THINGS, record("things", id=2)], source="own").refusal is None
     assert {path.name for path in partition.iterdir()} == {"table=things", "table=link", "table=note", "_manifest.json"}
     assert (outside / "of a person.csv").exists()
 
 
 def test_a_listed_file_that_is_not_there_or_of_another_size_or_elsewhere_is_not_read(root):
-    assert hear_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    assert send_csv([THINGS, record("things", id=1)], source="own").refusal is None
     zone = LandingZone.at(root)
     manifest = zone.require("own", parse_date(DAY, "day"))
     file, = manifest.tables[0].files
@@ -172,7 +172,7 @@ def test_a_table_has_its_files_hash_or_that_of_its_files_hashes():
 def test_gc_takes_no_file_of_a_commit_at_work_for_superseded(root, monkeypatch, first):
     sent = [THINGS, record("things", id=1)]
     if not first:
-        assert hear_csv(sent, source="own").refusal is None
+        assert send_csv(sent, source="own").refusal is None
     moved, goes_on, put = threading.Event(), threading.Event(), LocalStorage.put
 
     def slowly(*arguments):
@@ -181,7 +181,7 @@ def test_gc_takes_no_file_of_a_commit_at_work_for_superseded(root, monkeypatch, 
         put(*arguments)
 
     monkeypatch.setattr(LocalStorage, "put", slowly)
-    commit = threading.Thread(target=hear_csv, args=(sent,), kwargs={"source": "own"})
+    commit = threading.Thread(target=send_csv, args=(sent,), kwargs={"source": "own"})
     commit.start()
     assert moved.wait(60)
     found = []

@@ -6,9 +6,9 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from in_process import TargetRun, foreign_project, record, schema, send_csv
 from landing.extract.csv.tap import TapCSV
 from landing.zone.target import TargetCSV
-from targets import Heard, foreign_project, hear_csv, record, schema
 
 DAY = "2024-03-05"
 MOMENT = datetime(2024, 3, 5, 23, 59, 50, tzinfo=timezone.utc)
@@ -47,7 +47,7 @@ def sent(monkeypatch):
 
 
 def hear(messages, **settings):
-    return Heard(TargetCSV(config=settings), messages)
+    return TargetRun(TargetCSV(config=settings), messages)
 
 
 def rows(empty, day=DAY):
@@ -146,11 +146,11 @@ def test_a_tap_without_proof_replaces_no_date_by_fewer_tables_unasked(empty):
         return [message for name in names for message in
                 (schema(name, {"id": {"type": "integer"}}), record(name, id=1))]
 
-    assert hear_csv(streams("a", "b"), datestamp=DAY).refusal is None
+    assert send_csv(streams("a", "b"), datestamp=DAY).refusal is None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REEXTRACT", "true")
-        assert "left out table b" in hear_csv(streams("a"), datestamp=DAY).refusal
-        assert hear_csv(streams("a", "b", "c"), datestamp=DAY).refusal is None
+        assert "left out table b" in send_csv(streams("a"), datestamp=DAY).refusal
+        assert send_csv(streams("a", "b", "c"), datestamp=DAY).refusal is None
 
 
 def selected(shop, *streams, columns=()):

@@ -17,6 +17,7 @@ import psycopg2
 import pytest
 import warm
 from conftest import BIN
+from in_process import TargetRun, foreign_project, in_process, left_in_staging
 from landing.core.commit_point import BEFORE, PASSED, PASSING, UNKNOWN, CommitPoint
 from landing.core.errors import AfterCommitError
 from landing.load import locks
@@ -24,7 +25,6 @@ from landing.load.target import TargetPostgres
 from landing.postgres.transaction import transaction
 from landing.zone.landing_zone import LandingZone
 from landing.zone.target import TargetCSV
-from targets import Heard, foreign_project, in_process, left_in_staging
 from test_replay import sent, whole
 
 DAY = "2024-03-05"
@@ -84,7 +84,7 @@ def test_whichever_call_to_the_system_fails_the_outcome_is_as_it_is_told(made, m
         with monkeypatch.context() as patch:
             refusing = Refusing(patch, at)
             target = TargetCSV(config={})
-            heard = Heard(target, messages)
+            heard = TargetRun(target, messages)
         new = made.manifest("csv", DAY)["run_id"] if made.landed() else None
         if heard.refusal is None:
             assert new == target.run_id
@@ -299,4 +299,4 @@ def load(project):
     """The landed date, into the warehouse."""
     with in_process(project, DAY):
         target = TargetPostgres(config={**project.warehouse.settings(), "default_target_schema": "public"})
-        return Heard(target, sent(from_landing=True, sources=["csv"], extracted_at=DAY))
+        return TargetRun(target, sent(from_landing=True, sources=["csv"], extracted_at=DAY))

@@ -10,6 +10,7 @@ from collections import Counter
 from datetime import date
 
 import pytest
+from in_process import TargetRun, encoded, schema, serverless, state
 from landing.core.dates import now
 from landing.core.errors import LandingError
 from landing.model.naming import new_run_id
@@ -21,7 +22,6 @@ from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.landing_zone import MANIFEST, LandingZone
 from landing.zone.target import TargetCSV
 from power import ABSENT, Disk, LostError, recorded
-from targets import Heard, encoded, schema, serverless, state
 
 DAY, OTHER = "2024-03-05", "2024-03-06"
 
@@ -54,7 +54,7 @@ class Zone:
         proof = {"run_id": run, "source": source, "streams": streams, "extracted_at": day, "kept": False,
                  "left_out": {}, "started_at": now().isoformat()}
         target = TargetCSV(config={"datestamp": day})
-        heard = Heard(target, encoded([*messages, state(landing=proof)]))
+        heard = TargetRun(target, encoded([*messages, state(landing=proof)]))
         if heard.refusal:
             raise LandingError(heard.refusal)
         return target.run_id

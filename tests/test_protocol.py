@@ -11,25 +11,25 @@ import subprocess
 from decimal import Decimal
 
 import pytest
-from landing.core.dates import today as this_day
-from landing.core.errors import LandingError
-from landing.singer import reader
-from landing.zone.target import TargetCSV
-from targets import (
+from in_process import (
     SILENT,
-    Heard,
+    TargetRun,
     encoded,
     foreign_project,
-    hear_csv,
-    hear_postgres,
     in_process,
     left_in_staging,
     load_landed,
     record,
     relations,
     schema,
+    send_csv,
+    send_postgres,
     state,
 )
+from landing.core.dates import today as this_day
+from landing.core.errors import LandingError
+from landing.singer import reader
+from landing.zone.target import TargetCSV
 
 DAY = "2024-03-05"
 RUN = "20240305T000000Z-0000000a"
@@ -127,12 +127,12 @@ REFUSED = {
 def test_what_cannot_be_taken_is_refused_in_a_sentence_and_nothing_is_committed(foreign, case):
     sent, words = REFUSED[case]
     for_csv, for_postgres = words if isinstance(words, tuple) else (words, words)
-    heard = hear_csv(sent)
+    heard = send_csv(sent)
     assert re.search(for_csv, heard.refusal or "taken by target-csv"), heard.refusal
     assert not heard.states
     assert not foreign.landed()
     assert not left_in_staging(foreign)
-    heard = hear_postgres(foreign, sent)
+    heard = send_postgres(foreign, sent)
     assert re.search(for_postgres, heard.refusal or "taken by target-postgres"), heard.refusal
     assert not heard.states
     assert relations(foreign.warehouse) == []
@@ -158,8 +158,8 @@ def test_what_is_taken_is_there_exactly_as_it_was_said(foreign):
                  {"a": [Decimal(numbers[number % len(numbers)]), "\\u0000"]},
                  *(name + "!" if number else None for name in ODD)) for number, text in enumerate(TEXTS)]
     foreign.warehouse.run("CREATE SCHEMA stock")
-    assert hear_csv(lines).refusal is None
-    assert hear_postgres(foreign, lines, default_target_schema="stock").refusal is None
+    assert send_csv(lines).refusal is None
+    assert send_postgres(foreign, lines, default_target_schema="stock").refusal is None
     foreign.pipe(foreign.tap_landed(sources=["foreign"]), foreign.target_postgres(), EXTRACTED_AT=DAY)
     names = ", ".join('"' + name.replace('"', '""') + '"' for name in ODD)
     for table in ("stock.things", "public.things"):
@@ -194,13 +194,13 @@ def test_a_batch_of_json_lines_is_taken_as_its_records(today, tmp_path):
             batch("things", (tmp_path / "a.jsonl").as_uri(), format="jsonl"), record("things", id=9, name="r"),
             batch("things", (tmp_path / "b.jsonl.gz").as_uri(), format="jsonl", compression="gzip")]
     rows = [*((str(n), f"n{n}", "") for n in range(3)), ("9", "r", ""), *((str(n), "", f"m{n}") for n in range(3))]
-    assert hear_csv(sent).refusal is None
+    assert send_csv(sent).refusal is None
     assert [tuple(row) for row in landed_rows(today)] == rows
-    assert hear_postgres(today, sent).refusal is None
+    assert send_postgres(today, sent).refusal is None
     assert sorted(today.warehouse.run("SELECT id::text, coalesce(name, ''), coalesce(mame, '') FROM things")) == sorted(
         rows)
     (tmp_path / "a.jsonl").write_bytes(lines[:-5])
-    for heard in (hear_csv(sent), hear_postgres(today, sent)):
+    for heard in (send_csv(sent), send_postgres(today, sent)):
         assert "a.jsonl, line 3: it is not JSON" in heard.refusal
     assert today.warehouse.one("SELECT count(*) FROM things") == len(rows)
 
@@ -209,7 +209,7 @@ def test_state_is_passed_on_as_it_came_once_all_is_committed(today, monkeypatch)
     digits = '{"at": 1.10, "high": 123456789012345678901234567890.5, "text": "é"}'
     sent = [THINGS, state(at=1), record("things", id=1), f'{{"type": "STATE", "value": {digits}}}',
             record("things", id=2)]
-    for hear in (hear_csv, lambda lines: hear_postgres(today, lines)):
+    for hear in (send_csv, lambda lines: send_postgres(today, lines)):
         monkeypatch.setattr("singer_sdk.target_base.Target._MAX_RECORD_AGE_IN_MINUTES", -1.0)  # the SDK's moment: now
         heard = hear([*sent, "no message"])
         assert heard.refusal
@@ -225,7 +225,7 @@ def test_state_is_kept_back_where_the_commit_fails(today, monkeypatch, what):
         raise LandingError("the disk is full")
 
     monkeypatch.setattr(what, fail)
-    hear = hear_csv if "zone" in what else lambda lines: hear_postgres(today, lines)
+    hear = send_csv if "zone" in what else lambda lines: send_postgres(today, lines)
     heard = hear([*GOOD, state(at=1)])
     assert heard.refusal == "the disk is full"
     assert not heard.states
@@ -235,23 +235,23 @@ def test_state_is_kept_back_where_the_commit_fails(today, monkeypatch, what):
 
 def test_state_is_kept_back_where_a_landed_date_stays_as_it_is(today):
     with in_process(today, DAY):
-        assert hear_csv([*GOOD, state(at=1)]).states
+        assert send_csv([*GOOD, state(at=1)]).states
         before = today.landed()
-        heard = hear_csv([*GOOD, record("things", id=2), state(at=2)])
+        heard = send_csv([*GOOD, record("things", id=2), state(at=2)])
     assert (heard.refusal, heard.states, today.landed()) == (None, [], before)
 
 
 def test_the_stock_way_commits_nothing_of_an_input_that_ends_in_an_error(today):
     sent = [THINGS, *(record("things", id=n) for n in range(5)), schema("more", {"a": {"type": "string"}})]
-    assert hear_postgres(today, [*sent, "no message"], batch_size_rows=2).refusal
+    assert send_postgres(today, [*sent, "no message"], batch_size_rows=2).refusal
     assert relations(today.warehouse) == []
-    assert hear_postgres(today, sent, batch_size_rows=2).refusal is None
+    assert send_postgres(today, sent, batch_size_rows=2).refusal is None
     wider = schema("things", {**THINGS["schema"]["properties"], "colour": {"type": "string"}}, ["id"])
     sent = [THINGS, record("things", id=1, name="x"), wider, record("things", id=2, colour="red")]
     before = today.rows("things"), relations(today.warehouse)
-    assert hear_postgres(today, [*sent, "no message"], batch_size_rows=1).refusal
+    assert send_postgres(today, [*sent, "no message"], batch_size_rows=1).refusal
     assert (today.rows("things"), relations(today.warehouse)) == before
-    assert hear_postgres(today, sent).refusal is None
+    assert send_postgres(today, sent).refusal is None
     assert today.warehouse.run("SELECT id, name, colour FROM things WHERE id IN (1, 2) ORDER BY id") == [
         (1, "x", None), (2, None, "red")]
 
@@ -259,18 +259,18 @@ def test_the_stock_way_commits_nothing_of_an_input_that_ends_in_an_error(today):
 def test_a_landed_table_has_one_header(today):
     properties = dict(reversed(THINGS["schema"]["properties"].items()))
     row = record("things", id=1, name="a")
-    assert hear_csv([*GOOD, schema("things", properties, ["id"]), row]).refusal is None  # in another order
+    assert send_csv([*GOOD, schema("things", properties, ["id"]), row]).refusal is None  # in another order
     for changed in (schema("things", {"id": {"type": "integer"}, "name": {"type": "string"}}, ["id"]),
                     schema("things", THINGS["schema"]["properties"], ["name"])):
-        assert hear_csv([THINGS, changed, row]).refusal is None  # no row had come yet
-        assert "changed after its first row" in hear_csv([*GOOD, changed, row]).refusal
+        assert send_csv([THINGS, changed, row]).refusal is None  # no row had come yet
+        assert "changed after its first row" in send_csv([*GOOD, changed, row]).refusal
 
 
 def test_records_are_taken_as_they_come_where_validation_is_switched_off(today):
     sent = [*GOOD, record("things", id=2, colour="red")]
-    assert hear_csv(sent, validate_records=False).refusal is None
+    assert send_csv(sent, validate_records=False).refusal is None
     assert [row[0] for row in landed_rows(today)] == ["1", "2"]
-    assert "is not a whole number" in hear_csv([*sent, record("things", id="x")], validate_records=False).refusal
+    assert "is not a whole number" in send_csv([*sent, record("things", id="x")], validate_records=False).refusal
 
 
 def test_only_one_version_of_a_table_is_landed(today):
@@ -278,14 +278,14 @@ def test_only_one_version_of_a_table_is_landed(today):
         return {**record("things", id=version), "version": version}
 
     activate = {"type": "ACTIVATE_VERSION", "stream": "things", "version": 2}
-    assert hear_csv([THINGS, activate, of(2), of(2), activate]).refusal is None
-    assert "rows of version 1, and version 2 is activated" in hear_csv([THINGS, of(1), of(2), activate]).refusal
+    assert send_csv([THINGS, activate, of(2), of(2), activate]).refusal is None
+    assert "rows of version 1, and version 2 is activated" in send_csv([THINGS, of(1), of(2), activate]).refusal
 
 
 def test_an_input_without_tables_is_refused_by_target_csv_and_changes_nothing_in_target_postgres(today):
     for sent in ([], [state(at=1)]):
-        assert "sent no table" in hear_csv(sent).refusal
-        assert hear_postgres(today, sent).refusal is None
+        assert "sent no table" in send_csv(sent).refusal
+        assert send_postgres(today, sent).refusal is None
         assert relations(today.warehouse) == []
 
 
@@ -299,7 +299,7 @@ def test_a_line_that_never_ends_does_not_take_all_memory(today, monkeypatch):
 
     monkeypatch.setattr(reader, "LONGEST", 1 << 20)
     endless = Endless()
-    heard = Heard(TargetCSV(config=SILENT), endless)
+    heard = TargetRun(TargetCSV(config=SILENT), endless)
     assert "longer than 1 MiB" in heard.refusal
     assert endless.taken == (1 << 20) + 1
 
@@ -335,10 +335,10 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_closing_message_that_is_wrong_commits_nothing_and_removes_nothing(today, case):
-    assert Heard(TargetCSV(config={}), own(today)).refusal is None
+    assert TargetRun(TargetCSV(config={}), own(today)).refusal is None
     before = today.landed()
     change, words = WRONG[case]
-    heard = Heard(TargetCSV(config={}), own(today, closing=change))
+    heard = TargetRun(TargetCSV(config={}), own(today, closing=change))
     assert re.search(words, heard.refusal or "taken"), heard.refusal
     assert not heard.states
     assert today.landed() == before
@@ -347,7 +347,7 @@ def test_a_closing_message_that_is_wrong_commits_nothing_and_removes_nothing(tod
 
 def test_a_hash_that_is_not_the_files_is_found_when_the_date_is_loaded(today):
     """target-csv moves a file of ours as the tap wrote and hashed it; COPY reads it, and hashes what it reads."""
-    heard = Heard(TargetCSV(config={}), own(today, closing=lambda _, __, file: file.update(sha256="0" * 64)))
+    heard = TargetRun(TargetCSV(config={}), own(today, closing=lambda _, __, file: file.update(sha256="0" * 64)))
     assert heard.refusal is None
     assert "SHA-256" in load_landed(today, "own", str(this_day()), "public").refusal
     assert not today.warehouse.one("SELECT to_regclass('public.things')")
@@ -355,7 +355,7 @@ def test_a_hash_that_is_not_the_files_is_found_when_the_date_is_loaded(today):
 
 def test_what_comes_after_the_closing_message_makes_it_void(today):
     for more in (state(bookmarks={}), record("things", id=3, name="c")):
-        heard = Heard(TargetCSV(config={}), [*own(today), more])
+        heard = TargetRun(TargetCSV(config={}), [*own(today), more])
         assert "completion message" in heard.refusal or "is sent both as files and as records" in heard.refusal
     assert not today.landed()
 
@@ -364,7 +364,7 @@ def test_files_and_records_of_one_table_are_refused_in_either_order(today):
     row = record("things", id=3, name="c")
     first, files, *rest = own(today)
     for sent in ([first, files, row, *rest], [first, row, files, *rest]):
-        assert "is sent both as files and as records" in Heard(TargetCSV(config=SILENT), sent).refusal
+        assert "is sent both as files and as records" in TargetRun(TargetCSV(config=SILENT), sent).refusal
         own(today)
     assert not today.landed()
 
@@ -377,10 +377,10 @@ def test_records_of_our_own_taps_need_their_proof_by_the_stock_way_too(today):
     def closed(rows):
         return state(landing={"run_id": RUN, "streams": {"public-things": {"rows": rows, "files": []}}})
 
-    assert "without the tap's completion message" in hear_postgres(today, sent).refusal
-    assert "the tap sent 3 rows, and 2 arrived" in hear_postgres(today, [*sent, closed(3)]).refusal
+    assert "without the tap's completion message" in send_postgres(today, sent).refusal
+    assert "the tap sent 3 rows, and 2 arrived" in send_postgres(today, [*sent, closed(3)]).refusal
     assert relations(today.warehouse) == []
-    assert hear_postgres(today, [*sent, closed(2)]).refusal is None
+    assert send_postgres(today, [*sent, closed(2)]).refusal is None
     assert today.warehouse.one("SELECT sum(id) FROM things") == 3
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
+from in_process import TargetRun, foreign_project, in_process, left_in_staging
 from landing.extract.csv.tap import TapCSV
 from landing.load.tap import TapLanding
 from landing.model.manifest import Manifest
@@ -19,7 +20,6 @@ from landing.storage.local import LocalStorage
 from landing.zone.commit import unlisted
 from landing.zone.landing_zone import LandingZone
 from landing.zone.target import TargetCSV
-from targets import Heard, foreign_project, in_process, left_in_staging
 
 DAY, OTHER = "2024-03-05", "2024-03-06"
 GOOD = "order_id,product_id\n1,11\n3,12\n"
@@ -52,7 +52,7 @@ def sent(**settings):
 
 
 def hear(messages, **settings):
-    return Heard(TargetCSV(config=settings), messages)
+    return TargetRun(TargetCSV(config=settings), messages)
 
 
 def whole(project, *days):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import landing
 import pytest
+from in_process import SILENT, in_process
 from landing.extract.csv.tap import TapCSV
 from landing.extract.postgres.tap import TapPostgres
 from landing.load.target import TargetPostgres
@@ -25,7 +26,6 @@ from singer_sdk.sql import SQLConnector, SQLSink, SQLStream, SQLTap, SQLTarget
 from singer_sdk.testing import SuiteConfig, get_tap_test_class, get_target_test_class
 from singer_sdk.testing.runners import TapTestRunner, TargetTestRunner
 from sqlalchemy.engine.default import DefaultDialect
-from targets import SILENT, in_process
 
 CONFIG = SuiteConfig()
 WHOLE_RUN = "test_a_whole_run_of_a_tap_is_as_the_suites_want_it"

@@ -63,7 +63,7 @@ def environment(role, port, authority):
 @pytest.fixture
 def opened(monkeypatch):
     """Opens the connection that a plugin of these settings would open, in this process."""
-    monkeypatch.setattr(SignalHandling, "_setup_signal_handlers", lambda _: None)
+    monkeypatch.setattr(SignalHandling, "handle_signals", lambda _: None)
 
     def connect(plugin, config):
         one = plugin(config=config)

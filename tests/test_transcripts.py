@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from in_process import foreign_project, left_in_staging, load_landed, relations, send_csv, send_postgres
 from psycopg2 import sql
-from targets import foreign_project, hear_csv, hear_postgres, left_in_staging, load_landed, relations
 
 DAY = "2024-03-07"
 TRANSCRIPTS = {path.stem: path for path in sorted((Path(__file__).parent / "transcripts").glob("*.jsonl"))}
@@ -49,8 +49,8 @@ def states(name):
 def heard(server, tmp_path_factory):
     """Every transcript through both targets, and what target-csv landed loaded into a schema of its own."""
     with foreign_project(server, tmp_path_factory.mktemp("transcripts"), DAY) as made:
-        made.by_csv = {name: hear_csv(path.read_bytes(), source=name) for name, path in TRANSCRIPTS.items()}
-        made.by_stock = {name: hear_postgres(made, path.read_bytes(), default_target_schema=name)
+        made.by_csv = {name: send_csv(path.read_bytes(), source=name) for name, path in TRANSCRIPTS.items()}
+        made.by_stock = {name: send_postgres(made, path.read_bytes(), default_target_schema=name)
                          for name, path in TRANSCRIPTS.items()}
         made.loads = {name: load_landed(made, name, DAY, f"landed {name}") for name in TAKEN}
         yield made
@@ -146,7 +146,7 @@ def test_a_broken_transcript_is_taken_or_refused_in_a_sentence_that_leaves_nothi
     before = heard.landed(), relations(heard.warehouse)
     for seed in range(INPUTS):
         sent = broken_transcript(random.Random(seed))
-        for hear in (partial(hear_csv, source="broken"), partial(hear_postgres, heard, default_target_schema="broken")):
+        for hear in (partial(send_csv, source="broken"), partial(send_postgres, heard, default_target_schema="broken")):
             one = hear(sent)
             if one.refusal is None:
                 shutil.rmtree(heard.output / "source=broken", ignore_errors=True)
