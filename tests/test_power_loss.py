@@ -43,11 +43,11 @@ class Zone:
         messages, streams = [], {}
         for number, name in enumerate(tables):
             start = schema(name, {"id": {"type": "integer", "x-sql-datatype": "integer"}})
-            mark = start["schema"]["x-landing"] = {"source": source, "schema": None, "table": name}
+            metadata = start["schema"]["x-landing"] = {"source": source, "schema": None, "table": name}
             chunks = [self._file(run, f"{name}-{n}.csv", f"id\n{rows * n}\n{rows * n + 1}\n", 2)
                       for n in range(1 if number else 2)]
             if not number:
-                mark["quarantine"] = self._file(run, f"{name}.jsonl", "{}\n", 1)
+                metadata["quarantine"] = self._file(run, f"{name}.jsonl", "{}\n", 1)
             messages += [start, {"type": "BATCH", "stream": name, "encoding": {"format": "csv"}, "manifest": [
                 (self.zone.staging(run) / chunk["path"]).url for chunk in chunks]}]
             streams[name] = {"rows": 2 * len(chunks), "files": chunks}

@@ -40,7 +40,7 @@ class LandingTap(SignalHandling, Tap):
 
     @property
     def retry_command(self) -> str:
-        """The command that runs this again."""
+        """The command that repeats this run."""
         raise NotImplementedError
 
     def require_whole_catalog(self, having: str) -> None:

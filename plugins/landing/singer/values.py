@@ -40,10 +40,10 @@ def _integer(value: Any, bound: int) -> str:
 
 
 def _number(value: Any) -> str:
-    said = text(value)
-    if isinstance(value, bool) or not NUMBER.fullmatch(said):
+    written = text(value)
+    if isinstance(value, bool) or not NUMBER.fullmatch(written):
         raise ValueError("is not a number")
-    return said
+    return written
 
 
 def _boolean(value: Any) -> str:
@@ -73,17 +73,17 @@ def _exists(value: str) -> bool:
 
 
 def _json(value: Any) -> str:
-    said = json_text(value)
-    if NUL_ESCAPED.search(said):
+    written = json_text(value)
+    if NUL_ESCAPED.search(written):
         raise ValueError("has the character NUL, which PostgreSQL's jsonb cannot hold")
-    return said
+    return written
 
 
 def _text(value: Any) -> str:
-    said = text(value)
-    if "\0" in said:
+    written = text(value)
+    if "\0" in written:
         raise ValueError("has the character NUL, which PostgreSQL's text cannot hold")
-    return said
+    return written
 
 
 WRITERS = {"numeric": _number, "boolean": _boolean, "date": _date, "timestamp with time zone": _timestamp,
