@@ -219,7 +219,7 @@ def test_too_few_locks_are_named_with_what_to_raise_and_leave_nothing(project):
 
 def test_progress_says_rows_bytes_rate_share_and_time_left(caplog):
     progress = Progress(logging.getLogger("target-postgres"), "public.events", size=8_000)
-    progress.started = progress.said = time.monotonic() - 10
+    progress.started = progress.logged = time.monotonic() - 10
     with caplog.at_level(logging.INFO):
         progress.advance(b"line\n" * 400)
         assert re.fullmatch(r"public\.events: 400 rows, 0\.0 MB, \d+ rows/s, 0\.0 MB/s, 25% done, \d+ s left",

@@ -279,7 +279,7 @@ def test_an_extract_and_a_load_end_with_a_sentence_when_their_server_stalls(insi
         failed = inside.extract(DAY, check=False, stall_timeout=1)
     assert failed.returncode == 1
     assert "stalled: no byte sent or received for 1 s" in failed.text
-    assert "Nothing of 2024-01-20 was committed; then run: MELTANO_ENVIRONMENT=extract" in failed.text
+    assert "Nothing of 2024-01-20 was committed. Then run: MELTANO_ENVIRONMENT=extract" in failed.text
     assert project.landed() == landed
     with silenced(project.warehouse, monkeypatch, "copy_in"):
         failed = inside.load(DAY, check=False, stall_timeout=1)
