@@ -28,11 +28,11 @@ from landing.singer.signals import SignalHandling
 from landing.zone.target import TargetCSV
 
 ENTITY = {"entity": "order_details", "path": "extract/order_details.csv", "keys": ["order_id", "product_id"]}
-SILENT = {"trust_end_of_input": True, "source": "foreign"}  # target-csv takes what brings no proof
+SILENT = {"trust_end_of_input": True, "source": "foreign"}  # target-csv accepts input without a completion message
 
 
 def encoded(messages):
-    """Messages, or lines that are none, as a tap's output; bytes are one already."""
+    """A tap's output: messages, or invalid lines, one per line. Bytes are returned unchanged."""
     if isinstance(messages, bytes):
         return messages
     lines = (m if isinstance(m, bytes) else m.encode() if isinstance(m, str) else json.dumps(m).encode()
@@ -41,31 +41,31 @@ def encoded(messages):
 
 
 class TargetRun:
-    """What became of an input: the sentence of a refusal or None, and the STATE that was passed on."""
+    """A target's run over an input: `refusal` is its error message or None, `states` the STATE messages it wrote."""
 
     def __init__(self, target, messages):
         self.refusal = None
         with contextlib.redirect_stdout(io.StringIO()) as out:
             try:
                 target.listen(messages if isinstance(messages, io.IOBase) else io.BytesIO(encoded(messages)))
-            except (LandingError, psycopg2.Error) as error:  # what ends a plugin in a sentence; all else is a traceback
+            except (LandingError, psycopg2.Error) as error:  # anything else would end a plugin with a traceback
                 self.refusal = str(error)
         self.states = out.getvalue().splitlines()
 
 
 def send_csv(messages, **settings):
-    """Give messages to target-csv."""
+    """Run target-csv on messages."""
     return TargetRun(TargetCSV(config={**SILENT, **settings}), messages)
 
 
 def send_postgres(project, messages, **settings):
-    """Give messages to target-postgres."""
+    """Run target-postgres on messages."""
     settings = {"add_record_metadata": False, "activate_version": False, **settings}
     return TargetRun(TargetPostgres(config={**project.warehouse.settings(), **settings}), messages)
 
 
 def load_landed(project, source, day, schema):
-    """Load a landed source of a date into a schema."""
+    """Load one source of a landed date into a schema."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
         TapLanding(config={"from_landing": True, "sources": [source], "extracted_at": day}).sync_all()
     target = TargetPostgres(config={**project.warehouse.settings(), "default_target_schema": schema})
@@ -86,7 +86,7 @@ def state(**value):
 
 
 def relations(database):
-    """All that is in a database besides PostgreSQL's own."""
+    """All relations of a database except PostgreSQL's own."""
     return database.run(
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%%' ORDER BY 1, 2")
@@ -127,19 +127,19 @@ def serverless(folder, day):
 
 @contextlib.contextmanager
 def foreign_project(server, folder, day):
-    """A project for many inputs of other people's taps, in this process."""
+    """A project with two databases, for many inputs of third-party taps."""
     with databases(server) as make, in_process(Project(folder, make("source"), make("warehouse")), day) as project:
         yield project
 
 
 class InProcess:
-    """A project's plugins and commands. What none of them may raise goes on to the test."""
+    """A project's plugins and commands. Unexpected exceptions reach the test."""
 
     def __init__(self, project: Project, monkeypatch, caplog) -> None:
         self.project, self.monkeypatch, self.caplog = project, monkeypatch, caplog
 
     def use(self, source: Database | None = None, warehouse: Database | None = None) -> None:
-        """Another source, another warehouse."""
+        """Replace the source or the warehouse."""
         self.project.source, self.project.warehouse = source or self.project.source, warehouse or self.project.warehouse
         if warehouse:
             self.monkeypatch.setenv("TARGET_POSTGRES_PORT", str(warehouse.port))
@@ -147,7 +147,7 @@ class InProcess:
 
     def extract(self, day: str, source: str = "postgres", check: bool = True, discovered=lambda: None,
                 target: dict | None = None, **settings: object) -> Result:
-        """Tap and target, one after the other; `discovered` is called when the tap knows its tables."""
+        """Run the tap, then the target. `discovered` is called after discovery."""
         def tap():
             running = (TapCSV(config={"files": [ENTITY], **settings}) if source == "csv" else
                        TapPostgres(config={**self.project.source.settings(), "filter_schemas": ["public"], **settings}))
@@ -163,7 +163,7 @@ class InProcess:
 
     def load(self, day: str, check: bool = True, reload: bool = False, batches: bool = True,
              **settings: object) -> Result:
-        """Likewise, of all declared sources."""
+        """Load all declared sources, tap first, then target."""
         sent = self._ended(lambda: TapLanding(config={"from_landing": True, "use_batch": batches}).sync_all(),
                            EXTRACTED_AT=day)
         taken = self._ended(lambda: TargetPostgres(
@@ -172,7 +172,7 @@ class InProcess:
         return _both(sent, taken, check)
 
     def landing(self, *arguments: str, check: bool = True) -> Result:
-        """The `landing` command."""
+        """Run the `landing` command."""
         self.caplog.clear()
         ended = CliRunner().invoke(main.main, arguments)
         if ended.exception and not isinstance(ended.exception, SystemExit):
@@ -180,7 +180,7 @@ class InProcess:
         return _checked(Result(arguments, ended.exit_code, ended.output, self.caplog.text), check)
 
     def proved(self, day: str) -> bool:
-        """Whether every table of a date is."""
+        """Whether `landing verify` holds for a date."""
         return self.landing("verify", day, check=False).returncode == 0
 
     def _ended(self, work, **variables: str) -> Result:

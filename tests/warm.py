@@ -1,9 +1,9 @@
-"""Plugins that start in 0.03 s instead of 0.8 s: forked from a process that has imported already what they import.
+"""Start plugins in 0.03 s instead of 0.8 s: forks of a process that has already imported their modules.
 
-What runs is the same main(), in a process with its own arguments, environment, folder and pipes; its
-imports are done before. Tests of `meltano run` start the real executables.
+Each fork runs the plugin's own entry point with its arguments, environment, folder and pipes. Tests of `meltano run`
+start the real executables.
 
-    python warm.py SOCKET        serve: for each start a process that waits for another, which becomes the plugin
+    python warm.py SOCKET        serve: each start forks a keeper, which forks the plugin and reports its exit status
 """
 
 import atexit
@@ -32,7 +32,7 @@ MESSAGE = 1 << 17
 
 
 class Plugin(subprocess.Popen):
-    """subprocess.Popen for a command of ours; the process is no child of ours, so its end comes by a socket."""
+    """subprocess.Popen for one of our commands. It is not a child process: its exit status comes by a socket."""
 
     address: str
 
@@ -67,7 +67,7 @@ class Plugin(subprocess.Popen):
 
 
 class Server:
-    """The process that has it all imported."""
+    """The process that plugins are forked from."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="warm-")
@@ -85,7 +85,7 @@ class Server:
 
 
 def starts(address: str):
-    """Yields in each new process what it is to be."""
+    """Yield, in each new process, the request that it is to serve."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen(64)
@@ -114,7 +114,7 @@ def starts(address: str):
 
 
 def become(request: dict) -> None:
-    """A plugin, as its executable would be it."""
+    """Run the plugin as its executable would."""
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
