@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -25,6 +26,9 @@ QUERY = """SELECT extracted_at, count(*) AS orders, round(sum(freight)::numeric,
 FROM public_history.orders
 GROUP BY extracted_at
 ORDER BY extracted_at"""
+# The project's own path is left out of what is shown.
+WITHOUT_ROOT = """root => { const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) walk.currentNode.data = walk.currentNode.data.replaceAll(root + '/', ''); }"""
 
 
 def airflow(page: Page, day: str) -> None:
@@ -39,15 +43,18 @@ def airflow(page: Page, day: str) -> None:
     page.screenshot(path=PICTURES / "airflow-trigger.png")
     page.locator("button:has-text('Trigger')").last.click()
     input("Press Enter when the run has failed. ")
-    failed = next(run for run in page.request.get(f"{AIRFLOW}/api/v2/dags/ELT_with_meltano/dagRuns?order_by=-run_after"
-                                                  "&limit=50").json()["dag_runs"] if run["conf"].get("date") == day)
-    url = f"{AIRFLOW}/dags/ELT_with_meltano/runs/{failed['dag_run_id']}/tasks/extract_csv"
-    page.goto(url)
-    page.wait_for_timeout(8000)
+    runs = page.request.get(f"{AIRFLOW}/api/v2/dags/ELT_with_meltano/dagRuns?order_by=-run_after&limit=50").json()
+    run = quote(next(run["dag_run_id"] for run in runs["dag_runs"] if run["conf"].get("date") == day), safe="")
+    page.set_viewport_size({"width": 1400, "height": 760})
+    page.goto(f"{AIRFLOW}/dags/ELT_with_meltano/runs/{run}/tasks/extract_csv")
+    page.wait_for_timeout(12000)
+    page.get_by_text("AirflowException: ").first.click()  # fold the traceback
+    page.wait_for_timeout(2500)
+    page.evaluate(WITHOUT_ROOT, str(Path.cwd()))
     page.screenshot(path=PICTURES / "airflow-failed.png")
     input("Correct the file, clear the task, and press Enter when the run has succeeded. ")
-    page.goto(url)
-    page.wait_for_timeout(8000)
+    page.goto(f"{AIRFLOW}/dags/ELT_with_meltano/runs/{run}")
+    page.wait_for_timeout(12000)
     page.screenshot(path=PICTURES / "airflow-cured.png")
 
 
