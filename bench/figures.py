@@ -74,8 +74,3 @@ class Figures:
             for name, peak in run["peaks"].items():
                 found[name] = max(peak, found.get(name, 0.0))
         return found
-
-    def contestants(self, data: str, phase: str) -> list[str]:
-        """Who ran this phase, on this data or on the sample; the fastest first."""
-        every = [who for who in self.result["contestants"] if self.net(who, data, (phase,))]
-        return sorted(every, key=lambda who: -(self.rate(who, data, (phase,)) or 0))
