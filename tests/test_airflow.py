@@ -62,8 +62,20 @@ print("LOOK" + json.dumps({
     "accepted": {date: accepts(date) for date in ("2024-01-20", "2024-02-30", "2024-01-20; touch pwned", "")},
     "re_extract": dag.params["re_extract"],
     "silent": fails("What", "again", ["false"]),
+    "refused": fails("What", "again", ["sh", "-c", sys.argv[3]]),
     "inherited": sorted(set(module["environment"](DATESTAMP="2024-01-01")) & set(json.loads(sys.argv[2]))),
 }))
+"""
+
+
+# A run of Meltano, as it logs one in which a CSV file is refused.
+REFUSED = """
+echo "2026-11-29T10:04:35Z [info     ] meltano      Running job with name 'extract:tap-csv-to-target-csv'"
+echo "2026-11-29T10:04:36Z [info     ] tap-csv      other.csv: 1,000 rows"
+echo "2026-11-29T10:04:37Z [info     ] tap-csv      in.csv, line 2: expected 2 fields, found 3."
+echo "2026-11-29T10:04:37Z [info     ] target-csv   The input ended."
+echo "2026-11-29T10:04:37Z [error    ] meltano      Block run completed"
+exit 1
 """
 
 
@@ -73,7 +85,7 @@ def look(folder, **variables):
              "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     environment = {**os.environ, "MELTANO_PROJECT_ROOT": str(folder), "AIRFLOW_HOME": str(folder / ".airflow"),
                    "AIRFLOW__CORE__UNIT_TEST_MODE": "False", **variables}
-    command = [ROOT / PYTHON, "-c", LOOK, ROOT / DAGS / "ELT_with_meltano.py", json.dumps(names)]
+    command = [ROOT / PYTHON, "-c", LOOK, ROOT / DAGS / "ELT_with_meltano.py", json.dumps(names), REFUSED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.partition("LOOK")[2])
@@ -99,6 +111,14 @@ def test_a_run_has_one_date_and_it_is_one(tmp_path):
 def test_a_command_that_fails_without_a_word_is_named_all_the_same():
     assert look(ROOT)["silent"] == ("What failed (exit status 1): no output\n"
                                     "To retry, clear this task or run: again")
+
+
+def test_a_failed_task_names_the_plugins_last_lines_and_meltanos_error():
+    reason = look(ROOT)["refused"]
+    assert "tap-csv: in.csv, line 2: expected 2 fields, found 3. target-csv: The input ended." in reason
+    assert "meltano: Block run completed" in reason
+    assert "1,000 rows" not in reason
+    assert "Running job" not in reason
 
 
 def test_what_airflow_was_started_with_does_not_decide_what_a_task_does():
@@ -404,7 +424,7 @@ def test_a_source_that_is_down_blocks_the_load_and_clearing_its_task_heals_the_r
     assert said.count(f"Extract of postgres for {day} failed") >= 3  # tried twice more
     assert "is not currently accepting connections" in said
     command = f"MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={day} meltano run extract_postgres"
-    assert f"type: {command}" in said
+    assert f"run: {command}" in said
     assert CANARY not in airflow.said()
     for path in (airflow.project.folder / ".airflow").rglob("*"):
         assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path

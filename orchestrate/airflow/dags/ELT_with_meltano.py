@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -42,6 +43,8 @@ LOADED = Asset(f"loaded_{SCHEMA}", uri=f"warehouse://{SCHEMA}")
 # Linux: prctl option that sets the signal for the death of the parent.
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+# A line of Meltano's log: level, plugin or `meltano`, message. It logs all lines of plugins as `info`.
+MELTANO_LINE = re.compile(r"\[(\w+) *\] (meltano|tap-\S+|target-\S+) +(\S.*)")
 GRACE = 30  # seconds between SIGTERM and SIGKILL
 
 # Variables that select date, source or project. Commands must not inherit them from Airflow.
@@ -72,24 +75,25 @@ def run(name: str, retry_command: str, command: list[str], **variables: str) -> 
     """Run a command and copy its output to the task's log.
 
     Raises:
-        AirflowException: It failed; with its last error and the retry command.
+        AirflowException: It failed; with the last line of each plugin, Meltano's error, and the retry command.
     """
-    error, last = "", "no output"
+    errors, last = {}, "no output"
     print(f"$ {retry_command}", flush=True)
     with subprocess.Popen(command, cwd=ROOT, env=environment(**variables), stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace", preexec_fn=_end_with_task) as process:
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
-                _, is_error, text = line.partition("[error")
-                if is_error and " cmd_type" not in text:
-                    error = text.partition("] ")[2].strip() or line.strip()
+                if found := MELTANO_LINE.search(line):
+                    level, plugin, text = found.groups()
+                    errors |= {plugin: f"{plugin}: {text}"} if plugin != "meltano" or level == "error" else {}
                 last = line.strip() or last
         except BaseException:  # a timeout or Ctrl-C: the command must not outlive its task
             _end(process)
             raise
     if process.returncode:
-        raise AirflowException(f"{name} failed (exit status {process.returncode}): {error or last}\n"
+        reason = " ".join(errors.values()) or last
+        raise AirflowException(f"{name} failed (exit status {process.returncode}): {reason}\n"
                                f"To retry, clear this task or run: {retry_command}")
 
 
