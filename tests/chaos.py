@@ -129,7 +129,8 @@ class Stage:
         meltano = self.project.folder / "meltano.yml"
         before, after = meltano.read_text().split("- name: extract_csv\n", 1)
         text = before + after.split("- tap-csv target-csv\n", 1)[1]  # one source is declared
-        meltano.write_text(text.replace("plugins/.venv/bin/landing-", "hooked/landing-"))
+        hooked = re.sub(r"- name: (\S+)\n    variant: landing\n", r"\g<0>    executable: hooked/landing-\1\n", text)
+        meltano.write_text(hooked)
         for program in PLUGINS:  # Meltano lets no variable through that could bring the failpoints in
             path = self.project.folder / "hooked" / program
             path.parent.mkdir(exist_ok=True)
