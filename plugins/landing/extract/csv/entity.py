@@ -15,6 +15,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -24,13 +25,15 @@ from landing.extract.csv import checks, inference, keys
 from landing.extract.csv.checks import Checks
 from landing.extract.csv.declaration import CONTROL, Declaration
 from landing.extract.csv.dialect import dialect_of
-from landing.extract.csv.parsed import ParsedRows
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.text import CsvText, RowsHash
 from landing.extract.csv.writing import write_rows
 from landing.model.schema import MAX_COLUMNS, NAME_BYTES, Column
 from landing.postgres.copy import Copied
 from landing.storage.base import Object
+
+if TYPE_CHECKING:
+    from landing.extract.csv.parsed import ParsedRows
 
 SHORT = reprlib.Repr()  # names from a file can be of any number and length
 SHORT.maxlist, SHORT.maxstring = 10, 100
@@ -96,6 +99,8 @@ class CsvEntity:
         Raises:
             BadFileError: A file or a row cannot be landed.
         """
+        from landing.extract.csv.parsed import ParsedRows  # here: discovery needs no DuckDB
+
         reject, read, wanted = quarantine and quarantine.take, RowsHash(), set(wanted)
         measures = [text.measured(self.dialect, folder / f"{n}.csv", reject, read) for n, text in enumerate(self.texts)]
         indexes = [index for index, name in enumerate(self.names) if name in wanted]

@@ -7,11 +7,14 @@ DuckDB does so in bounded memory, and spills to disk.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from landing.extract.csv.declared_types import DATES, FLOATS, SPACE, TIMES, Decimal, Declared, day_of
-from landing.extract.csv.parsed import ParsedRows
 from landing.extract.csv.text import CsvText
 from landing.model.schema import INTEGERS
+
+if TYPE_CHECKING:
+    from landing.extract.csv.parsed import ParsedRows
 
 # The time of day in a text, and the UTC offset behind it.
 TIME_OF_DAY = r"([0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)"

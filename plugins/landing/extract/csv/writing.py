@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from landing.core.progress import Progress
-from landing.extract.csv.parsed import ParsedRows
 from landing.extract.csv.text import RowsHash
 from landing.model import csv_dialect
 from landing.model.schema import Column
@@ -14,6 +14,9 @@ from landing.postgres.copy import Copied
 from landing.storage import hashing
 from landing.storage.base import Object
 from landing.storage.hashing import BUFFER
+
+if TYPE_CHECKING:
+    from landing.extract.csv.parsed import ParsedRows
 
 CHUNK = 2_000  # rows
 
