@@ -70,11 +70,13 @@ print("LOOK" + json.dumps({
 
 # A run of Meltano, as it logs one in which a CSV file is refused.
 REFUSED = """
-echo "2026-11-29T10:04:35Z [info     ] meltano      Running job with name 'extract:tap-csv-to-target-csv'"
-echo "2026-11-29T10:04:36Z [info     ] tap-csv      other.csv: 1,000 rows"
-echo "2026-11-29T10:04:37Z [info     ] tap-csv      in.csv, line 2: expected 2 fields, found 3."
-echo "2026-11-29T10:04:37Z [info     ] target-csv   The input ended."
-echo "2026-11-29T10:04:37Z [error    ] meltano      Block run completed"
+cat <<'END'
+{"event": "Running job with name 'extract:tap-csv-to-target-csv'", "level": "info", "timestamp": "2026-11-29T10:04:35Z"}
+{"event": "other.csv: 1,000 rows", "string_id": "tap-csv", "level": "info", "timestamp": "2026-11-29T10:04:36Z"}
+{"event": "in.csv, line 2: expected 2 fields, found 3.", "string_id": "tap-csv", "level": "info", "timestamp": "…"}
+{"event": "The input ended.", "string_id": "target-csv", "level": "info", "timestamp": "2026-11-29T10:04:37Z"}
+{"event": "Block run completed", "level": "error", "timestamp": "2026-11-29T10:04:37Z"}
+END
 exit 1
 """
 

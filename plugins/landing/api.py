@@ -16,6 +16,8 @@ from landing.core.errors import (
     describe,
     reported,
 )
+from landing.core.meltano_log import FORMAT as LOG_FORMAT
+from landing.core.meltano_log import parse as parse_log
 from landing.core.settings import keep_private, landing_folder, settings
 from landing.core.settings import root as project_root
 from landing.core.sources import JOB_PREFIX, declared_sources
@@ -29,8 +31,9 @@ from landing.verify.reconcile import EQUAL
 from landing.zone.landing_zone import LandingZone
 
 __all__ = [
-    "EQUAL", "JOB_PREFIX", "PARTITION_KEY", "DamagedError", "LandingError", "LandingZone", "LoadHistory", "Manifest",
-    "SettingError", "VerificationError", "WarehouseError", "certificate_authority", "columns_of", "connect",
-    "declared_sources", "describe", "extract_command", "history_name", "keep_private", "landing_folder",
-    "load_command", "parse_date", "project_root", "refuse_future", "reported", "settings", "table", "today",
+    "EQUAL", "JOB_PREFIX", "LOG_FORMAT", "PARTITION_KEY", "DamagedError", "LandingError", "LandingZone",
+    "LoadHistory", "Manifest", "SettingError", "VerificationError", "WarehouseError", "certificate_authority",
+    "columns_of", "connect", "declared_sources", "describe", "extract_command", "history_name", "keep_private",
+    "landing_folder", "load_command", "parse_date", "parse_log", "project_root", "refuse_future", "reported",
+    "settings", "table", "today",
 ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ os.environ.setdefault("MELTANO_PROJECT_ROOT", str(ROOT))  # for an Airflow that 
 
 from landing.api import (  # noqa: E402
     JOB_PREFIX,
+    LOG_FORMAT,
     DamagedError,
     LandingZone,
     Manifest,
@@ -33,6 +33,7 @@ from landing.api import (  # noqa: E402
     extract_command,
     load_command,
     parse_date,
+    parse_log,
     refuse_future,
 )
 
@@ -43,8 +44,6 @@ LOADED = Asset(f"loaded_{SCHEMA}", uri=f"warehouse://{SCHEMA}")
 # Linux: prctl option that sets the signal for the death of the parent.
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-# A line of Meltano's log: level, plugin or `meltano`, message. It logs all lines of plugins as `info`.
-MELTANO_LINE = re.compile(r"\[(\w+) *\] (meltano|tap-\S+|target-\S+) +(\S.*)")
 GRACE = 30  # seconds between SIGTERM and SIGKILL
 
 # Variables that select date, source or project. Commands must not inherit them from Airflow.
@@ -83,10 +82,10 @@ def run(name: str, retry_command: str, command: list[str], **variables: str) -> 
                           stderr=subprocess.STDOUT, text=True, errors="replace", preexec_fn=_end_with_task) as process:
         try:
             for line in process.stdout:
-                print(line, end="", flush=True)
-                if found := MELTANO_LINE.search(line):
-                    level, plugin, text = found.groups()
-                    errors |= {plugin: f"{plugin}: {text}"} if plugin != "meltano" or level == "error" else {}
+                entry = parse_log(line)
+                print(entry or line.rstrip("\n"), flush=True)
+                if entry and entry.notable:
+                    errors[entry.origin] = f"{entry.origin}: {entry.message}"
                 last = line.strip() or last
         except BaseException:  # a timeout or Ctrl-C: the command must not outlive its task
             _end(process)
@@ -121,7 +120,7 @@ def meltano(name: str, retry_command: str, job: str, day: str, **variables: str)
     serialize two runs of one date.
     """
     with tempfile.TemporaryDirectory(prefix="meltano-") as folder:
-        command = [str(ROOT / ".venv/bin/meltano"), "--log-format", "uncolored", "run", "--force",
+        command = [str(ROOT / ".venv/bin/meltano"), *LOG_FORMAT, "run", "--force",
                    "--state-id-suffix", day, job]
         run(name, retry_command, command, MELTANO_SYS_DIR_ROOT=folder, **variables)
 
