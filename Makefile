@@ -1,6 +1,6 @@
 # The commands of a day. Nothing needs more than Python 3.10+ with pip, and make.
 SHELL := /bin/sh
-# What a person gives reaches a program as it is: by the environment, unexpanded, and never in a shell's line.
+# DATE and SCHEMA reach programs unexpanded, through the environment and never through a shell command line.
 GIVEN := $(foreach name,DATE SCHEMA,$(if $(filter undefined,$(origin $(name))),,$(name)))
 $(foreach name,$(GIVEN),$(eval export override $(name) := $$(value $(name))))
 PYTHON ?= python3

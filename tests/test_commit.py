@@ -157,7 +157,7 @@ def test_a_staging_folder_is_taken_by_one_target_at_a_time(root):
     zone = LandingZone.at(root)
     (root / "_staging" / RUN).mkdir(parents=True)
     first = zone.claim(RUN)
-    with pytest.raises(ZoneError, match="being taken by another target"):
+    with pytest.raises(ZoneError, match="is claimed by another target"):
         zone.claim(RUN)
     first.release()
     zone.claim(RUN).release()
@@ -196,3 +196,11 @@ def test_gc_takes_no_file_of_a_commit_at_work_for_superseded(root, monkeypatch, 
         one.join(60)
     assert found == []
     assert len([path for path in files(root) if path.endswith(".csv")]) == 1
+
+
+def test_a_source_may_be_a_link_to_another_disk(root, tmp_path):
+    (tmp_path / "disk").mkdir()
+    root.mkdir(exist_ok=True)
+    (root / "source=own").symlink_to(tmp_path / "disk")
+    assert send_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    assert len([*(tmp_path / "disk").rglob("*.csv")]) == 1

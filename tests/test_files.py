@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 
 import pytest
 from landing.core.errors import DamagedError
@@ -55,3 +56,25 @@ def test_a_file_is_closed_with_its_last_bytes(tmp_path):
     rows = RowSum()
     assert rows.write(TEXT) == len(TEXT)
     assert rows.rows == 5001
+
+
+class Short(io.RawIOBase):
+    """A file that takes a few bytes at a time, as a disk does that is nearly full."""
+
+    def __init__(self, path):
+        self.file = open(path, "xb", buffering=0)  # noqa: SIM115
+
+    def writable(self):
+        return True
+
+    def write(self, chunk):
+        return self.file.write(bytes(chunk[:7]))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES.values())
+def test_a_short_write_loses_nothing(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    with io.BufferedWriter(hashing.HashedFile(Short(path), path.name, writes=True)) as file:
+        file.write(TEXT)
+    with hashing.reader(at(path)) as file:
+        assert file.read() == TEXT

@@ -97,7 +97,7 @@ WRONG = {
         "sha256": (None, 5, "", "x" * 64, "A" * 64, "0" * 63),
     }.items() for value in values},
     **{f"{path[-1]} is missing": without(*path) for path in (
-        ["format_version"], ["min_reader_version"], ["sha256"], ["seconds"], ["tables"],
+        ["format_version"], ["sha256"], ["seconds"], ["tables"],
         ["source"], ["run_id"], ["taken_at"], ["snapshot"], ["tables", 0, "stream"], ["tables", 0, "rows"],
         ["tables", 0, "files", 0, "sha256"], ["tables", 0, "columns", 0, "type"], ["tables", 0, "primary_key"])},
     "a table stands twice": twice("tables"),

@@ -170,6 +170,18 @@ def test_a_date_that_is_removed_is_there_or_not(made):
     assert made.partition(OTHER).exists()
 
 
+def test_a_removal_that_follows_a_killed_one_leaves_the_date_or_none(made, monkeypatch):
+    def twice():
+        with monkeypatch.context() as patch:
+            patch.setattr(local.LocalStorage, "flush", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                remove(made.zone, "own", date.fromisoformat(DAY))
+        return remove(made.zone, "own", date.fromisoformat(DAY))
+
+    run = made.send()
+    holds(made, twice, run, new=ABSENT)
+
+
 def test_a_commit_that_fails_leaves_the_old_date_at_each_step(made, monkeypatch):
     first = made.send()
 

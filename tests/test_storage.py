@@ -115,10 +115,10 @@ def test_a_lock_has_one_holder_and_a_claim_is_refused_while_another_has_it(stora
 
     def wait():
         entered.set()
-        with storage.lock("a@b"):
+        with storage.lock("_staging/a@b.lock"):
             order.append("second")
 
-    with storage.lock("a@b"):
+    with storage.lock("_staging/a@b.lock"):
         other = threading.Thread(target=wait)
         other.start()
         entered.wait(30)

@@ -30,6 +30,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg2
 
@@ -188,3 +189,13 @@ def sentence(error: Exception) -> str:
     """Any error as one sentence."""
     text = describe(error) if isinstance(error, (OSError, psycopg2.Error)) else str(error) or type(error).__name__
     return text.rstrip(".") + "."
+
+
+@contextlib.contextmanager
+def named(path: Path | str) -> Iterator[None]:
+    """Add the file name to OSErrors raised by an open file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

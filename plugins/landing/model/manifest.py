@@ -27,8 +27,8 @@ Version = Annotated[int, Meta(ge=1)]
 
 class _Header(Struct):
     format_version: Version
-    min_reader_version: Version
     sha256: Sha256
+    min_reader_version: Version = 1
 
 
 class Manifest(Struct, frozen=True, kw_only=True):

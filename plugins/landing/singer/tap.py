@@ -24,7 +24,6 @@ class LandingTap(SignalHandling, Tap):
 
     message_writer_class = SimpleSingerWriter  # where msgspec is installed, tap-postgres has a writer of its own
     date: date  # to land or to load
-    kept = False  # the date is frozen: nothing is sent
     needs_catalog = True  # to know which streams are selected
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

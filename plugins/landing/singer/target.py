@@ -18,6 +18,7 @@ from landing.core.errors import (
     IncompleteInputError,
     LandingError,
     MessageError,
+    named,
     sentence,
     storage_error,
 )
@@ -28,7 +29,6 @@ from landing.singer.reader import BadLineError, Reader
 from landing.singer.sdk import SdkTarget
 from landing.singer.signals import SignalHandling
 from landing.singer.sinks import FileSink
-from landing.storage.local import named
 
 
 class LandingTarget(SignalHandling, SdkTarget):

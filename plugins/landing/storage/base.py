@@ -70,8 +70,8 @@ class Storage(Protocol):
     def delete(self, key: str, up_to: str) -> None:
         """Delete a file, if it is there, and each prefix between it and `up_to` that is empty then."""
 
-    def delete_all(self, prefix: str) -> None:
-        """Delete everything below a prefix."""
+    def delete_all(self, prefix: str, *, ignore_errors: bool = False) -> None:
+        """Delete everything below a prefix; with `ignore_errors`, as much of it as possible."""
 
     # Read
 
@@ -116,8 +116,8 @@ class Storage(Protocol):
 
     # Coordinate
 
-    def lock(self, name: str) -> AbstractContextManager[Lock]:
-        """Wait for a lock, and hold it."""
+    def lock(self, key: str) -> AbstractContextManager[Lock]:
+        """Wait for the lock of a key, and hold it."""
 
     def claim(self, prefix: str) -> Claim:
         """Claim a prefix. Raises BlockingIOError if another process holds it, FileNotFoundError if it is not there."""

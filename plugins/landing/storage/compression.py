@@ -25,8 +25,11 @@ def compressed(name: str) -> bool:
 def opened(file: io.RawIOBase, name: str, *, writes: bool) -> tuple[Any, tuple[type[Exception], ...]]:
     """The content of an open file, and the errors that reading it raises if it is damaged.
 
-    Closing the content closes the file.
+    Closing the content closes the file. The compressors ignore a short write, so they write through a buffer, which
+    repeats or raises.
     """
+    if writes and compressed(name):
+        file = io.BufferedWriter(file)
     if name.endswith(".gz"):
         return _Gzip(file, writes=writes), (EOFError, zlib.error, gzip.BadGzipFile)
     if name.endswith(".zst"):

@@ -11,10 +11,9 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from landing.core.errors import DamagedError, describe
+from landing.core.errors import DamagedError, describe, named
 from landing.storage.base import Object
 from landing.storage.compression import opened
-from landing.storage.local import named
 
 BUFFER = 1 << 20
 

@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from landing.core.errors import ZoneError
+from landing.core.errors import ZoneError, named
 from landing.storage.base import Object
-
-LOCKS = "_staging"  # the folder with the files that are locked
 
 
 class LocalStorage:
@@ -48,7 +46,7 @@ class LocalStorage:
 
     def move(self, old: str, new: str) -> None:
         source, path = self.root / old, self.root / new
-        self._refuse_links(path.parent)
+        self._refuse_links(path.parent.parent, path.parent)  # a source may be a link to another disk
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             raise FileExistsError(f"{path} exists already")
@@ -78,12 +76,11 @@ class LocalStorage:
         moved, self._moved = self._moved, set()
         return [*sorted(one for one in moved - {folder} if one.exists()), folder, *(self.root / one for one in upward)]
 
-    def _refuse_links(self, folder: Path) -> None:
-        while folder != self.root:
-            if folder.is_symlink():
+    def _refuse_links(self, *folders: Path) -> None:
+        for folder in folders:
+            if folder != self.root and folder.is_symlink():
                 raise ZoneError(f"{folder} is a link, and leads out of the landing zone. Nothing was committed. "
                                 "Remove it, and run again.")
-            folder = folder.parent
 
     def flush(self, prefix: str) -> None:
         sync(self.root / prefix)
@@ -104,9 +101,9 @@ class LocalStorage:
             while (path := path.parent) != last:
                 path.rmdir()
 
-    def delete_all(self, prefix: str) -> None:
+    def delete_all(self, prefix: str, *, ignore_errors: bool = False) -> None:
         if (path := self.root / prefix).exists():
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors)
 
     def open(self, key: str) -> io.RawIOBase:
         return open(self.root / key, "rb", buffering=0)
@@ -170,8 +167,8 @@ class LocalStorage:
         return shutil.disk_usage(next(folder for folder in (self.root, *self.root.parents) if folder.exists())).free
 
     @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[FileLock]:
-        path = self.root / LOCKS / f"{name}.lock"
+    def lock(self, key: str) -> Iterator[FileLock]:
+        path = self.root / key
         make_folder(path.parent)
         while True:
             with _opened(path) as descriptor:
@@ -215,16 +212,6 @@ class FolderClaim:
         os.close(self.descriptor)
 
 
-@contextlib.contextmanager
-def named(path: Path | str) -> Iterator[None]:
-    """Add the file name to OSErrors raised by an open file."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-
-
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, their names durable: the landing root may be among them."""
     missing = []
@@ -253,7 +240,7 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
-        raise ZoneError(f"{path} cannot be opened ({error.strerror}). Nothing was committed. Mend that, and run again."
+        raise ZoneError(f"{path} cannot be opened ({error.strerror}). Nothing was changed. Correct that, and run again."
                         ) from None
     try:
         yield descriptor

@@ -134,9 +134,9 @@ def remove(zone: LandingZone, source: str, day: date, *, only_unfinished: bool =
     with zone.locked(source, day) as lock:
         if only_unfinished and zone.storage.exists(manifest):
             return False
-        if zone.storage.exists(manifest):
+        if zone.storage.exists(partition):
             zone.storage.delete(manifest, up_to=partition)
-            zone.storage.flush(partition)
+            zone.storage.flush(partition)  # also of a manifest that a killed removal deleted
         try:
             zone.storage.delete_all(partition)
         except OSError as error:

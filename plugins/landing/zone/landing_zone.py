@@ -70,17 +70,17 @@ class LandingZone:
         return manifest
 
     def folders(self) -> Iterator[tuple[str, str]]:
-        """(source, date) of every folder with a manifest, in order. What stands for the date need not be one."""
-        for source, day, prefix in self._partitions():
-            if self.storage.exists(f"{prefix}/{MANIFEST}"):
-                yield source, day
+        """(source, date) of every folder with a manifest, in order. The date is not parsed."""
+        yield from self._with_manifest(self._partitions())
+
+    def _with_manifest(self, partitions: Iterator[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+        return ((source, day) for source, day, prefix in partitions if self.storage.exists(f"{prefix}/{MANIFEST}"))
 
     def landed(self, source: str | None = None) -> Iterator[tuple[str, date]]:
         """(source, date) of every partition that has a manifest, in order."""
-        for name, day in self.folders():
-            if source in (None, name):
-                with contextlib.suppress(SettingError):
-                    yield name, parse_date(day, "extracted_at")
+        for name, day in self._with_manifest(self._partitions(source)):
+            with contextlib.suppress(SettingError):
+                yield name, parse_date(day, "extracted_at")
 
     def partitions(self) -> Iterator[tuple[str, date]]:
         """(source, date) of every folder of a partition, with a manifest or without; links are left out."""
@@ -88,9 +88,9 @@ class LandingZone:
             with contextlib.suppress(SettingError):
                 yield source, parse_date(day, "extracted_at")
 
-    def _partitions(self, *, links: bool = True) -> Iterator[tuple[str, str, str]]:
-        """Source, date and prefix, the first two as their folders name them."""
-        for source in self.storage.prefixes("", links=links):
+    def _partitions(self, only: str | None = None, *, links: bool = True) -> Iterator[tuple[str, str, str]]:
+        """Source, date and prefix, the first two as their folders name them; of all sources, or of one."""
+        for source in self.storage.prefixes("", links=links) if only is None else [f"source={only}"]:
             if source.startswith("source="):
                 for prefix in self.storage.prefixes(source, links=links):
                     name, _, day = prefix.rpartition("/")[2].partition("=")
@@ -142,8 +142,8 @@ class LandingZone:
         if key is None or not key.startswith(f"{layout.STAGING}/") or self.storage.size(key) is None:
             raise ZoneError(
                 f"The tap announced {found}, which is not a file below {self.storage.describe(layout.STAGING)}. If the "
-                "tap failed, its own error says why. Give tap and target the same LANDING_ROOT. Files are taken once: "
-                "if these messages were saved and taken before, run the tap again."
+                "tap failed, its own error says why. Give tap and target the same LANDING_ROOT. A commit "
+                "moves the files, so saved messages cannot be replayed: run the tap again."
             )
         return Object(self.storage, key)
 
@@ -151,15 +151,14 @@ class LandingZone:
         """Claim a run's staging area for the one target that takes its files; else ZoneError."""
         try:
             return self.storage.claim(layout.staging(run_id))
-        except OSError as error:
+        except BlockingIOError as error:
             raise ZoneError(
-                f"{self.storage.describe(layout.staging(run_id))} is being taken by another target ({error.strerror}): "
-                "were these messages sent to two? This one committed nothing. Run the tap again.") from None
+                f"{self.storage.describe(layout.staging(run_id))} is claimed by another target ({error.strerror}): "
+                "were the same messages sent to two targets? This one committed nothing. Run the tap again.") from None
 
     def discard(self, run_id: str) -> None:
         """Remove a run's staging area."""
-        with contextlib.suppress(OSError):  # gc removes the rest
-            self.storage.delete_all(layout.staging(run_id))
+        self.storage.delete_all(layout.staging(run_id), ignore_errors=True)  # gc removes the rest
 
     def locked(self, source: str, day: date) -> AbstractContextManager[Lock]:
         """Hold the partition's exclusive lock, as every change of it does."""

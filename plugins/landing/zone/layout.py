@@ -39,5 +39,5 @@ def run_log(source: str, day: date) -> str:
 
 
 def lock(source: str, day: date) -> str:
-    """Name of the lock that every change of a partition holds."""
-    return f"{source}@{day}"
+    """Key of the lock that every change of a partition holds."""
+    return f"{STAGING}/{source}@{day}.lock"

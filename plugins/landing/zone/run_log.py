@@ -22,8 +22,8 @@ from landing.core.settings import landing_root
 from landing.core.sources import NAME, source_name, stock_source
 from landing.model.naming import new_run_id
 from landing.storage.base import Storage
-from landing.storage.local import LocalStorage
 from landing.zone import layout
+from landing.zone.landing_zone import LandingZone
 
 COMMITTED, KEPT, FAILED, DROPPED = "committed", "kept", "failed", "dropped"
 OPEN = "killed, or at work"
@@ -49,6 +49,9 @@ def read(storage: Storage, source: str, day: date) -> list[Run]:
     try:
         lines = storage.read(layout.run_log(source, day), LARGEST).decode(errors="replace").splitlines()
     except FileNotFoundError:
+        return []
+    except ValueError as error:
+        logger.warning("The run log of %s of %s cannot be read (%s).", source, day, error)
         return []
     for line in lines:
         try:
@@ -114,7 +117,7 @@ def log_discovery_failure(tap: str) -> Iterator[None]:
         if "--discover" in sys.argv and "DATESTAMP" in environ and environ.get("MELTANO_ENVIRONMENT") != "load":
             with contextlib.suppress(SettingError):
                 root = landing_root(environ.get("MELTANO_EXTRACT_LANDING_ROOT"))
-                log = RunLog(LocalStorage(root), new_run_id(), run_date("DATESTAMP"))
+                log = RunLog(LandingZone.at(root).storage, new_run_id(), run_date("DATESTAMP"))
                 configured = environ.get("MELTANO_EXTRACT_SOURCE") or None
                 log.begin(source_name(configured, stock_source(tap.removeprefix("tap-"))))
                 log.end(FAILED, error=type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
-from landing.core.errors import DamagedError, SettingError
+from landing.core.errors import SettingError
 from landing.core.progress import Progress
+from landing.extract.csv.entity import CsvEntity
 from landing.extract.csv.inference import BITS
 from landing.extract.csv.quarantine import Quarantine
 from landing.model.naming import folder_name
@@ -35,8 +37,6 @@ class CsvStream(LandingStream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
     def __init__(self, tap: TapCSV, declaration: Any) -> None:
-        from landing.extract.csv.entity import CsvEntity
-
         self.declaration = declaration
         self._entity = CsvEntity(declaration)
         columns = self._entity.columns()
@@ -98,12 +98,8 @@ class CsvStream(LandingStream):
         """Types that were inferred from values of the latest earlier date."""
         if not self.get_batch_config(self.config):
             return {}
-        source, landing_zone = self.tap.source, self.tap.landing_zone
-        earlier = [day for name, day in landing_zone.landed() if name == source and day < self.tap.date]
-        try:
-            manifest = landing_zone.manifest(source, max(earlier)) if earlier else None
-        except DamagedError:
-            return {}  # reported when that date is loaded
+        # None if it is damaged, which a load of that date reports.
+        manifest = self.tap.landing_zone.before(self.tap.source, self.tap.date - timedelta(days=1))
         tables = [table for table in manifest.tables if table.stream == self.name] if manifest else []
         return {column.name: column.type for table in tables for column in table.columns
                 if column.evidence and column.type in BITS}

@@ -10,6 +10,8 @@ from singer_sdk import typing as th
 
 from landing.core.dates import run_date
 from landing.core.sources import source_name, stock_source
+from landing.extract.csv.declaration import declarations
+from landing.extract.csv.stream import CsvStream
 from landing.extract.tap import ExtractTap
 from landing.singer.scratch import scratch_prefix
 from landing.singer.settings import (
@@ -97,9 +99,6 @@ class TapCSV(ExtractTap):
 
     def discover_streams(self) -> Sequence[LandingStream]:
         """One stream per declared entity."""
-        from landing.extract.csv.declaration import declarations  # imported here: --about does not need DuckDB
-        from landing.extract.csv.stream import CsvStream
-
         defaults = {name: self.config[name] for name in ("on_duplicate_key", "on_bad_rows", "max_bad_rows")}
         return [CsvStream(self, declaration) for declaration in declarations(self.config["files"], **defaults)]
 
