@@ -316,6 +316,7 @@ def ours() -> bool:
 
 
 def env_text(server: Server) -> str:
+    """The text of `.env`: the embedded server's variables, and after them the lines that a person added."""
     lines = [f"{MARKER} Delete this line when you enter your own servers."]
     for side, database in DATABASES.items():
         values = {
@@ -324,7 +325,11 @@ def env_text(server: Server) -> str:
         }  # fmt: skip
         lines += [f"{side}_POSTGRES_{name}={value}" for name, value in values.items()]
     metadata = f"postgresql+psycopg2://{server.user}:{server.password}@{HOST}:{server.port}/{AIRFLOW}"
-    return "\n".join([*lines, "LANDING_ROOT=output", f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={metadata}", ""])
+    lines += ["LANDING_ROOT=output", f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={metadata}"]
+    written = {line.partition("=")[0] for line in lines[1:]}
+    present = ENV.read_text(encoding="utf-8").splitlines() if ENV.exists() else []
+    added = [line for line in present if not line.startswith(MARKER) and line.partition("=")[0] not in written]
+    return "\n".join([*lines, *added, ""])
 
 
 def start() -> None:

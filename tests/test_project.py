@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import servers
@@ -153,3 +154,13 @@ def test_the_sample_shop_is_the_same_everywhere_and_each_day_differs():
     assert [key for key in set(orders[0]) & set(orders[1]) if orders[0][key] != orders[1][key]], "orders changed"
     assert {line[0] for line in second.order_details} <= set(orders[1]), "the join stays whole"
     assert os.path.exists(ROOT / "demo" / "words.json")
+
+
+def test_what_a_person_adds_to_the_demos_env_stays(tmp_path, monkeypatch):
+    server = SimpleNamespace(port=1, user="u", password=CANARY)
+    monkeypatch.setattr(servers, "ENV", tmp_path / ".env")
+    servers.ENV.write_text(first := servers.env_text(server))
+    servers.ENV.write_text(first + "# mine\nAIRFLOW__CORE__PARALLELISM=4\n")
+    server.port = 2
+    assert servers.env_text(server) == first.replace("PORT=1", "PORT=2").replace(":1/", ":2/") + (
+        "# mine\nAIRFLOW__CORE__PARALLELISM=4\n")
