@@ -87,7 +87,7 @@ def test_every_attempt_is_there_with_its_outcome_and_a_killed_one_without(shop):
     assert all(one["started_at"] <= one["ended_at"] for one in tried[1:])
     assert shown(shop, D1)["csv"]["attempts"] == []
     text = shop.landing("show", D1).stdout
-    assert "failed (IncompleteInputError)" in text
+    assert f"failed ({error})" in text
 
 
 def test_a_source_that_is_down_is_a_failed_attempt_at_a_date_that_is_not_there(shop):

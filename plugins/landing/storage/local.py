@@ -102,7 +102,8 @@ class LocalStorage:
                 path.rmdir()
 
     def delete_all(self, prefix: str, *, ignore_errors: bool = False) -> None:
-        if (path := self.root / prefix).exists():
+        path = self.root / prefix
+        if ignore_errors or path.exists():
             shutil.rmtree(path, ignore_errors)
 
     def open(self, key: str) -> io.RawIOBase:
