@@ -15,6 +15,7 @@ from landing.core.errors import DamagedError, ZoneError
 from landing.model import manifest
 from landing.model.schema import combined
 from landing.storage.local import LocalStorage
+from landing.zone import run_log
 from landing.zone.commit import unlisted
 from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.landing_zone import LandingZone
@@ -204,3 +205,39 @@ def test_a_source_may_be_a_link_to_another_disk(root, tmp_path):
     (root / "source=own").symlink_to(tmp_path / "disk")
     assert send_csv([THINGS, record("things", id=1)], source="own").refusal is None
     assert len([*(tmp_path / "disk").rglob("*.csv")]) == 1
+
+
+def test_a_manifest_from_before_min_reader_version_is_read(root):
+    assert send_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    path, = root.rglob("_manifest.json")
+    fields = json.loads(path.read_text())
+    del fields["min_reader_version"]
+    path.write_text(json.dumps(manifest.sealed(fields)))
+    assert LandingZone.at(root).require("own", parse_date(DAY, "day")).rows == 1
+
+
+def test_a_source_that_cannot_be_listed_stops_no_other(root, monkeypatch):
+    assert send_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    (root / "source=other").mkdir()
+
+    def prefixes(storage, prefix, real=LocalStorage.prefixes, **more):
+        if prefix == "source=other":
+            raise PermissionError(13, "Permission denied", prefix)
+        return real(storage, prefix, **more)
+
+    monkeypatch.setattr(LocalStorage, "prefixes", prefixes)
+    assert send_csv([THINGS, record("things", id=2)], source="own").refusal is None
+
+
+def test_a_run_log_that_is_a_link_is_not_read(root, tmp_path, caplog):
+    assert send_csv([THINGS, record("things", id=1)], source="own").refusal is None
+    log, = (root / "_attempts").iterdir()
+    log.rename(tmp_path / "elsewhere")
+    log.symlink_to(tmp_path / "elsewhere")
+    assert run_log.read(LocalStorage(root), "own", parse_date(DAY, "day")) == []
+    assert "cannot be read (not a regular file)" in caplog.text
+
+
+def test_a_staging_area_that_is_gone_is_not_said_to_be_claimed(root):
+    with pytest.raises(FileNotFoundError):
+        LandingZone.at(root).claim(RUN)
