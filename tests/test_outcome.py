@@ -195,6 +195,35 @@ def test_a_signal_ends_the_process_though_what_handles_it_fails_or_hangs(made, h
     assert time.monotonic() - started < 40
 
 
+DISTURBED = """
+import os, signal, threading, time
+from landing.singer.target import LandingTarget
+from landing.zone.target import TargetCSV
+
+removed = threading.Event()
+
+def clean_up(self):
+    if threading.current_thread() is not threading.main_thread():
+        removed.set()
+        time.sleep(1)
+
+def read(self, file_input):
+    os.kill(os.getpid(), signal.SIGTERM)
+    removed.wait(30)
+    raise FileNotFoundError(2, "No such file or directory", "staged.csv")
+
+TargetCSV.clean_up, LandingTarget._read = clean_up, read
+TargetCSV(config={}).listen()
+"""
+
+
+def test_an_error_that_the_clean_up_of_a_signal_causes_is_not_how_the_process_ends(made):
+    done = subprocess.run([sys.executable, "-c", DISTURBED], capture_output=True, text=True, timeout=50,
+                          env=made.environment(MELTANO_PROJECT_ROOT=str(made.folder), DATESTAMP=DAY))
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "staged.csv" not in done.stderr
+
+
 SCRATCH = """
 import os, signal, time
 from pathlib import Path

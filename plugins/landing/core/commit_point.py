@@ -20,12 +20,14 @@ class CommitPoint:
         state: BEFORE, PASSING, PASSED or UNKNOWN.
         done: Message for PASSED.
         unknown: Message for UNKNOWN.
+        idle: Whether a signal closed the commit point while the main thread was outside working().
     """
 
     def __init__(self) -> None:
         self.state = BEFORE
         self.done = "It is committed."
         self.unknown = "Whether it was committed is unknown. Run again."
+        self.idle = False
         self._changed = threading.Condition()
         self._status: int | None = None  # exit status, once closed
         self._working = False
@@ -66,13 +68,13 @@ class CommitPoint:
             patience: Seconds to wait for a commit in progress.
 
         Returns:
-            The state, PASSING if the commit did not finish in time; and whether the main thread is outside working().
+            The state, PASSING if the commit did not finish in time; and `idle`.
         """
         with self._changed:
             self._status = status
-            idle = not self._working
+            self.idle = not self._working
             self._changed.wait_for(lambda: self.state != PASSING, patience)
-            return self.state, idle
+            return self.state, self.idle
 
     def _become(self, *, state: str | None = None, working: bool = False, closed: bool = False) -> None:
         with self._changed:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
-from landing.core.commit_point import PASSED, PASSING, UNKNOWN, CommitPoint
+from landing.core.commit_point import BEFORE, PASSED, PASSING, UNKNOWN, CommitPoint
 from landing.singer.scratch import FOLDERS
 from landing.singer.sdk import SdkPlugin
 
@@ -40,7 +42,21 @@ class SignalHandling(SdkPlugin):
         for number in self.SIGNALS:
             signal.signal(number, _noted)
             signal.siginterrupt(number, False)
-        threading.Thread(target=self._await_signal, args=(woken,), daemon=True).start()
+        self._thread = threading.Thread(target=self._await_signal, args=(woken,), daemon=True)
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def until_stopped(self) -> Iterator[None]:
+        """Work whose files a signal's clean-up may remove: an error that this causes must not be how the process ends.
+
+        The thread that handles the signal ends the process.
+        """
+        try:
+            yield
+        except BaseException:
+            if self.point.idle and self.point.state == BEFORE:
+                self._thread.join()
+            raise
 
     def _await_signal(self, woken: int) -> None:
         """End the process on a signal, even if the clean-up fails or hangs. Python writes signal numbers to `woken`."""

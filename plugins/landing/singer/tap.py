@@ -63,13 +63,14 @@ class LandingTap(SignalHandling, Tap):
             ZoneError: The file system refused something.
         """
         try:
-            if self.needs_catalog:
-                meltano_files.require_catalog(sys.argv)
-            super().sync_all()
-            streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
-            completion = Completion(run_id=self.run_id, streams=streams, **self.closing())
-            with self.point.passing():  # from here on the target may move the files
-                self.state_writer.write_state({**self.state, **completion.to_state()})
+            with self.until_stopped():
+                if self.needs_catalog:
+                    meltano_files.require_catalog(sys.argv)
+                super().sync_all()
+                streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
+                completion = Completion(run_id=self.run_id, streams=streams, **self.closing())
+                with self.point.passing():  # from here on the target may move the files
+                    self.state_writer.write_state({**self.state, **completion.to_state()})
         except BaseException as error:
             self.close_connections()
             self.clean_up()

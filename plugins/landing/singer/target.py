@@ -47,8 +47,9 @@ class LandingTarget(SignalHandling, SdkTarget):
     def listen(self, file_input: Any = None) -> None:
         """Read all input and commit it. Raises ZoneError for errors of the file system."""
         try:
-            self._read(file_input)
-            self.process_endofpipe()
+            with self.until_stopped():
+                self._read(file_input)
+                self.process_endofpipe()
         except Exception as error:
             if self.point.state == PASSED:
                 raise AfterCommitError(f"{self.point.done} But then: {sentence(error)}") from error
