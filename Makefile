@@ -20,7 +20,13 @@ unexport VIRTUAL_ENV
 export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
-.PHONY: setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter docs test lint chaos soak bench compose-test stop clean requirements locks
+.DEFAULT_GOAL := help
+.PHONY: help setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter docs test lint chaos soak bench compose-test stop clean requirements locks
+
+##@ Start
+help: ## list these commands
+	@awk -F ':.*## ' '/^##@ / {print gap substr($$0, 5); gap = "\n"} \
+	  /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: .venv/ready plugins/.venv/ready ## install everything that the main job needs
 
@@ -49,6 +55,7 @@ demo: setup ## run the whole job for today, on an embedded PostgreSQL
 next-day: setup ## simulate one day of changes in the sample shop
 	@$(PLUGINS) demo/shop.py next-day
 
+##@ Look at the data
 notebook: setup notebook/.venv/ready ## run the notebook for DATE (unset: the newest loaded), into output/notebook/
 	@$(NOTEBOOK) notebook/run.py
 
@@ -56,37 +63,12 @@ jupyter: setup notebook/.venv/ready ## open the notebook in Jupyter, on 127.0.0.
 	@notebook/.venv/bin/jupyter lab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) \
 	  notebook/query_data.ipynb
 
-notebook-sample: setup notebook/.venv/ready ## rebuild the committed notebook from four days of the sample, in a fresh clone
-	@test ! -e .env || { echo "There is a .env, so this is no fresh clone: run this in one."; exit 1; }
-	@$(PLUGINS) demo/servers.py start && $(PLUGINS) demo/shop.py write
-	@set -e; for day in 2024-01-18 2024-01-19 2024-01-20 2024-01-21; do \
-	  if [ $$day != 2024-01-18 ]; then $(PLUGINS) demo/shop.py next-day; fi; \
-	  MELTANO_ENVIRONMENT=extract DATESTAMP=$$day .venv/bin/meltano run extract_postgres extract_csv; \
-	  MELTANO_ENVIRONMENT=load EXTRACTED_AT=$$day .venv/bin/meltano run load_to_postgres; \
-	done
-	@$(NOTEBOOK) notebook/run.py --commit
-
 notebook/.venv/ready: notebook/requirements.txt plugins/pyproject.toml | $(filter .boot/%,$(UV))
 	@echo "Installing the notebook into notebook/.venv"
 	@$(UV) venv -q --allow-existing --python $(PYTHON) notebook/.venv
 	@$(PIP) --python $(NOTEBOOK) -r notebook/requirements.txt --compile-bytecode
 	@$(UV) pip install -q --no-deps --python $(NOTEBOOK) -e plugins
 	@touch $@
-
-orchestrate/airflow/.venv/ready: orchestrate/airflow/requirements.txt plugins/pyproject.toml | $(filter .boot/%,$(UV))
-	@echo "Installing Airflow into orchestrate/airflow/.venv"
-	@$(UV) venv -q --allow-existing --python $(PYTHON) orchestrate/airflow/.venv
-	@$(PIP) --python $(AIRFLOW) -r orchestrate/airflow/requirements.txt --compile-bytecode
-	@$(UV) pip install -q --no-deps --python $(AIRFLOW) -e plugins
-	@touch $@
-
-airflow: setup orchestrate/airflow/.venv/ready ## start Airflow; unless configured otherwise, on the embedded PostgreSQL
-	@$(PLUGINS) demo/servers.py start
-	@$(PLUGINS) demo/shop.py sample
-	@$(AIRFLOW) orchestrate/airflow/servers.py start
-
-airflow-stop: ## stop every process of Airflow
-	@if [ -d .airflow ]; then $(AIRFLOW) orchestrate/airflow/servers.py stop; fi
 
 inspect: setup ## write the files with which DBeaver and pgAdmin open source and warehouse
 	@$(PLUGINS) inspection/connections.py
@@ -104,6 +86,23 @@ pgadmin: inspect inspection/.venv/ready ## start pgAdmin on 127.0.0.1, connected
 	@echo "pgAdmin: http://127.0.0.1:$${PGADMIN_PORT:-5050}"
 	@exec inspection/.venv/bin/pgadmin4
 
+##@ Airflow
+orchestrate/airflow/.venv/ready: orchestrate/airflow/requirements.txt plugins/pyproject.toml | $(filter .boot/%,$(UV))
+	@echo "Installing Airflow into orchestrate/airflow/.venv"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) orchestrate/airflow/.venv
+	@$(PIP) --python $(AIRFLOW) -r orchestrate/airflow/requirements.txt --compile-bytecode
+	@$(UV) pip install -q --no-deps --python $(AIRFLOW) -e plugins
+	@touch $@
+
+airflow: setup orchestrate/airflow/.venv/ready ## start Airflow; unless configured otherwise, on the embedded PostgreSQL
+	@$(PLUGINS) demo/servers.py start
+	@$(PLUGINS) demo/shop.py sample
+	@$(AIRFLOW) orchestrate/airflow/servers.py start
+
+airflow-stop: ## stop every process of Airflow
+	@if [ -d .airflow ]; then $(AIRFLOW) orchestrate/airflow/servers.py stop; fi
+
+##@ Develop
 locks: plugins/.venv/ready ## rewrite the lock files of the plugins, after a change of their settings
 	@$(PLUGINS) plugins/locks.py
 
@@ -125,7 +124,7 @@ docs: plugins/.venv/tests-ready docs/.venv/ready ## build the documentation into
 test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready docs/.venv/ready lint ## run all tests, against real servers
 	@$(PLUGINS) -m pytest -n 3 --dist worksteal tests
 
-lint: plugins/.venv/tests-ready
+lint: plugins/.venv/tests-ready ## check the style of all code with ruff
 	@plugins/.venv/bin/ruff check --quiet .
 
 chaos: setup plugins/.venv/tests-ready ## kill every process at every write, and check that the next run recovers; ARGS="--every 5"
@@ -143,9 +142,26 @@ bench/.venv/ready: bench/requirements.txt | $(filter .boot/%,$(UV))
 	@$(PIP) --python bench/.venv/bin/python -r bench/requirements.txt --compile-bytecode
 	@touch $@
 
+notebook-sample: setup notebook/.venv/ready ## rebuild the committed notebook from four days of the sample, in a fresh clone
+	@test ! -e .env || { echo "There is a .env, so this is no fresh clone: run this in one."; exit 1; }
+	@$(PLUGINS) demo/servers.py start && $(PLUGINS) demo/shop.py write
+	@set -e; for day in 2024-01-18 2024-01-19 2024-01-20 2024-01-21; do \
+	  if [ $$day != 2024-01-18 ]; then $(PLUGINS) demo/shop.py next-day; fi; \
+	  MELTANO_ENVIRONMENT=extract DATESTAMP=$$day .venv/bin/meltano run extract_postgres extract_csv; \
+	  MELTANO_ENVIRONMENT=load EXTRACTED_AT=$$day .venv/bin/meltano run load_to_postgres; \
+	done
+	@$(NOTEBOOK) notebook/run.py --commit
+
 compose-test: plugins/.venv/ready ## test docker-compose.yaml on its own engine: needs root, Debian's docker.io, debootstrap
 	@$(PLUGINS) docker/compose_test.py
 
+requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
+	@for name in . plugins demo tests docs inspection notebook orchestrate/airflow bench bench/peers/*; do \
+	  $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --override plugins/overrides.txt \
+	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
+	done
+
+##@ Stop and remove
 stop: airflow-stop ## stop Airflow and the embedded PostgreSQL
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/servers.py stop; fi
 
@@ -158,9 +174,3 @@ clean: airflow-stop ## remove what these commands created; dates landed from you
 	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
 	@if ls -d output/source=* >/dev/null 2>&1; then \
 	  echo "Kept, since the demo did not land them: $(LANDED). To remove them: make clean CLEAN_LANDED=yes" >&2; exit 1; fi
-
-requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
-	@for name in . plugins demo tests docs inspection notebook orchestrate/airflow bench bench/peers/*; do \
-	  $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --override plugins/overrides.txt \
-	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
-	done

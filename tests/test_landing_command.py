@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from importlib.metadata import version
 
 import pytest
 from conftest import CANARY
@@ -28,6 +29,11 @@ def secret(monkeypatch):
         return result
 
     monkeypatch.setattr(conftest.Project, "_run", checked)
+
+
+def test_landing_says_its_version(project):
+    said = project.landing("--version")
+    assert said.stdout == f"landing {version('landing')}\n"
 
 
 def test_list_follows_a_date_from_landing_to_loading_and_landing_anew(shop):

@@ -120,6 +120,26 @@ def test_a_landing_root_is_expanded_and_a_url_is_refused(shop, monkeypatch):
     assert not {name for name in made if name.startswith(("s3", "gs", "file", "~"))}
 
 
+@pytest.mark.parametrize("awk", ["mawk", "gawk", "original-awk"])  # the last one is BSD's and macOS's
+def test_make_without_a_target_lists_the_commands_and_makes_nothing(tmp_path, awk):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    if found := shutil.which(awk):
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin/awk").symlink_to(found)
+    before = [*tmp_path.rglob("*")]
+    bare, asked = (subprocess.run(["make", *target], cwd=tmp_path, capture_output=True, text=True, check=True, env={
+        **os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}) for target in ([], ["help"]))
+    assert bare.stdout == asked.stdout
+    assert bare.stderr == ""
+    assert [*tmp_path.rglob("*")] == before
+    lines = bare.stdout.splitlines()
+    listed = [line.split()[1] for line in lines if line.startswith("  make ")]
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    assert sorted(listed) == sorted(phony)
+    assert len({re.match(r"  make \S+ +", line).end() for line in lines if line.startswith("  ")}) == 1, "aligned"
+    assert lines[0] == "Start"
+
+
 @pytest.mark.parametrize(("env", "arguments", "removed"), [
     ("TARGET_POSTGRES_HOST=mine\n", [], False), (None, [], False), (f"{servers.MARKER}\nA=b\n", [], True),
     ("TARGET_POSTGRES_HOST=mine\n", ["CLEAN_LANDED=yes"], True)])

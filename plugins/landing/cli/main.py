@@ -20,6 +20,7 @@ class InOrder(click.Group):
 
 
 @click.group(cls=InOrder)
+@click.version_option(package_name="landing", prog_name="landing", message="%(prog)s %(version)s")
 def main() -> None:
     """Inspect the landing zone and the warehouse: list, verify, compare, clean up.
 
