@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,13 +13,13 @@ from landing.singer.tap import LandingTap
 from landing.storage.base import Prefix
 from landing.zone.landing_zone import LandingZone
 
+logger = logging.getLogger(__name__)
+
 COMPRESSED = 0.1  # optimistic compression ratio: the check must not reject an extract that may fit
 
 
 class ExtractTap(LandingTap):
     """A tap whose source is landed for one date."""
-
-    kept = False  # the landed date is frozen, so nothing is sent
 
     @property
     def source(self) -> str:
@@ -43,11 +44,15 @@ class ExtractTap(LandingTap):
         self.landing_zone.discard(self.run_id)
 
     def keep_if_frozen(self) -> bool:
-        """Deselect all streams if the landed date is frozen; the target checks this again under the commit lock."""
+        """Send nothing if the landed date is frozen; the target checks this again under the commit lock.
+
+        Independent of the target, which the tap does not know: a target of another vendor could not tell either that
+        today's rows are not that day's. target-csv logs it, so the tap logs it only where the target may be another.
+        """
         self.kept = self.landing_zone.frozen(self.source, self.date, self.started_at)
-        if self.kept:
-            for stream in self.streams.values():
-                stream.selected = False
+        if self.kept and not self.config.get("use_batch", True):
+            logger.info("%s of %s is landed and past, so nothing is read. To send today's rows anyway, run again with "
+                        "REEXTRACT=true.", self.source, self.date)
         return self.kept
 
     def landed_closing(self, available: Mapping[str, Sequence[str]]) -> dict[str, Any]:

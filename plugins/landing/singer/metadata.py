@@ -33,6 +33,7 @@ class StreamMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     quarantine: File | None = None
     replication_method: Text | None = None
     mapped: list[Text] = []  # columns that a stream map sets
+    lands: date | None = None  # the date that the run lands
     # Of a landed partition:
     extracted_at: date | None = None
     run_id: RunId | None = None

@@ -25,6 +25,7 @@ class LandingTap(SignalHandling, Tap):
     message_writer_class = SimpleSingerWriter  # where msgspec is installed, tap-postgres has a writer of its own
     date: date  # to land or to load
     needs_catalog = True  # to know which streams are selected
+    kept = False  # the landed date is frozen, so nothing is sent
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.run_id, self.started_at = new_run_id(), now()
@@ -66,7 +67,8 @@ class LandingTap(SignalHandling, Tap):
             with self.until_stopped():
                 if self.needs_catalog:
                     meltano_files.require_catalog(sys.argv)
-                super().sync_all()
+                if not self.kept:
+                    super().sync_all()
                 streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
                 completion = Completion(run_id=self.run_id, streams=streams, **self.closing())
                 with self.point.passing():  # from here on the target may move the files

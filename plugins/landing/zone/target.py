@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import time
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 from singer_sdk import Sink
 from singer_sdk import typing as th
@@ -26,6 +27,7 @@ from landing.singer.settings import COMPRESSION, LANDING_ROOT, SOURCE
 from landing.singer.sinks import FileSink
 from landing.singer.target import LandingTarget
 from landing.storage.base import Claim, Object, Prefix
+from landing.storage.hashing import BUFFER
 from landing.storage.urls import at
 from landing.zone import layout, replacement, run_log
 from landing.zone.assembly import software, source_of, table_of
@@ -77,6 +79,10 @@ class TargetCSV(LandingTarget):
         self.run_log.begin(self._source_before_input())
         try:
             super().listen(file_input)
+        except FrozenError as frozen:
+            self._keep(logging.INFO, str(frozen))
+            _drain(file_input or sys.stdin)
+            self.clean_up()
         except BaseException as error:
             if self.point.state == PASSED:
                 self.run_log.end(COMMITTED, landed=self.run_id, error=type(error).__name__)
@@ -103,8 +109,15 @@ class TargetCSV(LandingTarget):
             self._claims[run_id] = self.zone.claim(run_id)
 
     def get_sink(self, stream_name: str, *, schema: dict | None = None, key_properties: Any = None, **_: Any) -> Sink:
-        """The stream's sink. Raises SettingError for INCREMENTAL."""
+        """The stream's sink.
+
+        Raises:
+            SettingError: The stream is INCREMENTAL, or our tap takes another date.
+            FrozenError: The tap is another vendor's, which cannot know it.
+        """
         sink = self.file_sink(stream_name, schema, key_properties)
+        if schema is not None:
+            self._stop_early(sink)
         if sink.stream_metadata.replication_method == "INCREMENTAL":
             raise SettingError(
                 f"{stream_name}: INCREMENTAL sends only rows that changed since the last run, but a partition holds "
@@ -113,6 +126,13 @@ class TargetCSV(LandingTarget):
             )
         self.run_log.begin(sink.stream_metadata.source)
         return sink
+
+    def _stop_early(self, sink: FileSink) -> None:
+        """At a SCHEMA: refuse what will not be landed."""
+        if not sink.ours and self.zone.frozen(self.source, self.date, self.started):
+            raise FrozenError(KEPT.format(self.source, self.date))
+        if sink.stream_metadata.lands:
+            self._refuse_other_date(sink.stream_metadata.lands)
 
     def commit(self) -> None:
         """Commit the partition, if the completion message matches what arrived."""
@@ -145,10 +165,10 @@ class TargetCSV(LandingTarget):
         return None
 
     def _commit_or_keep(self) -> None:
+        if self.completion is None and not self.config["trust_end_of_input"]:
+            self.verified_files(self.sinks)  # raises, before an unknown source would hide that the tap died
         source = self.source
         self.run_log.begin(source)
-        if self.completion is None and not self.config["trust_end_of_input"]:
-            self.verified_files(self.sinks)  # raises
         self._use_date_of_tap(source)
         if self.completion and self.completion.kept:
             self._keep(logging.INFO, self._still_landed(source))
@@ -189,12 +209,17 @@ class TargetCSV(LandingTarget):
         if day in (None, self.date) or self.completion.sources is not None:
             return
         refuse_future(day, "extracted_at")
-        if self.config.get("datestamp") or "DATESTAMP" in os.environ:
-            raise SettingError(f"The tap extracted {source} for {day}, but {self.name} is set to land {self.date}. "
-                               f"Nothing was committed. Run again: {extract_command(source, self.date)}")
+        self._refuse_other_date(day)
         self.run_log.end(FAILED, error=f"the run is of {day}")
         self.date, self.run_log = day, RunLog(self.zone.storage, self.run_id, day)
         self.run_log.begin(source)
+
+    def _refuse_other_date(self, day: date) -> None:
+        """Raise SettingError if the tap's date is not the one that this target was given, if it was given one."""
+        if day != self.date and (self.config.get("datestamp") or "DATESTAMP" in os.environ):
+            raise SettingError(f"The tap extracted {self.source} for {day}, but {self.name} is set to land "
+                               f"{self.date}. Nothing was committed. Set the date for both, by DATESTAMP: "
+                               f"{extract_command(self.source, self.date)}")
 
     def _keep(self, level: int, why: str) -> None:
         logger.log(level, "%s", why)
@@ -250,3 +275,10 @@ class TargetCSV(LandingTarget):
         if manifest.source not in declared_sources():
             logger.warning("meltano.yml has no job extract_%s, so a load does not include this source.",
                                 manifest.source)
+
+
+def _drain(file: IO) -> None:
+    """Read to the end and discard it: Meltano counts it as a failure if a target ends while its tap is sending."""
+    file = getattr(file, "buffer", file)
+    while file.read(BUFFER):
+        pass

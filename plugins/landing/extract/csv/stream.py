@@ -58,8 +58,8 @@ class CsvStream(LandingStream):
     def stream_metadata(self) -> StreamMetadata:
         table = self.table
         return msgspec.structs.replace(
-            super().stream_metadata, source=self.tap.source, declared_types=table.declared_types, lossy=table.lossy,
-            duplicates=table.duplicates, quarantine=table.quarantine)
+            super().stream_metadata, source=self.tap.source, lands=self.tap.date, declared_types=table.declared_types,
+            lossy=table.lossy, duplicates=table.duplicates, quarantine=table.quarantine)
 
     @property
     def names(self) -> list[str]:

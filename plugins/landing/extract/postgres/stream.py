@@ -62,7 +62,7 @@ class CopyStream(LandingStream, PostgresStream):
 
     @property
     def stream_metadata(self) -> StreamMetadata:
-        return msgspec.structs.replace(super().stream_metadata, source=self.tap.source,
+        return msgspec.structs.replace(super().stream_metadata, source=self.tap.source, lands=self.tap.date,
                                        replication_method=self.replication_method)
 
     @property

@@ -121,8 +121,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
 
     def sync_all(self) -> None:
         """Sync all streams, unless the landed date is frozen."""
-        if self.config.get("use_batch", True):
-            self.keep_if_frozen()
+        self.keep_if_frozen()
         try:
             super().sync_all()
         except (UnreachableError, StalledError) as error:
