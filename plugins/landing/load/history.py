@@ -41,6 +41,8 @@ WHERE t.relkind = 'p'
 GROUP BY t.oid, c.oid
 """
 
+KEY = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'p'"
+
 # Objects that depend on a partition and block its replacement; its own parts have other dependency types.
 BUILT_ON = """
 SELECT c.relname, pg_describe_object(d.classid, d.objid, d.objsubid)
@@ -83,10 +85,25 @@ def history_key(primary_key: Sequence[str]) -> list[str]:
 
 def partition_name(table: str, day: date, reserved: Collection[str] = ()) -> str:
     """Name of a partition; a hash shortens one that is too long or reserved."""
-    name = f"{table}@{day}"
-    if len(name.encode()) <= NAME_BYTES and name not in reserved:
-        return name
-    return table.encode()[:40].decode(errors="ignore") + "~" + short_hash(table) + f"@{day}"
+    return short_name(table, f"@{day}", reserved)
+
+
+def key_name(table: str, day: date, reserved: Collection[str] = ()) -> str:
+    """Name of a partition's primary key and its index."""
+    return short_name(table, f"@{day}_pkey", reserved)
+
+
+def constraint_name(table: str, day: date, column: str, kind: str) -> str:
+    """Name of a partition's constraint on one column."""
+    return short_name(f"{table}@{day}_{column}", f"_{kind}")
+
+
+def short_name(name: str, suffix: str, reserved: Collection[str] = ()) -> str:
+    """`name` with `suffix`; a hash shortens `name` if both are too long or reserved."""
+    if len((name + suffix).encode()) <= NAME_BYTES and name + suffix not in reserved:
+        return name + suffix
+    ending = f"~{short_hash(name)}{suffix}"
+    return name.encode()[:min(40, NAME_BYTES - len(ending))].decode(errors="ignore") + ending
 
 
 def partitions(cursor: Any, history: str, day: date) -> dict[str, str]:
@@ -153,12 +170,10 @@ def exact_types(cursor: Any, types: Sequence[str]) -> list[str]:
         cursor.execute(sql.SQL("DROP TABLE {}").format(temporary))
 
 
-def fields(columns: Mapping[str, str], not_null: Collection[str] = ()) -> sql.Composed:
+def fields(columns: Mapping[str, str]) -> sql.Composed:
     """Column definitions of CREATE TABLE. Types must match schema.TYPE: they are not quoted."""
-    return sql.SQL(", ").join(
-        sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(type_), sql.SQL(" NOT NULL" * (name in not_null)))
-        for name, type_ in columns.items()
-    )
+    return sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_))
+                              for name, type_ in columns.items())
 
 
 class HistoryTable:
@@ -233,14 +248,23 @@ class HistoryTable:
             self.retire(old)
         name = partition_name(self.name, day, reserved)
         self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, sql.Identifier(name)))
+        self._rename_key(table=name, new=key_name(self.name, day, reserved))
         self.cursor.execute(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
             self.relation, sql.Identifier(self.history, name), sql.Literal(day.isoformat())))
 
     def retire(self, partition: str) -> None:
         """Detach a partition and rename it to a staging table. Dropping it here would need ten more locks."""
-        relation, name = sql.Identifier(self.history, partition), sql.Identifier(STAGING + secrets.token_hex(8))
+        relation, name = sql.Identifier(self.history, partition), STAGING + secrets.token_hex(8)
         self.cursor.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(self.relation, relation))
-        self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(relation, name))
+        self.cursor.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(relation, sql.Identifier(name)))
+        self._rename_key(name, f"{name}_pkey")
+
+    def _rename_key(self, table: str, new: str) -> None:
+        """Rename the primary key of a table of history and its index, if there is one."""
+        self.cursor.execute(KEY, (sql.Identifier(self.history, table).as_string(self.cursor),))
+        for (key,) in self.cursor.fetchall():
+            self.cursor.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(
+                sql.Identifier(self.history, key), sql.Identifier(new)))
 
 
 def _widening(name: str, old: str, type_: str) -> sql.Composed:

@@ -197,16 +197,22 @@ def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
 
     NOT NULL spares ADD PRIMARY KEY a scan of all rows, and CHECK spares ATTACH one.
     """
-    day = sql.Literal(load.day.isoformat())
-    others = {name: type_ for name, type_ in load.layout.items() if name != PARTITION_KEY}
-    key = sql.SQL("{key} date NOT NULL DEFAULT {day} CHECK ({key} = {day})").format(
-        key=sql.Identifier(PARTITION_KEY), day=day)
-    columns = [history.fields({name: type_}, not_null=history_key(load.table.primary_key))
-               for name, type_ in others.items()]
-    columns.insert([*load.layout].index(PARTITION_KEY), key)
+    not_null, columns = {PARTITION_KEY, *history_key(load.table.primary_key)}, []
+    for name, type_ in load.layout.items():
+        columns.append(history.fields({name: type_}))
+        if name in not_null:
+            columns[-1] += sql.SQL(" CONSTRAINT {} NOT NULL").format(_constraint(load, name, "not_null"))
+        if name == PARTITION_KEY:
+            columns[-1] += sql.SQL(" DEFAULT {day} CONSTRAINT {} CHECK ({key} = {day})").format(
+                _constraint(load, name, "check"), key=sql.Identifier(name), day=sql.Literal(load.day.isoformat()))
     statement = sql.SQL("CREATE TABLE {} ({})").format(relation, sql.SQL(", ").join(columns))
     with _refusals(load):
         cursor.execute(statement)
+
+
+def _constraint(load: Load, column: str, kind: str) -> sql.Identifier:
+    """Its name after the table is a partition: constraints are not renamed with the table."""
+    return sql.Identifier(history.constraint_name(load.table.name, load.day, column, kind))
 
 
 @contextlib.contextmanager

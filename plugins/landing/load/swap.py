@@ -8,7 +8,7 @@ from datetime import date
 
 from landing.core.errors import WarehouseError
 from landing.load import history
-from landing.load.history import HistoryTable, history_key, history_name, partition_name
+from landing.load.history import HistoryTable, history_key, history_name, key_name, partition_name
 from landing.load.load_history import LoadHistory
 from landing.load.newest_views import NewestViews
 from landing.load.staging import Load
@@ -16,7 +16,9 @@ from landing.postgres.query import query
 
 RELATIONS = """
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = ANY (%s)
+WHERE n.nspname = %s AND c.relname = ANY (%s) AND c.relname <> ALL (%s) AND NOT EXISTS (
+    SELECT FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid AND t.relname = ANY (%s)
+    WHERE i.indexrelid = c.oid AND t.relnamespace = n.oid)
 """
 
 
@@ -34,8 +36,8 @@ class Swap:
         self.views.lock([*names, *self.views.stale()])
         partitions = self._replaceable(day, {*names})
         tables = history.tables(self.cursor, self.history)
-        wanted = {partition_name(load.table.name, day) for load in loads} - {*partitions.values()}
-        reserved = {*tables, *(load.table.name for load in loads), *self._existing(wanted)}
+        wanted = {name(load.table.name, day) for load in loads for name in (partition_name, key_name)}
+        reserved = {*tables, *(load.table.name for load in loads), *self._existing(wanted, partitions.values())}
         for load in loads:
             table = HistoryTable(self.cursor, self.history, load.table.name, *tables.get(load.table.name, ()))
             need = {history_name(column.name): column.type for column in load.table.columns}
@@ -73,9 +75,13 @@ class Swap:
                 HistoryTable(self.cursor, self.history, name).retire(partitions[name])
             self.load_history.remove(source, day, name)
 
-    def _existing(self, names: Collection[str]) -> set[str]:
-        """Names that a relation in history has, such as a partition that a person detached."""
-        return {name for name, in query(self.cursor, RELATIONS, (self.history, list(names)))}
+    def _existing(self, names: Collection[str], replaced: Collection[str]) -> set[str]:
+        """Names that a relation in history has, such as a partition that a person detached.
+
+        Those of the partitions that are replaced, and of their indexes, become free.
+        """
+        values = (self.history, list(names), list(replaced), list(replaced))
+        return {name for name, in query(self.cursor, RELATIONS, values)}
 
     def _replaceable(self, day: date, names: Collection[str]) -> dict[str, str]:
         """Partitions of a date by table; WarehouseError if a person's objects depend on one."""
