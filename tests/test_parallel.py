@@ -1,8 +1,6 @@
 """Several connections at once: large tables go in pieces, of one snapshot, and a date is the same date all the same."""
 
 import contextlib
-import logging
-import re
 import signal
 import subprocess
 import threading
@@ -10,7 +8,6 @@ import time
 
 import pytest
 from conftest import databases, running
-from landing.core.progress import Progress
 
 DAY = "2024-01-20"
 ROWS = 400_000
@@ -215,14 +212,3 @@ def test_too_few_locks_are_named_with_what_to_raise_and_leave_nothing(project):
         assert failed.returncode != 0
         assert "Raise max_locks_per_transaction" in failed.text
     assert left == [("_loads",)]
-
-
-def test_progress_says_rows_bytes_rate_share_and_time_left(caplog):
-    progress = Progress(logging.getLogger("target-postgres"), "public.events", size=8_000)
-    progress.started = progress.logged = time.monotonic() - 10
-    with caplog.at_level(logging.INFO):
-        progress.advance(b"line\n" * 400)
-        assert re.fullmatch(r"public\.events: 400 rows, 0\.0 MB, \d+ rows/s, 0\.0 MB/s, 25% done, \d+ s left",
-                            str(progress))
-        progress.advance(b"line\n" * 400)  # too soon after the last line
-    assert len(caplog.messages) == 1

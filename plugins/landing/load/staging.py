@@ -232,7 +232,7 @@ def _copy(
     _check_header(load, path)
     names = [history_name(column.name) for column in load.table.columns]
     try:
-        copied = copy.copy_in(connection, relation, names, hashing.read(path, progress.advance), freeze=freeze)
+        copied = copy.copy_in(connection, relation, names, hashing.read(path, progress.stream()), freeze=freeze)
     except pg_errors.QueryCanceled as error:
         if DamagedError.__name__ in str(error):  # raised by the file, under libpq
             raise _damaged(load, f"file {path} cannot be read") from error

@@ -39,7 +39,7 @@ WITH RECURSIVE base AS (
     FROM base b JOIN pg_type t ON t.oid = b.type
     WHERE t.typtype = 'd'
 )
-SELECT n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, obj_description(c.oid, 'pg_class'),
+SELECT n.nspname, c.relname, c.relkind::text, obj_description(c.oid, 'pg_class'),
        ARRAY(SELECT k.attname::text
              FROM pg_index i
              CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS part(attnum, position)
@@ -107,14 +107,12 @@ class SourceTable:
 
     Attributes:
         kind: pg_class.relkind.
-        estimated_rows: -1 if never analyzed.
         as_text: Columns that are extracted as text, with the kind of their own type.
     """
 
     schema: str
     name: str
     kind: str
-    estimated_rows: int
     comment: str | None
     primary_key: list[str]
     columns: list[Column]
@@ -176,11 +174,11 @@ def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tupl
             "(filter_schemas); then run again."
         ) from error
     tables = {}
-    for head, group in itertools.groupby(rows, key=lambda row: row[:6]):
-        schema, name, kind, estimate, comment, key = head
-        fields = [row[6:] for row in group]
+    for head, group in itertools.groupby(rows, key=lambda row: row[:5]):
+        schema, name, kind, comment, key = head
+        fields = [row[5:] for row in group]
         tables[schema, name] = SourceTable(
-            schema, name, kind, estimate, comment, key, [_column(*field) for field in fields],
+            schema, name, kind, comment, key, [_column(*field) for field in fields],
             foreign_keys.get((schema, name), []), {column: why for column, *_, why in fields if why},
         )
     _refuse_ambiguous(tables.values())

@@ -29,7 +29,7 @@ from landing.core.progress import Progress
 from landing.extract.postgres.catalog import SourceTable, describe_tables
 from landing.extract.postgres.locks import lock_by_planning, lock_tables, lock_views
 from landing.extract.postgres.relations import Key, Relation, reads
-from landing.extract.postgres.sizes import chunk_conditions, expected_bytes, page_counts
+from landing.extract.postgres.sizes import chunk_conditions, expected_bytes, page_counts, row_counts
 from landing.model.schema import Column
 from landing.postgres import copy
 from landing.postgres.connect import connect
@@ -109,6 +109,7 @@ class Snapshot:
                 return ", ".join(dict.fromkeys(changed))
             self._id = _exported(cursor) if self.connections > 1 else None
             self._pages = page_counts(cursor, tables) if self.connections > 1 else {}
+            self._rows = row_counts(cursor, tables)
         self.info = {"server_version": version, "database": name, "lsn": lsn}
         return None
 
@@ -149,6 +150,10 @@ class Snapshot:
         cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(sql.Identifier(*one.key)))
         return cursor.fetchone()[0]
 
+    def expected_rows(self, key: Key) -> int | None:
+        """Estimated rows of a table, if the estimate is good enough for a time left."""
+        return self._rows.get(key)
+
     def pages(self, key: Key) -> int:
         """The table's size; 0 if unknown."""
         return self._pages.get(key) or 0
@@ -171,14 +176,21 @@ class Snapshot:
         connection, which already holds the lock, reads that table.
         """
         if worker is self.connection:
-            return copy.copy_out(worker, query, hashing.create(target, progress.advance))
+            return self._copied(worker, query, target, progress)
         try:
             with self._imported(worker):
-                return copy.copy_out(worker, query, hashing.create(target, progress.advance))
+                return self._copied(worker, query, target, progress)
         except pg_errors.LockNotAvailable:
             target.delete()
             with self._main_lock:
-                return copy.copy_out(self.connection, query, hashing.create(target, progress.advance))
+                return self._copied(self.connection, query, target, progress)
+
+    def _copied(self, connection: Connection, query: sql.Composable, target: Object, progress: Progress) -> Copied:
+        passed = progress.stream()
+        try:
+            return copy.copy_out(connection, query, hashing.create(target, passed))
+        finally:
+            progress.close()
 
     @contextlib.contextmanager
     def _imported(self, worker: Connection) -> Iterator[None]:

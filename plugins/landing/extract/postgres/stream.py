@@ -24,6 +24,7 @@ from landing.singer.stream import Extract, LandingStream
 from landing.storage.base import Object, Prefix
 from landing.storage.compression import SUFFIXES
 
+REPORT_EVERY = 1.0  # seconds: a query that returns nothing for long has nobody else to report it
 logger = logging.getLogger(__name__)
 
 
@@ -76,8 +77,7 @@ class CopyStream(LandingStream, PostgresStream):
     def query(self, chunk: sql.Composable | None = None) -> sql.Composed:
         """The query for the rows, or for a chunk of them; MeltanoLabs settings may restrict it."""
         query = select(self.table.columns, self.source_key)
-        clauses = self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses", [])
-        conditions = [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in clauses]
+        conditions = [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in self.where]
         if chunk:
             conditions.insert(0, chunk)
         start = self.get_starting_replication_key_value(None) if self.bookmark else None
@@ -100,14 +100,24 @@ class CopyStream(LandingStream, PostgresStream):
     @property
     def whole(self) -> bool:
         """Whether all rows and columns are read."""
-        narrowed = self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses")
-        return not (self.limit or narrowed) and len(self.table.columns) == len(self.source_table.columns)
+        return self.all_rows and len(self.table.columns) == len(self.source_table.columns)
+
+    @property
+    def all_rows(self) -> bool:
+        """Whether all rows are read."""
+        return not (self.limit or self.bookmark or self.where)
+
+    @property
+    def where(self) -> list[str]:
+        """Conditions on rows, if configured."""
+        return self.config.get("stream_options", {}).get(self.name, {}).get("custom_where_clauses", [])
 
     def start(self, folder: Prefix) -> None:
         """Submit a COPY of each chunk to the worker pool; extract() waits for them."""
         snapshot, suffix = self.tap.snapshot, SUFFIXES[self.config["compression"]]
         chunks = [None] if self.limit or self.bookmark else snapshot.chunks(self.source_key)
-        self._progress = Progress(logger, ".".join(self.source_key), rows=self.source_table.estimated_rows)
+        rows = snapshot.expected_rows(self.source_key) if self.all_rows else None
+        self.progress = Progress(logger, ".".join(self.source_key), rows=rows)
         self._copies = []
         for number, chunk in enumerate(chunks):
             target = folder / f"{folder_name(self.name)}-{number:04}{suffix}"
@@ -117,7 +127,7 @@ class CopyStream(LandingStream, PostgresStream):
     def _copy(self, worker: Any, query: sql.Composable, target: Object) -> File:
         """COPY to a file."""
         try:
-            copied = self.tap.snapshot.read(worker, query, target, self._progress)
+            copied = self.tap.snapshot.read(worker, query, target, self.progress)
         except psycopg2.Error as error:
             raise SourceError(
                 f"Table {'.'.join(self.source_key)} could not be read completely: {describe(error)}. Nothing of this "
@@ -135,7 +145,7 @@ class CopyStream(LandingStream, PostgresStream):
             logger.warning("%s reads foreign tables (%s), whose rows are not part of the snapshot. The manifest "
                            "records it.", ".".join(self.source_key), ", ".join(self.table.not_of_snapshot))
         self.tap.start(self, folder)
-        landed = [self.tap.workers.result(copy) for _, copy in self._copies]
+        landed = [self.tap.workers.result(copy, REPORT_EVERY, self.tap.report) for _, copy in self._copies]
         table = msgspec.structs.replace(self.table, files=landed)
-        self._progress.done(table.rows)
+        self.progress.done(table.rows)
         return Extract(table, [target for target, _ in self._copies])

@@ -98,6 +98,11 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         for one in sorted(streams, key=lambda one: -self.snapshot.pages(one.source_key)):
             one.start(folder)
 
+    def report(self) -> None:
+        """Log the progress of tables that are being copied, where a line is due."""
+        for stream in self._started:
+            stream.progress.report()
+
     @property
     def catalog_dict(self) -> dict[str, Any]:
         """The given catalog, else the discovered one."""
