@@ -4,6 +4,7 @@
     echo "10999,1,2.5" >> extract/order_details.csv               # a row that the extract rejects
     python docs/pictures/screens.py airflow 2024-01-17            # form, failed run; asks to correct the file; cure
     python docs/pictures/screens.py page output/notebook/….html "Orders with their details" docs/pictures/orders.png
+    python docs/pictures/screens.py status output/status.html      # of `landing status --html`
     make pgadmin & python docs/pictures/screens.py pgadmin
 """
 
@@ -88,9 +89,20 @@ def page(page: Page, file: str, heading: str, picture: str) -> None:
         "x": 0, "y": top["y"] - 12, "width": page.viewport_size["width"], "height": min(below - top["y"], 620)})
 
 
+def status(page: Page, file: str) -> None:
+    """The page of `landing status`, down to its table."""
+    page.set_viewport_size({"width": 1100, "height": 720})
+    page.goto(Path(file).resolve().as_uri())
+    page.evaluate(WITHOUT_ROOT, str(Path.cwd()))
+    table = page.locator("h2:has-text('Rows by date')").bounding_box()
+    page.screenshot(path=PICTURES / "status.png", full_page=True, clip={
+        "x": 0, "y": 0, "width": 1100, "height": table["y"]})
+
+
 if __name__ == "__main__":
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 1200, "height": 720})
         opened.set_default_timeout(120_000)
-        {"airflow": airflow, "pgadmin": pgadmin, "page": page}[sys.argv[1]](opened, *sys.argv[2:])
+        {"airflow": airflow, "pgadmin": pgadmin, "page": page,
+         "status": status}[sys.argv[1]](opened, *sys.argv[2:])

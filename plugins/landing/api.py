@@ -27,13 +27,17 @@ from landing.load.load_history import LoadHistory
 from landing.model.manifest import Manifest
 from landing.postgres.configured import connect
 from landing.postgres.tls import certificate_authority
+from landing.status.facts import Status
+from landing.status.metrics import as_metrics
+from landing.status.page import as_page
+from landing.status.reading import read_status
 from landing.verify.reconcile import EQUAL
 from landing.zone.landing_zone import LandingZone
 
 __all__ = [
     "EQUAL", "JOB_PREFIX", "LOG_FORMAT", "PARTITION_KEY", "DamagedError", "LandingError", "LandingZone",
-    "LoadHistory", "Manifest", "SettingError", "VerificationError", "WarehouseError", "certificate_authority",
-    "columns_of", "connect", "declared_sources", "describe", "extract_command", "history_name", "keep_private",
-    "landing_folder", "load_command", "parse_date", "parse_log", "project_root", "refuse_future", "reported",
-    "settings", "table", "today",
+    "LoadHistory", "Manifest", "SettingError", "Status", "VerificationError", "WarehouseError", "as_metrics",
+    "as_page", "certificate_authority", "columns_of", "connect", "declared_sources", "describe", "extract_command",
+    "history_name", "keep_private", "landing_folder", "load_command", "parse_date", "parse_log", "project_root",
+    "read_status", "refuse_future", "reported", "settings", "table", "today",
 ]

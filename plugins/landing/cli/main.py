@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from landing.cli import certify, diff, drop, gc, list_, plan, show, verify
+from landing.cli import certify, diff, drop, gc, list_, plan, show, status, verify
 from landing.cli.options import logger
 from landing.core.settings import exposed_env
 
@@ -31,5 +31,6 @@ def main() -> None:
         logger.warning("%s", exposed)
 
 
-for command in (certify.certify, list_.list_, show.show, plan.plan, verify.verify, diff.diff, gc.gc, drop.drop):
+for command in (certify.certify, list_.list_, status.status, show.show, plan.plan, verify.verify, diff.diff, gc.gc,
+                drop.drop):
     main.add_command(command)

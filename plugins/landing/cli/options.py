@@ -29,7 +29,8 @@ with_schema = click.option("--schema", default=lambda: os.environ.get("SCHEMA", 
 
 def output(as_json: bool, value: Any, text: Callable[[], str]) -> None:
     """Print a result as JSON or as text."""
-    click.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False) if as_json else text())
+    shown = json.dumps(value, indent=1, default=str, ensure_ascii=False) if as_json else text()
+    click.echo(shown.encode(errors="backslashreplace").decode())  # a folder's name need not be UTF-8
 
 
 def read_load_history(read: Callable[[LoadHistory], Any], schema: str) -> Any:

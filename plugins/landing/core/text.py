@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from landing.core.errors import printable
@@ -34,9 +34,23 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def age(since: timedelta) -> str:
+    """A time that has passed: minutes, up to two days hours and minutes, then days."""
+    minutes = int(since.total_seconds() // 60)
+    if minutes >= 48 * 60:
+        return f"{minutes // 1440} days"
+    hours, minutes = divmod(minutes, 60)
+    return " ".join([f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes or not hours))
+
+
 def size(count: int) -> str:
     """Bytes in readable units."""
     return f"{count:,} bytes" if count < 1e6 else f"{count / 1e6:,.1f} MB"
+
+
+def signed(count: int) -> str:
+    """A difference, with its sign."""
+    return f"{count:+,}" if count else "±0"
 
 
 def moment(when: datetime) -> str:

@@ -61,7 +61,7 @@ JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = %s
 JOIN pg_inherits i ON i.inhparent = p.oid
 JOIN pg_class c ON c.oid = i.inhrelid
 CROSS JOIN LATERAL substring(pg_get_expr(c.relpartbound, c.oid) FROM '\\d{4}-\\d\\d-\\d\\d') AS day
-WHERE p.relkind = 'p' AND day = coalesce(%s::date::text, day)
+WHERE p.relkind = 'p' AND day = ANY (coalesce(%s::date[]::text[], ARRAY[day]))
 """
 
 # Partitions that may be empty. Statistics lag behind, so each candidate is read.
@@ -111,9 +111,9 @@ def partitions(cursor: Any, history: str, day: date) -> dict[str, str]:
     return {table: partition for (table, _), partition in all_partitions(cursor, history, day).items()}
 
 
-def all_partitions(cursor: Any, history: str, day: date | None = None) -> dict[tuple[str, date], str]:
-    """Partitions by table and date, of every date or of one."""
-    cursor.execute(PARTITIONS, (history, day))
+def all_partitions(cursor: Any, history: str, *days: date) -> dict[tuple[str, date], str]:
+    """Partitions by table and date, of these dates or of all."""
+    cursor.execute(PARTITIONS, (history, [*days] or None))
     return {(table, day): partition for table, day, partition in cursor.fetchall()}
 
 

@@ -37,7 +37,7 @@ ON CONFLICT (source, extracted_at, table_name) DO UPDATE SET
 ENTRIES = """
 SELECT source, extracted_at, table_name, rows, sha256, snapshot_at, loaded_at, run_id,
        (to_jsonb(l) ->> 'seconds')::double precision
-FROM {} l WHERE extracted_at = coalesce(%s, extracted_at) ORDER BY source, extracted_at, table_name
+FROM {} l WHERE extracted_at = ANY (coalesce(%s::date[], ARRAY[extracted_at])) ORDER BY source, extracted_at, table_name
 """
 
 # Tables that the newest loaded date of their source lacks, with the first date without them and that newest date. Both
@@ -101,14 +101,14 @@ class LoadHistory:
                           "WHERE extracted_at = coalesce(%s, extracted_at)", day)
         return {(source, at, table): run_id for source, at, table, run_id in rows}
 
-    def entries(self, day: date | None = None) -> list[LoadedTable]:
-        """All entries, or those of one date; empty if nothing was ever loaded."""
-        return [LoadedTable(*row) for row in self._rows(ENTRIES, day)] if self.exists() else []
+    def entries(self, *days: date) -> list[LoadedTable]:
+        """Entries of these dates, or of all; empty if nothing was ever loaded."""
+        return [LoadedTable(*row) for row in self._rows(ENTRIES, [*days] or None)] if self.exists() else []
 
-    def present(self, day: date | None = None) -> list[LoadedTable]:
+    def present(self, *days: date) -> list[LoadedTable]:
         """Entries whose rows are present: without partitions that a person dropped, detached or emptied."""
-        entries = self.entries(day)
-        partitions = all_partitions(self.cursor, self.history, day)
+        entries = self.entries(*days)
+        partitions = all_partitions(self.cursor, self.history, *days)
         there = [(entry, partitions[entry.table, entry.day]) for entry in entries
                  if (entry.table, entry.day) in partitions]
         empty = history.empty(self.cursor, self.history, [name for entry, name in there if entry.rows])

@@ -55,9 +55,9 @@ def read(storage: Storage, source: str, day: date) -> list[Run]:
         return []
     for line in lines:
         try:
-            event = json.loads(line)
+            event = {name: str(value) for name, value in json.loads(line).items() if value is not None}
             found[event["run_id"]] = replace(found.get(event["run_id"], Run(event["run_id"])), **event)
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
     return list(found.values())
 

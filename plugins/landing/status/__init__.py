@@ -1,0 +1,1 @@
+"""Monitoring: sources by dates, fresh or late; as facts, page and metrics."""

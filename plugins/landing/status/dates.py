@@ -1,0 +1,115 @@
+"""The state of a source's date: what a person should know of it, and what to run then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from landing.core.commands import extract_command, load_command
+from landing.core.errors import DamagedError
+from landing.model.summary import Summary
+from landing.model.validation import moment
+from landing.status.facts import (
+    DAMAGED,
+    DROPPED,
+    FAILED,
+    LANDED,
+    LOADED,
+    MISSING,
+    NOTHING,
+    STALE,
+    UNFINISHED,
+    UNKNOWN,
+    UNLANDED,
+    SourceDate,
+    State,
+)
+from landing.status.loaded import LoadedDate
+from landing.zone import run_log
+from landing.zone.gc import OLDER_THAN
+from landing.zone.run_log import Run
+
+AT_WORK = timedelta(hours=OLDER_THAN)  # a run without an end record may be at work for so long
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is of a source's date. `loaded_known`: the warehouse was read. `needed`: the date needs the source."""
+
+    source: str
+    day: date
+    landed: Summary | DamagedError | None
+    loaded: LoadedDate | None
+    loaded_known: bool
+    runs: list[Run]
+    needed: bool
+
+    def judged(self, now: datetime, schema: str) -> SourceDate:
+        """With its state, its problem, and the command."""
+        landed = None if isinstance(self.landed, DamagedError) else self.landed
+        state = self._state(landed)
+        problem, command = self._problem(state, landed, now, schema)
+        return SourceDate(self.day, state, landed, self.loaded, self.runs, problem, command)
+
+    def _state(self, landed: Summary | None) -> State:
+        if isinstance(self.landed, DamagedError):
+            return DAMAGED
+        if landed:
+            return UNKNOWN if not self.loaded_known else self._load_state(landed)
+        if self.loaded:
+            return UNLANDED
+        outcome = self.runs[-1].outcome if self.runs else None
+        by_outcome = {run_log.FAILED: FAILED, run_log.OPEN: UNFINISHED, run_log.DROPPED: DROPPED}
+        return by_outcome.get(outcome, MISSING if self.needed else NOTHING)
+
+    def _load_state(self, landed: Summary) -> State:
+        if self.loaded is None:
+            return LANDED if landed.tables else LOADED
+        return LOADED if self.loaded.runs == {landed.run_id: len(landed.tables)} else STALE
+
+    def _problem(self, state: State, landed: Summary | None, now: datetime,
+                 schema: str) -> tuple[str | None, str | None]:
+        if state == DAMAGED:
+            return str(self.landed), None  # which has the command
+        if state == STALE:
+            return self._stale(landed), load_command(self.day, schema)
+        if state == MISSING:
+            return "Not landed, and the date is not complete without it.", extract_command(self.source, self.day)
+        if not self.runs or self.runs[-1].outcome not in (run_log.FAILED, run_log.OPEN):
+            return None, None
+        again = "REEXTRACT=true " if landed and self.day < now.date() else ""
+        kept = " The landed date is unchanged." if landed else ""
+        return _unsuccessful(self.runs[-1], now) + kept, again + extract_command(self.source, self.day)
+
+    def _stale(self, landed: Summary) -> str:
+        runs = self.loaded.runs
+        if others := sorted({*runs} - {landed.run_id}):
+            return f"The warehouse has run {', '.join(others)}; landed is run {landed.run_id}."
+        return f"{runs[landed.run_id]} of {len(landed.tables)} tables are loaded."
+
+
+def _unsuccessful(run: Run, now: datetime) -> str:
+    if run.outcome == run_log.FAILED:
+        return f"The last run failed at {clock(run.ended_at)}: {error_of(run)}"
+    since = _moment(run.started_at)
+    state = "killed" if since and now - since > AT_WORK else "at work, or killed"
+    return f"The run that started at {clock(run.started_at)} has no end record: {state}."
+
+
+def error_of(run: Run) -> str:
+    """The error of a failed run, as a sentence."""
+    return f"{run.error or 'unknown error'}."
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        found = moment(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
+
+
+def clock(text: str | None) -> str:
+    """A time of a run log, to the minute."""
+    found = _moment(text)
+    return f"{found:%Y-%m-%d %H:%M} UTC" if found else "an unknown time"
