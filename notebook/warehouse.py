@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from IPython import get_ipython
 from IPython.display import Markdown, display
 from landing.api import (
     PARTITION_KEY,
+    LandedDate,
     LandingError,
     LandingZone,
     LoadHistory,
@@ -30,9 +31,8 @@ from landing.api import (
     WarehouseError,
     columns_of,
     connect,
-    declared_sources,
-    extract_command,
     history_name,
+    how_to_land,
     keep_private,
     landing_folder,
     load_command,
@@ -100,30 +100,28 @@ class Day:
         if self.date not in loaded:
             raise WarehouseError(self._not_loaded(loaded))
         self.before = max((day for day in loaded if day < self.date), default=None)
-        zone = LandingZone.configured()
-        manifests = [zone.require(source, self.date) for source in declared_sources()]
-        self.tables = [table for manifest in manifests for table in manifest.tables]
+        self.tables = [table for manifest in loaded[self.date].manifests() for table in manifest.tables]
 
     def __str__(self) -> str:
         return f"{self.date} in schema {self.schema}: {len(self.tables)} tables"
 
-    def _loaded(self) -> list[date]:
-        """Dates with all declared sources loaded. Sets `date` to the newest if it is None."""
+    def _loaded(self) -> dict[date, LandedDate]:
+        """Dates with all their sources loaded, in order. Sets `date` to the newest if it is None."""
+        zone = LandingZone.configured()
         with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
-            found = {(entry.source, entry.day) for entry in LoadHistory(cursor, self.history).present()}
-        sources = declared_sources()
-        loaded = sorted(day for day in {day for _, day in found} if all((source, day) in found for source in sources))
+            history = LoadHistory(cursor, self.history)
+            found = {(entry.source, entry.day) for entry in history.present()}
+            dates = [LandedDate(zone, day, history.left_out(day)) for day in sorted({day for _, day in found})]
+        loaded = {one.day: one for one in dates if all((source, one.day) in found for source in one.sources)}
         self.date = self.date or max(loaded, default=None)
         return loaded
 
-    def _not_loaded(self, loaded: list[date]) -> str:
-        day = self.date or today()
-        zone = LandingZone.configured()
-        missing = [source for source in declared_sources() if not zone.manifest(source, day)]
-        commands = [*(extract_command(source, day) for source in missing),
-                    load_command(day, self.schema)]
-        found = f"{len(loaded)} dates, {loaded[0]} to {loaded[-1]}" if loaded else "none"
-        return f"{day} is not loaded into {self.schema} (loaded: {found}). Run: {' && '.join(commands)}"
+    def _not_loaded(self, loaded: Mapping[date, LandedDate]) -> str:
+        landed = LandedDate(LandingZone.configured(), self.date or today())
+        found = f"{len(loaded)} dates, {min(loaded)} to {max(loaded)}" if loaded else "none"
+        steps = [how_to_land(source, landed.day) for source in landed.missing]
+        steps.append(f"{'Then run' if steps else 'Run'}: {load_command(landed.day, self.schema)}")
+        return f"{landed.day} is not loaded into {self.schema} (loaded: {found}). {'. '.join(steps)}"
 
     def _landing(self, command: str, *arguments: str) -> tuple[pd.DataFrame, str]:
         """The JSON rows of a landing command, and its error message if it failed."""

@@ -97,7 +97,7 @@ def test_a_plan_of_several_dates_knows_where_a_column_has_values_only_then(proje
         take(day, content, load=False)
     zone = LandingZone.at(project.output)
     with closing(connect(project.warehouse.dsn(), "test")) as connection:
-        planner = BackfillPlanner(zone, ["csv"], {}, re_extract=False)
+        planner = BackfillPlanner(zone, {}, re_extract=False)
         planner.warehouse = Warehouse(connection, "public", None)
         plans = planner.plan(date.fromisoformat(DAYS[0]), date.fromisoformat(DAYS[4]))
     assert [plan.refusals for plan in plans] == [[]] * 5

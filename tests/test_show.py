@@ -128,7 +128,8 @@ def test_list_and_show_go_on_after_a_damaged_manifest_and_end_with_an_error(shop
     strange.write_text("{}")
     result = shop.landing("list", check=False)
     assert result.returncode == 1
-    assert result.stdout.count("\n") == 6
+    assert result.stdout.count("\n") == 7
+    assert f"Not landed: {D2} (postgres)." in result.stdout
     assert "damaged: " in result.stdout
     assert f"Damaged: csv of {D1}, csv of someday." in result.stderr
     lines = json.loads(shop.landing("list", "--json", check=False).stdout)

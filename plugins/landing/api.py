@@ -5,7 +5,7 @@ Everything else in this package may change in any version.
 
 from __future__ import annotations
 
-from landing.core.commands import extract_command, load_command
+from landing.core.commands import extract_command, how_to_land, load_command
 from landing.core.dates import parse_date, refuse_future, today
 from landing.core.errors import (
     DamagedError,
@@ -32,12 +32,13 @@ from landing.status.metrics import as_metrics
 from landing.status.page import as_page
 from landing.status.reading import read_status
 from landing.verify.reconcile import EQUAL
+from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
 __all__ = [
-    "EQUAL", "JOB_PREFIX", "LOG_FORMAT", "PARTITION_KEY", "DamagedError", "LandingError", "LandingZone",
+    "EQUAL", "JOB_PREFIX", "LOG_FORMAT", "PARTITION_KEY", "DamagedError", "LandedDate", "LandingError", "LandingZone",
     "LoadHistory", "Manifest", "SettingError", "Status", "VerificationError", "WarehouseError", "as_metrics",
     "as_page", "certificate_authority", "columns_of", "connect", "declared_sources", "describe", "extract_command",
-    "history_name", "keep_private", "landing_folder", "load_command", "parse_date", "parse_log", "project_root",
-    "read_status", "refuse_future", "reported", "settings", "table", "today",
+    "history_name", "how_to_land", "keep_private", "landing_folder", "load_command", "parse_date", "parse_log",
+    "project_root", "read_status", "refuse_future", "reported", "settings", "table", "today",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 ROOT = Path(__file__).resolve().parents[3]
 os.environ.setdefault("MELTANO_PROJECT_ROOT", str(ROOT))  # for an Airflow that Meltano did not start
@@ -26,6 +27,7 @@ from landing.api import (  # noqa: E402
     JOB_PREFIX,
     LOG_FORMAT,
     DamagedError,
+    LandedDate,
     LandingZone,
     Manifest,
     SettingError,
@@ -35,6 +37,7 @@ from landing.api import (  # noqa: E402
     parse_date,
     parse_log,
     refuse_future,
+    today,
 )
 
 SCHEMA = os.environ.get("SCHEMA") or "public"
@@ -48,7 +51,7 @@ GRACE = 30  # seconds between SIGTERM and SIGKILL
 
 # Variables that select date, source or project. Commands must not inherit them from Airflow.
 NOT_INHERITED = ("MELTANO_", "AIRFLOW_", "SOURCE", "DATESTAMP", "EXTRACTED_AT", "SCHEMA", "REEXTRACT", "RELOAD",
-                "ALLOW_FEWER_TABLES", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV")
+                "ALLOW_FEWER_TABLES", "WITHOUT_SOURCES", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 def date_of(context: Any) -> str:
@@ -132,10 +135,19 @@ def summary(manifest: Manifest) -> dict[str, Any]:
 
 
 def extract(source: str) -> dict[str, Any]:
-    """Extract one source for the run's date. A landed past date is frozen unless `re_extract` is set."""
+    """Extract one source for the run's date. A landed past date is frozen unless `re_extract` is set.
+
+    Skipped if the date is complete without the source: it was declared later, or `without_sources` names it.
+    """
     context = get_current_context()
     day = date_of(context)
     when = parse_date(day, "date")
+    landed = landed_date(context)
+    if source not in landed.sources:
+        raise AirflowSkipException(f"{source} is not extracted for {day}: the date is complete without it.")
+    if source in landed.missing and when < today():
+        print(f"{day} is past and {source} is not landed: this takes today's rows. To load the date without it "
+              f"instead, trigger it with without_sources: {source}.", flush=True)
     retry_command, flags = extract_command(source, when), {}
     if context["params"]["re_extract"]:
         retry_command, flags = f"REEXTRACT=true {retry_command}", {"REEXTRACT": "true"}
@@ -159,14 +171,33 @@ def landed_run(source: str, day: str) -> str | None:
     return manifest.run_id if manifest else None
 
 
+def landed_date(context: Any) -> LandedDate:
+    """The run's date in the landing zone, without the sources that the run leaves out."""
+    names = left_out(context).get("WITHOUT_SOURCES", "").split(",")
+    landed = LandedDate(LandingZone.configured(), parse_date(date_of(context), "date"), without=[*filter(None, names)])
+    try:
+        landed.required()
+    except SettingError as error:
+        raise AirflowFailException(str(error)) from None  # a retry cannot help
+    return landed
+
+
+def left_out(context: Any) -> dict[str, str]:
+    """The variable for the sources that the run leaves out, if any: the parameter `without_sources`."""
+    names = "".join((context["params"].get("without_sources") or "").split())
+    return {"WITHOUT_SOURCES": names} if names else {}
+
+
 def load() -> dict[str, Any]:
     """Load all sources of the run's date in one atomic swap."""
     context = get_current_context()
     day = date_of(context)
-    when = parse_date(day, "date")
-    meltano(f"Load of {day} into {SCHEMA}", load_command(when, SCHEMA), "load_to_postgres", day,
-            MELTANO_ENVIRONMENT="load", SCHEMA=SCHEMA, EXTRACTED_AT=day)
-    sources = [summary(LandingZone.configured().require(source, when)) for source in LANDED]
+    retry_command = load_command(parse_date(day, "date"), SCHEMA)
+    if flags := left_out(context):
+        retry_command = f"WITHOUT_SOURCES={shlex.quote(flags['WITHOUT_SOURCES'])} {retry_command}"
+    meltano(f"Load of {day} into {SCHEMA}", retry_command, "load_to_postgres", day,
+            MELTANO_ENVIRONMENT="load", SCHEMA=SCHEMA, EXTRACTED_AT=day, **flags)
+    sources = [summary(manifest) for manifest in landed_date(context).manifests()]
     extra = {"schema": SCHEMA, "extracted_at": day, "rows": sum(source["rows"] for source in sources),
              "run_id": {source["source"]: source["run_id"] for source in sources}}
     context["outlet_events"][LOADED].extra = extra
@@ -175,9 +206,10 @@ def load() -> dict[str, Any]:
 
 def validate() -> str:
     """Verify by checksum that source, files and warehouse match."""
-    day = date_of(get_current_context())
+    context = get_current_context()
+    day = date_of(context)
     command = [str(ROOT / "plugins/.venv/bin/landing"), "verify", day, "--schema", SCHEMA]
-    run(f"Validation of {day}", f"meltano invoke landing verify {day} --schema {SCHEMA}", command)
+    run(f"Validation of {day}", f"meltano invoke landing verify {day} --schema {SCHEMA}", command, **left_out(context))
     return f"{day}: source = files = warehouse"
 
 
@@ -199,10 +231,13 @@ with DAG(
         "re_extract": Param(False, type="boolean", title="Extract again",
                             description="Extract a landed past date again: today's rows overwrite those of that date. "
                             "Off: load what is landed."),
+        "without_sources": Param(None, type=["null", "string"], title="Without sources",
+                                 description="Sources to leave out of this date, separated by commas: for one whose "
+                                 "extract failed on that day. Empty: none."),
     },
     tags=["meltano", "landing"],
 ) as dag:
     extracts = [task(extract, task_id=f"{JOB_PREFIX}{source}", outlets=[asset])(source)
                 for source, asset in LANDED.items()]
-    loaded = task(load, task_id="load_to_postgres", outlets=[LOADED])()
+    loaded = task(load, task_id="load_to_postgres", outlets=[LOADED], trigger_rule="none_failed")()
     extracts >> loaded >> task(validate, task_id="validate")()

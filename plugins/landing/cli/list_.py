@@ -12,9 +12,11 @@ from landing.cli.options import as_json, logger, output, read_load_history, with
 from landing.core.commands import extract_command
 from landing.core.dates import parse_date, today
 from landing.core.errors import DamagedError, SettingError, ZoneError, reported
+from landing.core.sources import declared_sources
 from landing.core.text import moment, table
 from landing.load.load_history import LoadHistory
 from landing.model.manifest import Manifest
+from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
 LISTED = ("source", "extracted_at", "tables", "rows", "bytes", "taken_at", "run_id", "loaded")
@@ -29,10 +31,24 @@ def list_(as_json: bool, schema: str) -> None:
         zone = LandingZone.configured()
         runs = read_load_history(_runs, schema)
         lines = [_line(zone, source, day, runs) for source, day in zone.folders()]
-        nothing = f"Nothing is landed in {zone.storage.describe()}. Start with: {extract_command('postgres', today())}"
-        output(as_json, lines, lambda: as_text(lines) if lines else nothing)
+        nothing = f"Nothing is landed in {zone.storage.describe()}. {_first_command()}"
+        output(as_json, lines, lambda: as_text(lines, _missing(zone, lines)) if lines else nothing)
         if damaged := [f"{line['source']} of {line['extracted_at']}" for line in lines if line["damaged"]]:
             raise DamagedError(f"Damaged: {', '.join(damaged)}. The table above has reasons and commands.")
+
+
+def _first_command() -> str:
+    """How to begin: with the first declared source."""
+    sources = declared_sources()
+    return (f"Start with: {extract_command(sources[0], today())}" if sources else
+            "Declare a source first: a job extract_<source> in meltano.yml.")
+
+
+def _missing(zone: LandingZone, lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Dates with the sources that they lack."""
+    days = sorted({line["extracted_at"] for line in lines if line["tables"] is not None})
+    dates = [LandedDate(zone, parse_date(day, "extracted_at")) for day in days]
+    return [f"{one.day} ({', '.join(one.missing)})" for one in dates if one.lacks_declared() and one.missing]
 
 
 def _runs(load_history: LoadHistory) -> dict[tuple[str, date], dict[str, str]]:
@@ -65,9 +81,10 @@ def _state(manifest: Manifest, runs: dict[str, str] | None) -> str:
     return "yes" if all(here) else "partly" if any(here) else "no"
 
 
-def as_text(lines: Sequence[dict[str, Any]]) -> str:
-    """Render the landed partitions."""
+def as_text(lines: Sequence[dict[str, Any]], missing: Sequence[str]) -> str:
+    """Render the landed partitions, and the dates that are not complete."""
     rows = [[line[name] for name in LISTED] for line in lines]
     for row, line in zip(rows, lines, strict=True):
         row[-1] = f"damaged: {line['damaged']}" if line["damaged"] else line["loaded"]
-    return table(("source", "extracted_at", "tables", "rows", "bytes", "extracted at (UTC)", "run", "loaded"), rows)
+    text = table(("source", "extracted_at", "tables", "rows", "bytes", "extracted at (UTC)", "run", "loaded"), rows)
+    return f"{text}\nNot landed: {', '.join(missing)}. `landing show DATE` says what to do." if missing else text

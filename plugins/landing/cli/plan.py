@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -12,9 +12,9 @@ import click
 import psycopg2
 
 from landing.cli.options import as_json, logger, open_warehouse, output, read_load_history, with_schema
+from landing.core.commands import without_command
 from landing.core.dates import parse_date
 from landing.core.errors import describe, reported
-from landing.core.sources import declared_sources
 from landing.core.text import duration, table
 from landing.load.load_history import LoadedTable, LoadHistory
 from landing.verify.backfill import EXTRACT, KEEP, LOAD, NOTHING, REFUSE, UNKNOWN, BackfillPlanner, DatePlan, Loaded
@@ -31,20 +31,21 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
     """Show for each date its state, what a backfill would do, and the estimated duration.
 
     \b
-    missing    not every declared source is landed
+    missing    not every source of the date is landed
     landed     all sources are landed, not loaded
     identical  warehouse and landing zone have the same SHA-256
     stale      loaded, but differs from what is landed
     loaded     in the warehouse, no longer landed
     damaged    a manifest or a landed file cannot be used
 
-    Includes what a load of landed tables would refuse (types, names) and columns that it would turn into text.
+    A date needs the sources that were declared on its day. The plan includes what a load of landed tables would refuse
+    (types, names) and columns that it would turn into text.
     Durations are medians of earlier runs; without earlier runs they are unknown.
     """
     with reported(logger):
         days = parse_date(first, "--from"), parse_date(last, "--to")
         loaded = read_load_history(_loaded, schema)
-        planner = BackfillPlanner(LandingZone.configured(), declared_sources(), loaded, re_extract)
+        planner = BackfillPlanner(LandingZone.configured(), loaded, re_extract)
         try:
             with contextlib.nullcontext() if loaded is None else open_warehouse(schema) as planner.warehouse:
                 plans = planner.plan(*days)
@@ -67,7 +68,17 @@ def as_text(plans: Sequence[DatePlan]) -> str:
     """Render the plan, with a summary."""
     rows = [(str(one.day), one.state, ", ".join(one.of(EXTRACT)) or "-", _load(one), duration(one.seconds),
              _why(one)) for one in plans]
-    return f"{table(('date', 'state', 'extract', 'load', 'time', ''), rows)}\n{_total(plans)}"
+    return "\n".join([table(("date", "state", "extract", "load", "time", ""), rows), _total(plans), *_late(plans)])
+
+
+def _late(plans: Sequence[DatePlan]) -> Iterator[str]:
+    """What an extract of past dates means, and the way around it."""
+    if late := [one for one in plans if one.late]:
+        first = next((one for one in late if {*one.sources} - {*one.late}), late[0])
+        yield (f"Past dates that were not landed on their day: {len(late)}. An extract now takes today's rows; the "
+               "manifest records the true time.")
+        if {*first.sources} - {*first.late}:
+            yield f"To load a date without a source instead: {without_command(first.late, first.day)}"
 
 
 def _load(one: DatePlan) -> str:

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from landing.cli.options import as_json, logger, output, read_load_history, with_schema
-from landing.core.commands import extract_command
+from landing.core.commands import how_to_land
 from landing.core.dates import parse_date
 from landing.core.errors import DamagedError, reported
 from landing.core.sources import declared_sources
@@ -19,9 +19,11 @@ from landing.core.text import duration, moment, table
 from landing.load.load_history import LoadedTable
 from landing.model.manifest import Manifest
 from landing.zone import run_log
+from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 from landing.zone.run_log import Run
 
+NOT_REQUIRED = "The date is complete without it: it was not a source on that day, or it was left out on purpose."
 Shown = tuple[str, Manifest | None, str | None, list[LoadedTable], list[Run]]
 
 
@@ -33,12 +35,15 @@ def show(day: str, as_json: bool, schema: str) -> None:
     """Show a date's tables with rows, bytes and hashes, its snapshot, its loads, and the run log."""
     with reported(logger):
         when, zone = parse_date(day, "DATE"), LandingZone.configured()
-        entries = read_load_history(lambda load_history: load_history.present(when), schema)
-        sources = dict.fromkeys([*declared_sources(), *(name for name, at in zone.landed() if at == when),
+        entries, left_out = read_load_history(lambda load_history: (load_history.present(when),
+                                                                    load_history.left_out(when)), schema) or (None, ())
+        landed = LandedDate(zone, when, left_out)
+        sources = dict.fromkeys([*landed.sources, *declared_sources(), *landed.landed,
                                  *(name for name, at, _ in run_log.logs(zone.storage) if at == when)])
         found = [_source(zone, name, when, entries or []) for name in sources]
-        value = {"date": when, "warehouse": entries is not None, "sources": [as_dict(*one) for one in found]}
-        output(as_json, value, lambda: "\n\n".join(as_text(when, *one) for one in found))
+        value = {"date": when, "warehouse": entries is not None,
+                 "sources": [as_dict(*one) | {"required": one[0] in landed.sources} for one in found]}
+        output(as_json, value, lambda: "\n\n".join(as_text(landed, *one) for one in found))
         if damaged := [one[0] for one in found if one[2]]:
             raise DamagedError(f"Damaged: {', '.join(damaged)}. The output above has reasons and commands.")
 
@@ -53,10 +58,10 @@ def _source(zone: LandingZone, source: str, day: date, entries: Sequence[LoadedT
             run_log.read(zone.storage, source, day))
 
 
-def as_text(day: date, source: str, manifest: Manifest | None, problem: str | None, entries: Sequence[LoadedTable],
-          runs: Sequence[Run]) -> str:
+def as_text(landed: LandedDate, source: str, manifest: Manifest | None, problem: str | None,
+            entries: Sequence[LoadedTable], runs: Sequence[Run]) -> str:
     """Render one source's partition."""
-    parts = [f"{source} of {day}: {_landed(source, day, manifest, problem)}"]
+    parts = [f"{source} of {landed.day}: {_landed(landed, source, manifest, problem)}"]
     if manifest:
         loads = {entry.table: entry for entry in entries}
         rows = [(one.name, one.rows, one.bytes, one.sha256[:12], *_loaded(manifest, loads.get(one.name)))
@@ -71,11 +76,11 @@ def as_text(day: date, source: str, manifest: Manifest | None, problem: str | No
     return "\n".join(parts)
 
 
-def _landed(source: str, day: date, manifest: Manifest | None, problem: str | None) -> str:
+def _landed(landed: LandedDate, source: str, manifest: Manifest | None, problem: str | None) -> str:
     if problem:
         return f"damaged. {problem}"
     if manifest is None:
-        return f"not landed. {extract_command(source, day)}"
+        return f"not landed. {how_to_land(source, landed.day) if source in landed.sources else NOT_REQUIRED}"
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in manifest.snapshot.items())
     took = f", in {duration(manifest.seconds)}"
     return (f"{len(manifest.tables)} tables, {manifest.rows:,} rows, {manifest.bytes:,} bytes\n"

@@ -13,10 +13,10 @@ from landing.cli.options import as_json, logger, output, with_schema
 from landing.core.commands import extract_command, load_command
 from landing.core.dates import parse_date
 from landing.core.errors import VerificationError, reported
-from landing.core.sources import declared_sources
 from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.reconcile import EQUAL, Reconciliation, Verification
+from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
 
@@ -29,10 +29,12 @@ def verify(day: str, as_json: bool, schema: str) -> None:
     with reported(logger):
         when = parse_date(day, "DATE")
         zone = LandingZone.configured()
-        manifests = [zone.require(source, when) for source in declared_sources()]
         with contextlib.closing(connect()) as connection:
             reconciliation = Reconciliation(zone, connection, schema)
-            found = [one for manifest in manifests for one in reconciliation.tables(manifest)]
+            landed = LandedDate(zone, when, reconciliation.left_out(when))
+            found = [one for manifest in landed.manifests() for one in reconciliation.tables(manifest)]
+        if without := sorted({*landed.left_out, *landed.without} - {*landed.sources}):
+            logger.warning("Without %s, which the load of %s left out.", ", ".join(without), when)
         output(as_json, [asdict(one) | {"equal": one.holds} for one in found], lambda: as_text(found))
         wrong = [one for one in found if not one.holds]
         if wrong:

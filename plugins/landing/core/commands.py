@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Iterable
 from datetime import date
 
+from landing.core.dates import today
 from landing.core.sources import JOB_PREFIX
 
 
@@ -17,3 +20,20 @@ def extract_command(source: str, day: date) -> str:
 def load_command(day: date, schema: str) -> str:
     """The shell command that loads one date."""
     return f"MELTANO_ENVIRONMENT=load SCHEMA={shlex.quote(schema)} EXTRACTED_AT={day} meltano run load_to_postgres"
+
+
+def how_to_land(source: str, day: date) -> str:
+    """What to do about a source that is not landed for a date.
+
+    On its own day, the extract. Later, an extract would take today's rows: a choice for a person to make.
+    """
+    if day >= today():
+        return f"Land it first: {extract_command(source, day)}"
+    return (f"That day is past, so an extract now takes today's rows. To load the date without {source}: "
+            f"{without_command([source], day)}. To accept today's rows as those of {day}: "
+            f"{extract_command(source, day)}")
+
+
+def without_command(sources: Iterable[str], day: date) -> str:
+    """The shell command that loads a date without some of its sources."""
+    return f"WITHOUT_SOURCES={shlex.quote(','.join(sources))} {load_command(day, os.environ.get('SCHEMA', 'public'))}"

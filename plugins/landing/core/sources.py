@@ -90,6 +90,11 @@ def declared_sources() -> list[str]:
     return list(_taps_by_source())
 
 
+def without_sources() -> list[str]:
+    """Names in WITHOUT_SOURCES, separated by commas: sources that a load and a verification leave out."""
+    return [*dict.fromkeys(filter(None, map(str.strip, os.environ.get("WITHOUT_SOURCES", "").split(","))))]
+
+
 def _taps_by_source() -> dict[str, list[str]]:
     """Extractors of each job `extract_<source>`, in order, without duplicates."""
     plugins = {one["name"] for one in (_declared().get("plugins") or {}).get("extractors") or []}

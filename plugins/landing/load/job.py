@@ -34,13 +34,15 @@ class LoadJob:
     point: CommitPoint
     logger: logging.Logger
 
-    def run(self, sources: Sequence[str], loads: Mapping[str, tuple[Load, Files]], *, reload: bool) -> None:
+    def run(self, sources: Sequence[str], loads: Mapping[str, tuple[Load, Files]], *, reload: bool,
+            left_out: Sequence[str] = ()) -> None:
         """Load what is not loaded yet.
 
         Args:
             sources: The landed sources.
             loads: All landed tables of these sources with their files, by stream.
             reload: Load tables whose run is already loaded, too.
+            left_out: Sources of the date that this load leaves out on purpose.
 
         Raises:
             WarehouseError: The warehouse refused the load, or the connection failed.
@@ -54,9 +56,13 @@ class LoadJob:
             with WorkerPool(count := self.config["connections"], self._worker) as workers:
                 staged = warehouse.stage(workers, [(load, loads[stream][1]) for stream, load in new.items()],
                                          alone=count == 1)
-            warehouse.swap(self.day, sources, staged, {(load.source, load.table.name) for load in tables.values()})
+            warehouse.swap(self.day, sources, staged, {(load.source, load.table.name) for load in tables.values()},
+                           left_out)
             ahead = warehouse.ahead(self.day, sources)
         self._log(sources, staged, len(loads), ahead)
+        if left_out:
+            self.logger.warning("%s is loaded without %s (WITHOUT_SOURCES). The load history records that.", self.day,
+                                ", ".join(left_out))
 
     def _worker(self) -> Any:
         """A connection that fills staging tables.

@@ -21,9 +21,10 @@ CREATE TABLE IF NOT EXISTS {} (
     source text, extracted_at date, table_name text,
     rows bigint NOT NULL, sha256 text NOT NULL,
     snapshot_at timestamptz NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now(), run_id text NOT NULL,
-    seconds double precision, PRIMARY KEY (source, extracted_at, table_name)
+    seconds double precision, left_out text[], PRIMARY KEY (source, extracted_at, table_name)
 )
 """
+ADDED = {"seconds": "double precision", "left_out": "text[]"}  # columns that tables of older versions lack
 
 RECORD = """
 INSERT INTO {} (source, extracted_at, table_name, rows, sha256, snapshot_at, run_id, seconds)
@@ -38,6 +39,11 @@ ENTRIES = """
 SELECT source, extracted_at, table_name, rows, sha256, snapshot_at, loaded_at, run_id,
        (to_jsonb(l) ->> 'seconds')::double precision
 FROM {} l WHERE extracted_at = ANY (coalesce(%s::date[], ARRAY[extracted_at])) ORDER BY source, extracted_at, table_name
+"""
+
+# Through JSON, too.
+LEFT_OUT = """
+SELECT DISTINCT source, to_jsonb(l) -> 'left_out' FROM {} l WHERE extracted_at = %s
 """
 
 # Tables that the newest loaded date of their source lacks, with the first date without them and that newest date. Both
@@ -86,9 +92,11 @@ class LoadHistory:
     def create(self) -> None:
         """Create the table, or add the columns that it lacks."""
         self.cursor.execute(sql.SQL(CREATE).format(self.relation))
-        if "seconds" not in columns_of(self.cursor, self.relation):  # checked first: ALTER waits for all readers
-            self.cursor.execute(sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS seconds double precision").format(
-                self.relation))
+        have = columns_of(self.cursor, self.relation)
+        for name, type_ in ADDED.items():
+            if name not in have:  # checked first: ALTER waits for all readers
+                self.cursor.execute(sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
+                    self.relation, sql.Identifier(name), sql.SQL(type_)))
 
     def exists(self) -> bool:
         """Whether anything was ever loaded."""
@@ -149,6 +157,22 @@ class LoadHistory:
         values = [(load.source, load.day, load.table.name, load.table.rows, load.table.sha256, load.taken_at,
                    load.run_id, load.seconds) for load in loads]
         execute_values(self.cursor, sql.SQL(RECORD).format(self._doubled).as_string(self.cursor), values)
+
+    def sources(self, day: date) -> set[str]:
+        """Sources with an entry for a date."""
+        return {source for source, _, _ in self.runs(day)}
+
+    def left_out(self, day: date) -> set[str]:
+        """Sources that the load of a date left out on purpose, and that were not loaded since."""
+        rows = self._rows(LEFT_OUT, day) if self.exists() else []
+        return {name for _, names in rows for name in names or []} - {source for source, _ in rows}
+
+    def record_left_out(self, day: date, sources: Collection[str], left_out: Collection[str]) -> None:
+        """Record which sources the load of these sources left out."""
+        self.cursor.execute(sql.SQL(
+            "UPDATE {} SET left_out = %s::text[] WHERE extracted_at = %s AND source = ANY (%s) "
+            "AND left_out IS DISTINCT FROM %s::text[]"
+        ).format(self._doubled), (names := sorted(left_out) or None, day, list(sources), names))
 
     def remove(self, source: str, day: date, table: str) -> None:
         """Delete the entry of one table of a date."""

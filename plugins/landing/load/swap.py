@@ -30,8 +30,12 @@ class Swap:
         self.cursor, self.history = load_history.cursor, load_history.history
         self.views = NewestViews(schema, load_history)
 
-    def publish(self, day: date, loads: Sequence[Load], vanished: Sequence[tuple[str, str]]) -> None:
-        """Attach staging tables as the partitions of a date; remove the (source, table) pairs that vanished from it."""
+    def publish(self, day: date, sources: Sequence[str], loads: Sequence[Load], vanished: Sequence[tuple[str, str]],
+                left_out: Sequence[str]) -> None:
+        """Attach staging tables as the partitions of a date; remove the (source, table) pairs that vanished from it.
+
+        `left_out`: recorded for the date of these sources.
+        """
         names = [load.table.name for load in loads] + [name for _, name in vanished]
         self.views.lock([*names, *self.views.stale()])
         partitions = self._replaceable(day, {*names})
@@ -47,6 +51,7 @@ class Swap:
         for source, name in vanished:
             self.logger.info("%s of %s no longer has table %s: removed from that partition.", source, day, name)
         self._retire(day, vanished, partitions)
+        self.load_history.record_left_out(day, sources, left_out)
         self.views.update(loads)
 
     def remove(self, source: str, day: date) -> None:

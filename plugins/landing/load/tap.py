@@ -1,6 +1,6 @@
 """Landing zone -> Singer: the tap of a load, for one date.
 
-The tables come from the manifests of all declared sources; they are not listed anywhere else.
+The tables come from the manifests of all sources of the date; they are not listed anywhere else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from landing.core.commands import extract_command, load_command
 from landing.core.dates import run_date
 from landing.core.errors import DamagedError, SettingError
 from landing.core.settings import landing_root
-from landing.core.sources import declared_sources
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
 from landing.singer.metadata import StreamMetadata, unused_name
@@ -28,6 +27,7 @@ from landing.singer.tap import LandingTap
 from landing.singer.types import json_schema
 from landing.storage import hashing
 from landing.storage.base import Prefix
+from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
 
@@ -84,7 +84,7 @@ class LandedStream(LandingStream):
 
 
 class TapLanding(LandingTap):
-    """Singer tap for one date of the landing zone, with all declared sources."""
+    """Singer tap for one date of the landing zone, with all its sources."""
 
     name = "tap-csv"
     package_name = "landing"
@@ -108,15 +108,22 @@ class TapLanding(LandingTap):
 
     @cached_property
     def manifests(self) -> list[Manifest]:
-        """Manifests of all declared sources.
+        """Manifests of all sources of the date.
 
         Raises:
             NotLandedError: One is not landed.
         """
-        sources = self.config.get("sources") or declared_sources()
-        if not sources:
-            raise SettingError("meltano.yml declares no source: it has no job named extract_<source>.")
-        return [self.landing_zone.require(source, self.date) for source in sources]
+        if sources := self.config.get("sources"):
+            return [self.landing_zone.require(source, self.date) for source in sources]
+        for source in self.landed_date.removed:
+            self.logger.warning("%s is left out: it was a source on %s, but is not landed, and meltano.yml no longer "
+                                "declares it.", source, self.date)
+        return self.landed_date.manifests()
+
+    @cached_property
+    def landed_date(self) -> LandedDate:
+        """The date in the landing zone."""
+        return LandedDate(self.landing_zone, self.date)
 
     def discover_streams(self) -> Sequence[LandingStream]:
         """All tables of the date."""
@@ -140,4 +147,5 @@ class TapLanding(LandingTap):
 
     def closing(self) -> dict[str, Any]:
         """The date and the sources that this is the whole of."""
-        return {"extracted_at": self.date, "sources": [manifest.source for manifest in self.manifests]}
+        return {"extracted_at": self.date, "sources": [manifest.source for manifest in self.manifests],
+                "left_out_sources": [] if self.config.get("sources") else self.landed_date.without}

@@ -176,7 +176,8 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         loads = {stream: (_load_of(sink, files[stream], day), list(zip(sink.objects, files[stream], strict=True)))
                  for stream, sink in self.sinks.items()}
         job = LoadJob(self._connect, self.config["default_target_schema"], day, self.config, self.point, logger)
-        job.run(sources, loads, reload=bool(self.config.get("reload")) or flag("RELOAD"))
+        job.run(sources, loads, reload=bool(self.config.get("reload")) or flag("RELOAD"),
+                left_out=self.completion.left_out_sources)
 
     def _connect(self) -> Any:
         return connect(self.connection_arguments, self.name, self.config["stall_timeout"])

@@ -136,7 +136,8 @@ class Warehouse:
                 staged[place], = staging.fill(workers, self.connection, self.history, [(load, paths)], frozen=True)
         return staged
 
-    def swap(self, day: date, sources: Sequence[str], loads: Sequence[Load], present: set[tuple[str, str]]) -> None:
+    def swap(self, day: date, sources: Sequence[str], loads: Sequence[Load], present: set[tuple[str, str]],
+             left_out: Sequence[str] = ()) -> None:
         """Replace the partitions of a date by staging tables, in one transaction with lock retry.
 
         Args:
@@ -145,11 +146,13 @@ class Warehouse:
             loads: The staged loads.
             present: Every landed (source, table) of the date, loaded before or now. Other tables of these sources are
                 removed from it.
+            left_out: Sources of the date that were left out on purpose.
         """
         vanished = [(source, table) for source, _, table in self.load_history.runs(day)
                     if source in sources and (source, table) not in present]
-        if loads or vanished or self._swap.views.stale():
-            self.lock_retry.run(lambda: self._swap.publish(day, loads, vanished),
+        recorded = self.load_history.left_out(day)
+        if loads or vanished or self._swap.views.stale() or recorded != {*left_out} - self.load_history.sources(day):
+            self.lock_retry.run(lambda: self._swap.publish(day, sources, loads, vanished, left_out),
                                 "Nothing was loaded, and the views are unchanged.", load_command(day, self.schema))
 
     def ahead(self, day: date, sources: Iterable[str]) -> dict[str, date]:

@@ -42,6 +42,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     snapshot: dict[str, Scalar]
     software: dict[str, Scalar]
     tables: list[Table]
+    declared: list[Text] | None = None  # sources that its date consists of; None: written by an older version
 
     @property
     def rows(self) -> int:
@@ -63,7 +64,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
         versions = {"format_version": FORMAT_VERSION, "min_reader_version": MIN_READER_VERSION}
         changed = {"extracted_at": self.extracted_at.isoformat(), "taken_at": self.taken_at.isoformat(),
                    "tables": [schema.to_json(table) for table in self.ordered().tables]}
-        return json.dumps(sealed(versions | fields | changed), indent=1, ensure_ascii=False) + "\n"
+        if self.declared is None:
+            del fields["declared"]
+        return to_text(versions | fields | changed)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -85,6 +88,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
         for table, fields in zip(manifest.tables, raw["tables"], strict=True):
             _require_consistent(table, fields)
         return manifest
+
+
+def to_text(fields: Mapping[str, Any]) -> str:
+    """The text of a manifest's file, with the SHA-256 of these fields."""
+    return json.dumps(sealed(fields), indent=1, ensure_ascii=False) + "\n"
 
 
 def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:

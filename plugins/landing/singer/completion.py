@@ -42,6 +42,7 @@ class Completion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     left_out: dict[str, list[Text] | None] = {}  # columns by stream, None for a whole stream
     # Of a load:
     sources: list[Text] | None = None
+    left_out_sources: list[Text] = []  # on purpose, by WITHOUT_SOURCES
 
     def to_state(self) -> dict[str, Any]:
         """The part of a STATE's value."""

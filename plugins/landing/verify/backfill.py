@@ -1,6 +1,6 @@
 """The state of each date, and what a backfill would do.
 
-    missing     a declared source is not landed
+    missing     a source of the date is not landed
     loaded      not landed any more, but in the warehouse
     landed      all sources are landed, nothing is loaded
     identical   landing zone and warehouse hold the same tables with the same SHA-256
@@ -8,7 +8,7 @@
     damaged     a manifest or a landed file cannot be used
     unknown     all sources are landed; the warehouse cannot be reached
 
-A backfill runs each declared source's extract for a date, then the load. Loads are planned in order, each as if the
+A backfill runs the extract of each source of a date, then the load. Loads are planned in order, each as if the
 earlier dates had been loaded, so the plan knows which load of landed tables would be refused.
 """
 
@@ -27,6 +27,7 @@ from landing.load.warehouse import Warehouse
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
 from landing.verify.estimates import Estimates
+from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
 MEASURED_DATES = 60  # newest dates of a source whose durations count, besides those of the plan
@@ -40,7 +41,8 @@ class DatePlan:
     """One date of a plan.
 
     `sources`: action by source. `load`: LOAD, NOTHING, UNKNOWN or REFUSE. `tables`: (source, table) to load, as far as
-    known. `seconds`: None if a duration is unknown. `refusals`: why the load would stop. `to_text`: history columns
+    known. `late`: sources whose extract would land today's rows under a past date. `seconds`: None if a duration is
+    unknown. `refusals`: why the load would stop. `to_text`: history columns
     that the load would turn into text, with their types so far.
     """
 
@@ -53,6 +55,7 @@ class DatePlan:
     seconds: float | None
     refusals: list[str] = field(default_factory=list)
     to_text: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
 
     def of(self, action: str) -> list[str]:
         """Sources with this action."""
@@ -108,8 +111,8 @@ def _refusal(error: RefusedError) -> str:
 class BackfillPlanner:
     """Plans a backfill. `loaded` is None if the warehouse cannot be reached."""
 
-    def __init__(self, zone: LandingZone, sources: Sequence[str], loaded: Loaded | None, re_extract: bool) -> None:
-        self.zone, self.sources, self.loaded, self.re_extract = zone, sources, loaded, re_extract
+    def __init__(self, zone: LandingZone, loaded: Loaded | None, re_extract: bool) -> None:
+        self.zone, self.loaded, self.re_extract = zone, loaded, re_extract
         self.warehouse: Warehouse | None = None  # set: plan the loads, too
         self.today = today()
         self._seen: dict[tuple[str, date], Landed] = {}
@@ -125,11 +128,10 @@ class BackfillPlanner:
         if last > self.today:
             raise SettingError(f"--to {last} is in the future (today in UTC: {self.today}), so it cannot be extracted. "
                                f"Run again with --to {self.today}.")
-        if not self.sources:
-            raise SettingError("meltano.yml declares no source: it has no job named extract_<source>.")
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-        found = {day: {source: self._landed(source, day) for source in self.sources} for day in days}
-        self._newest = {source: self._known(source) for source in self.sources}
+        found = {day: {source: self._landed(source, day) for source in LandedDate(self.zone, day).required()}
+                 for day in days}
+        self._newest = {source: self._known(source) for source in {source for one in found.values() for source in one}}
         entries = (entry for tables in (self.loaded or {}).values() for entry in tables.values())
         self._estimates = Estimates((one.manifest for one in self._seen.values() if one.manifest), entries)
         landed = [one.manifest for day in days for one in found[day].values() if one.manifest]
@@ -158,7 +160,7 @@ class BackfillPlanner:
 
     def _date(self, day: date, found: Mapping[str, Landed]) -> DatePlan:
         have = None if self.loaded is None else {
-            table: entry for table, entry in self.loaded.get(day, {}).items() if table[0] in self.sources}
+            table: entry for table, entry in self.loaded.get(day, {}).items() if table[0] in found}
         state, why = _state(found, have)
         sources = {source: self._action(day, one) for source, one in found.items()}
         will = {source: self._newest[source] if sources[source] == EXTRACT else one.manifest
@@ -175,7 +177,12 @@ class BackfillPlanner:
         if refusals:
             load, tables = REFUSE, []
         return DatePlan(day, state, why, sources, load, [(source, table.name) for source, table in tables],
-                        self._seconds(sources, will, load, tables), refusals, to_text)
+                        self._seconds(sources, will, load, tables), refusals, to_text, self._late(day, sources, found))
+
+    def _late(self, day: date, sources: Mapping[str, str], found: Mapping[str, Landed]) -> list[str]:
+        """Sources whose extract would land today's rows under a past date, which has none of theirs."""
+        return [source for source, action in sources.items()
+                if action == EXTRACT and day < self.today and found[source] == Landed(None)]
 
     def _action(self, day: date, landed: Landed) -> str:
         if self.re_extract or day >= self.today or landed == Landed(None):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import psycopg2
@@ -93,6 +94,11 @@ class Reconciliation:
         for source, _, name in runs:
             if source == manifest.source and name not in names:
                 yield Verification(source, name, 0, 0, None, None, None, "in the warehouse, but no longer landed")
+
+    def left_out(self, day: date) -> set[str]:
+        """Sources that the load of a date left out on purpose."""
+        with self.connection.cursor() as cursor:
+            return LoadHistory(cursor, self.history).left_out(day)
 
     def _table(self, manifest: Manifest, table: Table, partition: str | None) -> Verification:
         result = Verification(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)

@@ -9,7 +9,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from landing.core.commands import extract_command
+from landing.core.commands import extract_command, how_to_land
 from landing.core.dates import parse_date
 from landing.core.errors import DamagedError, NotLandedError, SettingError, ZoneError, describe
 from landing.core.settings import flag, landing_folder
@@ -76,9 +76,20 @@ class LandingZone:
         if manifest is None:
             raise NotLandedError(
                 f"Source {source!r} is not landed for {day} (no {self.storage.describe(layout.manifest(source, day))}"
-                f"). Land it first: {extract_command(source, day)}"
+                f"). {how_to_land(source, day)}"
             )
         return manifest
+
+    def readable(self, source: str, day: date) -> Manifest | None:
+        """The manifest of a partition, or None where it is not landed or damaged."""
+        with contextlib.suppress(DamagedError):
+            return self.manifest(source, day)
+        return None
+
+    def sources_landed(self, day: date) -> list[str]:
+        """Sources with a manifest for a date, in order."""
+        names = [prefix.removeprefix("source=") for prefix in self.storage.prefixes("") if prefix.startswith("source=")]
+        return [name for name in names if self.storage.exists(layout.manifest(name, day))]
 
     def folders(self) -> Iterator[tuple[str, str]]:
         """(source, date) of every folder with a manifest, in order. The date is not parsed."""
@@ -119,9 +130,7 @@ class LandingZone:
     def before(self, source: str, day: date) -> Manifest | None:
         """The manifest of a date or, where that is not landed, of the newest earlier one; None if it is damaged."""
         newest = max((found for _, found in self.landed(source) if found <= day), default=None)
-        with contextlib.suppress(DamagedError):
-            return newest and self.manifest(source, newest)
-        return None
+        return newest and self.readable(source, newest)
 
     def file(self, manifest: Manifest, file: File) -> Object:
         """A listed file.

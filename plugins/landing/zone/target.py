@@ -32,6 +32,7 @@ from landing.storage.urls import at
 from landing.zone import layout, replacement, run_log
 from landing.zone.assembly import software, source_of, table_of
 from landing.zone.commit import commit
+from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 from landing.zone.replacement import KEPT
 from landing.zone.run_log import COMMITTED, FAILED, RunLog
@@ -199,7 +200,8 @@ class TargetCSV(LandingTarget):
             source=source, extracted_at=self.date, run_id=self.run_id,
             taken_at=(completion and completion.taken_at) or self._began(),
             seconds=round(time.monotonic() - self.begun, 3), snapshot=completion.snapshot if completion else {},
-            software=software(), tables=tables)
+            software=software(), tables=tables,
+            declared=LandedDate(self.zone, self.date).to_record(source, self._began()))
         return manifest, {table.stream: [*self.sinks[table.stream].objects, *self._quarantine(table)]
                           for table in tables}
 
