@@ -24,6 +24,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import warm
+from csv_entities import convert  # noqa: F401, a fixture
 from landing.model.manifest import sealed
 from landing.postgres.connect import connect
 from landing.verify.reconcile import Reconciliation, Verification

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from landing.core import settings
-from landing.core.errors import SettingError, SourceError
+from landing.core.dates import today
+from landing.core.errors import SettingError
 from landing.extract.csv import declared_types
+from landing.extract.csv.dated_path import DatedPath
+from landing.extract.csv.files import EntityFiles
 from landing.model.schema import NAME_BYTES, TYPE
 
 CONTROL = re.compile("[\x00-\x1f\x7f]")
@@ -20,10 +22,11 @@ CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Declaration:
-    """One entry of the setting `files`."""
+    """One entry of the setting `files`, for one date."""
 
     entity: str
     path: str
+    day: date = field(default_factory=today)
     keys: list[str] = field(default_factory=list)
     delimiter: str | None = None
     encoding: str | None = None
@@ -32,6 +35,7 @@ class Declaration:
     types: Mapping[str, str] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
     lossy: bool = False
+    long_headers: str = "fail"
     on_duplicate_key: str = "fail"
     on_bad_rows: str = "fail"
     max_bad_rows: int = 0
@@ -43,6 +47,12 @@ class Declaration:
                                "characters. Correct it under tap-csv in meltano.yml.")
         if "\0" in self.path:
             raise SettingError(f"{where}: path={self.path!r} contains a NUL character.")
+        try:
+            DatedPath(self.path)
+        except ValueError as error:
+            raise SettingError(f"{where}: path={self.path!r} {error}. Use {{date}} for the date of the run as in "
+                               f"{self.day}, {{date:%Y%m%d}} for any other format, and {{{{ and }}}} for braces in the "
+                               "names of files.") from None
         for name, type_ in self.types.items():
             if not TYPE.fullmatch(type_):
                 raise SettingError(f"{where}: types.{name}={type_!r} is not a type name.")
@@ -61,53 +71,28 @@ class Declaration:
         except (LookupError, ValueError):
             raise SettingError(f"{where}: encoding={self.encoding!r} is not a Python encoding.") from None
 
+    @property
+    def columns_named(self) -> dict[str, Collection[str]]:
+        """The columns that each option names."""
+        return {"keys": self.keys, "types": self.types, "rename": self.rename}
+
     def files(self) -> list[Path]:
-        """The file, the *.csv files of a folder, or those that match the pattern, by name.
-
-        Raises:
-            SourceError: There is none, or one is not a regular file or occurs twice (by links).
-        """
-        pattern = settings.root() / self.path
-        found: dict[Path, Path] = {}  # by resolved path
-        try:
-            for path in self._matches(pattern):
-                if not path.is_file():
-                    raise self._unusable(path, "is not a regular file" if path.exists() else "does not exist")
-                other = found.setdefault(path.resolve(), path)
-                if other is not path:  # a link to a parent folder repeats every file endlessly
-                    raise self._unusable(path, f"is the same file as {other}: its rows would be landed twice")
-        except OSError as error:
-            raise self._unusable(pattern, f"cannot be read ({error.strerror})") from None
-        if not found:
-            raise self._unusable(pattern, "is a folder without *.csv files" if pattern.is_dir() else "does not exist")
-        return sorted(found.values())
-
-    def _matches(self, pattern: Path) -> Iterator[Path]:
-        if pattern.is_dir():
-            listed = (path for path in pattern.iterdir() if path.suffix.lower() == ".csv" and path.name[0] != ".")
-            return iter(sorted(listed))
-        if glob.has_magic(self.path) and not pattern.exists():
-            return map(Path, sorted(glob.iglob(str(pattern), recursive=True)))  # errors are in a fixed order, too
-        return iter([pattern])
-
-    def _unusable(self, path: Path, what: str) -> SourceError:
-        return SourceError(
-            f"tap-csv, entity {self.entity}: {path} {what}. Nothing of this source's date was committed. Provide the "
-            "file, or change the entity's path under tap-csv in meltano.yml, and run again."
-        )
+        """The files for the date, by name: see EntityFiles."""
+        return EntityFiles(self.entity, DatedPath(self.path), self.day).paths()
 
 
-def declarations(settings: Sequence[Mapping[str, Any]], **defaults: Any) -> list[Declaration]:
+def declarations(settings: Sequence[Mapping[str, Any]], day: date, **defaults: Any) -> list[Declaration]:
     """Read the setting `files`.
 
     Args:
         settings: Its entries.
+        day: The date of the run.
         defaults: Values for fields that an entry omits.
 
     Raises:
         SettingError: An entry is invalid, or two declare the same entity.
     """
-    found = [Declaration(**defaults | {name: value for name, value in entry.items() if value is not None})
+    found = [Declaration(day=day, **defaults | {name: value for name, value in entry.items() if value is not None})
              for entry in settings]
     for entity, times in Counter(declaration.entity for declaration in found).items():
         if times > 1:

@@ -1,4 +1,4 @@
-"""An entity of CSV files: its files have one header and are landed as one table.
+"""An entity of CSV files: its files have the same columns, in whatever order, and are landed as one table.
 
 text.py reads each file first and checks the form of every row. DuckDB parses the same rows, infers types, checks
 declared types and keys; both readers must find the same fields. Field text is landed unchanged.
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import reprlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,20 +21,19 @@ from landing.core.errors import BadFileError
 from landing.core.progress import Progress
 from landing.extract.csv import checks, inference, keys
 from landing.extract.csv.checks import Checks
-from landing.extract.csv.declaration import CONTROL, Declaration
+from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.dialect import dialect_of
+from landing.extract.csv.header import column_names, column_order, refuse_differences
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.text import CsvText, RowsHash
 from landing.extract.csv.writing import write_rows
-from landing.model.schema import MAX_COLUMNS, NAME_BYTES, Column
+from landing.model.schema import Column
 from landing.postgres.copy import Copied
 from landing.storage.base import Object
 
 if TYPE_CHECKING:
     from landing.extract.csv.parsed import ParsedRows
 
-SHORT = reprlib.Repr()  # names from a file can be of any number and length
-SHORT.maxlist, SHORT.maxstring = 10, 100
 logger = logging.getLogger(__name__)
 
 
@@ -52,11 +49,12 @@ class CsvEntity:
         except ValueError as error:
             raise BadFileError(first.path, 1, str(error)) from None
         self.header = first.header(self.dialect)
+        self.names = column_names(declaration, self.header, first.path)
+        headers = {text.path: text.header(self.dialect) for text in self.texts[1:]}
+        refuse_differences(first.path, self.header, headers)
         for text in self.texts[1:]:
-            if (header := text.header(self.dialect)) != self.header:
-                raise BadFileError(text.path, 1, f"header {SHORT.repr(header)} differs from {SHORT.repr(self.header)} "
-                                                 f"in {first.path}")
-        self.names = _column_names(declaration, self.header, first.path)
+            text.order = column_order(headers[text.path], self.header)
+        self.keys = [self.names[self._index(key)] for key in declaration.keys]
         self.duplicates = 0  # rows that convert() dropped by on_duplicate_key: keep_first
 
     @property
@@ -71,6 +69,10 @@ class CsvEntity:
                    comment=f"CSV header: {original}" if name != original else None)
             for index, (name, original) in enumerate(zip(self.names, self.header, strict=True))
         ]
+
+    def _index(self, column: str) -> int:
+        """A column's position, by its new or its original name."""
+        return self.names.index(column) if column in self.names else self.header.index(column)
 
     def _declared(self, index: int) -> str | None:
         """The column's declared type, by its new or its original name."""
@@ -133,7 +135,7 @@ class CsvEntity:
                 for index in indexes]
 
     def _is_key(self, index: int) -> bool:
-        return self.names[index] in self.declaration.keys
+        return self.names[index] in self.keys
 
     def _checks(self, index: int) -> list[checks.Check]:
         name, key = self.names[index], self._is_key(index)
@@ -171,7 +173,7 @@ class CsvEntity:
         if not found:
             return
         for text, first in keys.first_duplicates(rows, quarantine.limit + 1 if quarantine else 1):
-            reason = f"duplicate key ({', '.join(self.declaration.keys)}), first in {first}"
+            reason = f"duplicate key ({', '.join(self.keys)}), first in {first}"
             if quarantine:
                 quarantine.take(text.rejected(reason))
             elif self.declaration.on_duplicate_key == "keep_first":
@@ -179,30 +181,3 @@ class CsvEntity:
                                self.declaration.entity, f"{found:,}", text.first, text.path, reason)
             else:
                 raise text.refused(f"{reason}. To allow it, set on_duplicate_key to keep_first or quarantine")
-
-
-def _column_names(declaration: Declaration, header: Sequence[str], path: Path) -> list[str]:
-    """Column names after `rename`; BadFileError unless they are valid, unique and include all declared columns."""
-    if len(header) > MAX_COLUMNS:
-        raise BadFileError(path, 1, f"{len(header):,} columns; PostgreSQL's limit is {MAX_COLUMNS:,}")
-    names = [declaration.rename.get(name, name) for name in header]
-    if unknown := {*declaration.rename, *declaration.types} - {*header, *names} | {*declaration.keys} - {*names}:
-        raise BadFileError(path, 1, f"the declaration names columns that do not exist: "
-                                    f"{', '.join(map(repr, sorted(unknown)))}. Found {SHORT.repr(header)}")
-    times = Counter(names)
-    for number, name in enumerate(names, 1):
-        if fault := _fault(name, times[name]):
-            raise BadFileError(path, 1, f"column {number}, {SHORT.repr(name)}, {fault}. Rename it under `rename` of "
-                                        f"entity {declaration.entity}, or correct the header")
-    return names
-
-
-def _fault(name: str, times: int) -> str | None:
-    size = len(name.encode())
-    if not name:
-        return "has no name"
-    if times > 1:
-        return f"occurs {times} times in the header"
-    if size > NAME_BYTES:
-        return f"has a name of {size} bytes; PostgreSQL's limit is {NAME_BYTES}"
-    return "has a control character in its name" if CONTROL.search(name) else None

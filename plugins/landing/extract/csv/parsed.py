@@ -53,7 +53,7 @@ class ParsedRows:
 
     def __enter__(self) -> ParsedRows:
         self.query("SET enable_progress_bar = false")  # stdout carries the tap's messages
-        self.query(f"CREATE VIEW parsed AS SELECT * FROM {self._source()}")  # noqa: S608
+        self.query(f"CREATE VIEW parsed AS {self._in_order(self._source())}")
         self.query("CREATE TABLE failed (number BIGINT, code INTEGER)")
         self.query("CREATE TABLE duplicates (number BIGINT, first BIGINT)")
         self.query("CREATE VIEW accepted AS SELECT row_number() OVER () AS number, * FROM parsed")
@@ -73,6 +73,17 @@ class ParsedRows:
                 "strict_mode=true, comment='', compression='none', hive_partitioning=false, "
                 f"max_line_size={self._line}, buffer_size={2 * self._line}, "
                 + ", ".join(f"{name}={_literal(value)}" for name, value in dialect.items()) + ")")
+
+    def _in_order(self, source: str) -> str:
+        """The rows of a source with the columns of the entity, wherever each file has them."""
+        orders = [text.order and tuple(text.order) for text in self.texts]
+        kinds = [*dict.fromkeys(orders)]
+        if kinds == [None]:
+            return f"SELECT * FROM {source}"  # noqa: S608
+        fields = ", ".join(f"CASE kind {cases} END AS c{index}" for index in range(self.width) if (cases := " ".join(
+            f"WHEN {kind} THEN c{order[index] if order else index}" for kind, order in enumerate(kinds))))
+        kind_of = f"list_extract({[kinds.index(order) for order in orders]}, (file_index + 1)::BIGINT)"
+        return f"SELECT {fields} FROM (SELECT *, {kind_of} AS kind FROM {source})"  # noqa: S608
 
     def query(self, statement: str) -> duckdb.DuckDBPyConnection:
         """Execute a statement; its result is valid until the next one."""
@@ -159,7 +170,7 @@ class ParsedRows:
         reason = "two CSV parsers read this row differently; is there a space before a quote?"
         parsed = self.stream("SELECT * FROM parsed")
         for text, row in self.texts_again():
-            if [field or "" for field in next(parsed, ())] != row:
+            if [field or "" for field in next(parsed, ())] != [*row]:
                 raise text.refused(reason)
         raise BadFileError(self.texts[-1].path, None, reason)
 

@@ -42,7 +42,7 @@ class CsvStream(LandingStream):
         columns = self._entity.columns()
         schema = {"properties": {column.name: json_schema(column) for column in columns}}
         super().__init__(tap, schema, declaration.entity)
-        self.primary_keys = declaration.keys
+        self.primary_keys = self._entity.keys
         if self._quarantines and not self.get_batch_config(self.config):
             raise SettingError(
                 f"tap-csv, entity {self.name}: on_bad_rows or on_duplicate_key is quarantine, which needs a landed "

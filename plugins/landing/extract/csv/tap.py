@@ -43,7 +43,9 @@ class TapCSV(ExtractTap):
             th.ArrayType(
                 th.ObjectType(
                     th.Property("entity", th.StringType, required=True, description="Name of the table."),
-                    th.Property("path", th.StringType, required=True, description="A file, a folder or a pattern."),
+                    th.Property("path", th.StringType, required=True,
+                                description="A file, a folder or a pattern. `{date}` and `{date:%Y%m%d}` (any format) "
+                                "stand for the run's date, `{{` and `}}` for braces."),
                     th.Property("keys", th.ArrayType(th.StringType), description="Columns of the primary key."),
                     th.Property("delimiter", th.StringType, description="Default: the most frequent in the header."),
                     th.Property("encoding", th.StringType, description="Default: by byte order mark, else UTF-8."),
@@ -55,6 +57,8 @@ class TapCSV(ExtractTap):
                                 description="Accept values that their declared type does not hold exactly."),
                     th.Property("rename", th.ObjectType(additional_properties=th.StringType),
                                 description="New column names, by name in the header."),
+                    th.Property("long_headers", th.StringType, allowed_values=["fail", "shorten"],
+                                description="For column names over 63 bytes. Default: `fail`."),
                     th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES,
                                 description="For this entity."),
                     th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),
@@ -100,7 +104,8 @@ class TapCSV(ExtractTap):
     def discover_streams(self) -> Sequence[LandingStream]:
         """One stream per declared entity."""
         defaults = {name: self.config[name] for name in ("on_duplicate_key", "on_bad_rows", "max_bad_rows")}
-        return [CsvStream(self, declaration) for declaration in declarations(self.config["files"], **defaults)]
+        declared = declarations(self.config["files"], self.date, **defaults)
+        return [CsvStream(self, declaration) for declaration in declared]
 
     def sync_all(self) -> None:
         """Sync all streams, unless the landed date is frozen."""

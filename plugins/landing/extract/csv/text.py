@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +57,15 @@ class RowsHash:
 
 
 class CsvText(DecodedFile):
-    """One CSV file; each method that reads it starts from its beginning."""
+    """One CSV file; each method that reads it starts from its beginning.
 
-    longest = 0  # bytes of the longest record
+    Attributes:
+        longest: Bytes of the longest record.
+        order: For each column of the entity, its position in this file; None if it is the same.
+    """
+
+    longest = 0
+    order: Sequence[int] | None = None
 
     def records(self, dialect: Dialect) -> Iterator[list[str]]:
         """All records, the header first; `fault` is set for a malformed one.
@@ -107,12 +114,17 @@ class CsvText(DecodedFile):
 
     def header(self, dialect: Dialect) -> list[str]:
         """The first record."""
-        with contextlib.closing(self.rows(dialect)) as rows:
+        with contextlib.closing(self._rows(dialect, RejectedRow.refuse)) as rows:
             return next(rows)
 
     def rows(
         self, dialect: Dialect, reject: Callable[[RejectedRow], None] = RejectedRow.refuse
     ) -> Iterator[list[str]]:
+        """As _rows(), with the fields in the entity's order."""
+        rows = self._rows(dialect, reject)
+        return rows if self.order is None else map(operator.itemgetter(*self.order), rows)
+
+    def _rows(self, dialect: Dialect, reject: Callable[[RejectedRow], None]) -> Iterator[list[str]]:
         """The header, then each well-formed row; `lines` is its text meanwhile. `reject` gets all other rows.
 
         Raises:
