@@ -39,6 +39,16 @@ class Column(Struct, frozen=True):
     evidence: bool = True  # False: no value to infer a type from, so `type` is text by default
 
 
+class Reading(Struct, frozen=True, omit_defaults=True):
+    """How the text of a CSV column was read where that is not PostgreSQL's own way: what is landed was converted."""
+
+    null_values: tuple[Text, ...] = ()
+    true_values: tuple[Text, ...] = ()
+    false_values: tuple[Text, ...] = ()
+    decimal_comma: bool = False
+    date_format: Text | None = None
+
+
 class File(Struct, frozen=True, omit_defaults=True):
     """A landed file: path below the partition, data rows, bytes, SHA-256; `stored` is its size if it is compressed."""
 
@@ -87,6 +97,7 @@ class Table(Struct, frozen=True, kw_only=True):
     files: list[File] = []
     quarantine: File | None = None  # rejected rows, which `rows` does not count
     duplicates: Count = 0  # rows that were left out because an earlier row has their key
+    converted: dict[Text, Reading] = {}  # by column of a CSV file
     lossy: bool = False  # a person allowed declared types that do not hold every value exactly
     not_of_snapshot: list[Text] = []  # foreign tables that its rows come from
 
@@ -118,7 +129,8 @@ def combined(hashes: list[str]) -> str:
 
 # Left out of the JSON where they have this value. msgspec's `omit_defaults` would also leave out `comment` and
 # `nullable`, which other readers use.
-OMITTED = {"quarantine": None, "duplicates": 0, "lossy": False, "not_of_snapshot": [], "evidence": True}
+OMITTED = {"quarantine": None, "duplicates": 0, "converted": {}, "lossy": False, "not_of_snapshot": [],
+           "evidence": True}
 
 
 def to_json(table: Table) -> dict[str, Any]:

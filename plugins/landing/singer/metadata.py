@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from landing.model.naming import RunId
-from landing.model.schema import File, ForeignKey
+from landing.model.schema import File, ForeignKey, Reading
 from landing.model.validation import Count, Moment, Text
 from landing.singer.reader import converted
 
@@ -28,6 +28,7 @@ class StreamMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     foreign_keys: list[ForeignKey] = []
     not_of_snapshot: list[Text] = []
     declared_types: bool = False
+    converted: dict[Text, Reading] = {}
     lossy: bool = False
     duplicates: Count = 0
     quarantine: File | None = None

@@ -54,6 +54,7 @@ def table_of(sink: FileSink, files: list[File]) -> Table:
         declared_types=metadata.declared_types or not sink.ours,
         foreign_keys=metadata.foreign_keys,
         quarantine=metadata.quarantine,
+        converted=metadata.converted,
         lossy=metadata.lossy,
         duplicates=metadata.duplicates,
         not_of_snapshot=metadata.not_of_snapshot,

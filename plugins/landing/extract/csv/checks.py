@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from landing.extract.csv import declared_types
+from landing.extract.csv import conversion, declared_types
+from landing.extract.csv.conversion import ColumnReading
 from landing.extract.csv.declared_types import Declared
 
 
@@ -28,6 +29,12 @@ class Check:
     invalid: str
     inexact: str = ""
     readable: str | None = None
+
+
+def unread(index: int, name: str, column: ColumnReading) -> Check:
+    """A value must be one that the column's reading converts; r0, r1, … are the texts before."""
+    missing = conversion.is_null(column.reading, column.type, f"r{index}")
+    return Check(index, name, conversion.reason(column.reading, column.type), f"c{index} IS NULL AND NOT {missing}")
 
 
 def missing_key(index: int, name: str) -> Check:

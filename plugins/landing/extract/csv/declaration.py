@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from landing.core.errors import SettingError
 from landing.extract.csv import declared_types
 from landing.extract.csv.dated_path import DatedPath
 from landing.extract.csv.files import EntityFiles
+from landing.extract.csv.value_settings import OPTIONS, ValueSettings
 from landing.model.schema import NAME_BYTES, TYPE
 
 CONTROL = re.compile("[\x00-\x1f\x7f]")
@@ -34,6 +36,12 @@ class Declaration:
     escape: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    null_values: Any = None
+    true_values: Any = None
+    false_values: Any = None
+    decimal_comma: Any = None
+    date_format: Any = None
     lossy: bool = False
     long_headers: str = "fail"
     on_duplicate_key: str = "fail"
@@ -53,7 +61,11 @@ class Declaration:
             raise SettingError(f"{where}: path={self.path!r} {error}. Use {{date}} for the date of the run as in "
                                f"{self.day}, {{date:%Y%m%d}} for any other format, and {{{{ and }}}} for braces in the "
                                "names of files.") from None
-        for name, type_ in self.types.items():
+        try:
+            types = self.values.types
+        except ValueError as error:
+            raise SettingError(f"{where}: {error}. Correct it under tap-csv in meltano.yml.") from None
+        for name, type_ in types.items():
             if not TYPE.fullmatch(type_):
                 raise SettingError(f"{where}: types.{name}={type_!r} is not a type name.")
             if not self.lossy and declared_types.loss_unknown(type_):
@@ -71,10 +83,17 @@ class Declaration:
         except (LookupError, ValueError):
             raise SettingError(f"{where}: encoding={self.encoding!r} is not a Python encoding.") from None
 
+    @cached_property
+    def values(self) -> ValueSettings:
+        """How values are read."""
+        return ValueSettings.of(self)
+
     @property
     def columns_named(self) -> dict[str, Collection[str]]:
         """The columns that each option names."""
-        return {"keys": self.keys, "types": self.types, "rename": self.rename}
+        named = {option: getattr(self, option) for option in ("keys", "types", "rename", "columns")}
+        return named | {option: [column for column, options in self.values.columns.items() if option in options]
+                        for option in OPTIONS}
 
     def files(self) -> list[Path]:
         """The files for the date, by name: see EntityFiles."""

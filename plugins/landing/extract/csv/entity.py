@@ -19,15 +19,16 @@ from msgspec import structs
 
 from landing.core.errors import BadFileError
 from landing.core.progress import Progress
-from landing.extract.csv import checks, inference, keys
+from landing.extract.csv import checks, conversion, inference, keys
 from landing.extract.csv.checks import Checks
+from landing.extract.csv.conversion import ColumnReading
 from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.dialect import dialect_of
 from landing.extract.csv.header import column_names, column_order, refuse_differences
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.text import CsvText, RowsHash
 from landing.extract.csv.writing import write_rows
-from landing.model.schema import Column
+from landing.model.schema import Column, Reading
 from landing.postgres.copy import Copied
 from landing.storage.base import Object
 
@@ -54,6 +55,10 @@ class CsvEntity:
         refuse_differences(first.path, self.header, headers)
         for text in self.texts[1:]:
             text.order = column_order(headers[text.path], self.header)
+        self.readings = [
+            ColumnReading.of(declaration.values, names, f"tap-csv, entity {declaration.entity!r}: column {names[0]!r}")
+            for names in zip(self.names, self.header, strict=True)]
+        self.converted: dict[str, Reading] = {}  # by column, of what convert() wrote
         self.keys = [self.names[self._index(key)] for key in declaration.keys]
         self.duplicates = 0  # rows that convert() dropped by on_duplicate_key: keep_first
 
@@ -75,9 +80,8 @@ class CsvEntity:
         return self.names.index(column) if column in self.names else self.header.index(column)
 
     def _declared(self, index: int) -> str | None:
-        """The column's declared type, by its new or its original name."""
-        types = self.declaration.types
-        return types.get(self.names[index]) or types.get(self.header[index])
+        """The column's declared type."""
+        return self.readings[index].type
 
     def convert(
         self, wanted: Sequence[str], folder: Path, target: Object, progress: Progress,
@@ -120,16 +124,21 @@ class CsvEntity:
 
     def _typed(self, rows: ParsedRows, indexes: Sequence[int], quarantine: Quarantine | None) -> list[Column]:
         """Check all values and infer types; rows that fail go to the quarantine, or the first one is refused."""
-        columns = self.columns()
-        undeclared = {index for index in indexes if not self._declared(index)}
+        columns, readings = self.columns(), {index: self.readings[index] for index in indexes}
+        rows.convert(_expressions(readings))
         failing = Checks([check for index in indexes for check in self._checks(index)])
-        masks = rows.survey(undeclared, failing)
+        kinds = {index: conversion.kind(one, f"c{index}") for index, one in readings.items() if not one.type}
+        masks = rows.survey(kinds, failing)
         for text, row, code in rows.failures():
             name, reason = failing.failure(code, row)
             if quarantine is None:
                 raise text.refused(f"column {name!r}: {reason}")
             quarantine.take(text.rejected(reason, name))
-        typed = {index: structs.replace(columns[index], type=inference.inferred(mask), evidence=mask != 0)
+        guessed = {index: conversion.inferred(readings[index], mask) for index, mask in masks.items()}
+        rows.convert(_expressions({index: one for index, one in guessed.items() if readings[index].guesses}))
+        self.converted = {self.names[index]: one.reading for index, one in (readings | guessed).items()
+                          if one.reading != Reading()}
+        typed = {index: structs.replace(columns[index], type=guessed[index].type, evidence=mask != 0)
                  for index, mask in masks.items()}
         return [structs.replace(typed.get(index, columns[index]), nullable=not self._is_key(index))
                 for index in indexes]
@@ -138,8 +147,9 @@ class CsvEntity:
         return self.names[index] in self.keys
 
     def _checks(self, index: int) -> list[checks.Check]:
-        name, key = self.names[index], self._is_key(index)
-        found = [checks.missing_key(index, name)] if key else []
+        name, key, reading = self.names[index], self._is_key(index), self.readings[index]
+        found = [checks.unread(index, name, reading)] if conversion.reason(reading.reading, reading.type) else []
+        found += [checks.missing_key(index, name)] if key else []
         if type_ := self._declared(index):
             found += filter(None, [checks.declared_type(index, name, type_, lossy=self.declaration.lossy and not key)])
         return found
@@ -153,7 +163,7 @@ class CsvEntity:
             number = rows.query(f"SELECT min(number) FROM accepted WHERE {inference.kind(f'c{index}')} "  # noqa: S608
                                 f"& ~{inference.allowed(old)} <> 0").fetchone()[0]
             where = ""
-            if number and old != "text":
+            if number and old != "text" and not self.readings[index].guesses:
                 text, _ = next(itertools.islice(rows.texts_again(), number - 1, None))
                 where = f", since line {text.first} of {text.path}"
             logger.warning(
@@ -181,3 +191,9 @@ class CsvEntity:
                                self.declaration.entity, f"{found:,}", text.first, text.path, reason)
             else:
                 raise text.refused(f"{reason}. To allow it, set on_duplicate_key to keep_first or quarantine")
+
+
+def _expressions(readings: Mapping[int, ColumnReading]) -> dict[int, str]:
+    """DuckDB's expressions of the columns that are converted, by index."""
+    return {index: conversion.converted(one.reading, one.type, f"r{index}") for index, one in readings.items()
+            if one.reading != Reading()}

@@ -8,14 +8,13 @@ from __future__ import annotations
 import glob
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import duckdb
 
 from landing.core.errors import BadFileError
-from landing.extract.csv import inference
 from landing.extract.csv.checks import Checks
 from landing.extract.csv.declared_types import SPACE
 from landing.extract.csv.decoded import RejectedRow
@@ -30,7 +29,8 @@ MEMORY, COLUMN_MEMORY = 64 << 20, 512 << 10  # bytes: upper limits; most files n
 class ParsedRows:
     """Relations in DuckDB.
 
-        parsed      all rows
+        raw         all rows, as they are in the files
+        parsed      likewise with converted values; r0, r1, … are the texts before
         failed      number of each row that fails a check, and the code of its first failure
         accepted    all other rows, with their number
         duplicates  number of each accepted row whose key an earlier row has, and that row's number
@@ -48,15 +48,17 @@ class ParsedRows:
         self.texts, self.dialect, self.width, self.measures = texts, dialect, width, measures
         self._line = max(MINIMAL_LINE, *(measure.longest + 1 for measure in measures))
         memory = MEMORY + COLUMN_MEMORY * width + 4 * self._line
+        self.converted: dict[int, str] = {}
+        self._failed = False  # whether `failed` has rows
         self._connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": 1,
                                                   "temp_directory": str(folder / "duckdb")})
 
     def __enter__(self) -> ParsedRows:
         self.query("SET enable_progress_bar = false")  # stdout carries the tap's messages
-        self.query(f"CREATE VIEW parsed AS {self._in_order(self._source())}")
+        self.query(f"CREATE VIEW raw AS {self._in_order(self._source())}")
         self.query("CREATE TABLE failed (number BIGINT, code INTEGER)")
         self.query("CREATE TABLE duplicates (number BIGINT, first BIGINT)")
-        self.query("CREATE VIEW accepted AS SELECT row_number() OVER () AS number, * FROM parsed")
+        self.convert({})
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -85,6 +87,29 @@ class ParsedRows:
         kind_of = f"list_extract({[kinds.index(order) for order in orders]}, (file_index + 1)::BIGINT)"
         return f"SELECT {fields} FROM (SELECT *, {kind_of} AS kind FROM {source})"  # noqa: S608
 
+    def convert(self, expressions: Mapping[int, str]) -> None:
+        """Convert columns, by index, by expressions over their texts r0, r1, …"""
+        self.converted |= expressions
+        if self.converted:
+            texts = [self.text(index) for index in range(self.width)]
+            renamed = ", ".join(f"c{index} AS {text}" for index, text in enumerate(texts))
+            fields = [f"{self.converted.get(index, text)} AS c{index}" for index, text in enumerate(texts)]
+            kept = [self.text(index) for index in self.converted]
+            self.query(f"CREATE OR REPLACE VIEW parsed AS SELECT {', '.join(fields + kept)} "  # noqa: S608
+                       f"FROM (SELECT {renamed} FROM raw)")
+        else:
+            self.query("CREATE OR REPLACE VIEW parsed AS SELECT * FROM raw")
+        self._accept()
+
+    def text(self, index: int) -> str:
+        """The name of a column's text as it is in the file."""
+        return f"r{index}" if index in self.converted else f"c{index}"
+
+    def _accept(self) -> None:
+        some = " WHERE number NOT IN (SELECT number FROM failed)" if self._failed else ""
+        self.query(f"CREATE OR REPLACE VIEW accepted AS SELECT * FROM (SELECT row_number() OVER () AS number, * "  # noqa: S608
+                   f"FROM parsed){some}")
+
     def query(self, statement: str) -> duckdb.DuckDBPyConnection:
         """Execute a statement; its result is valid until the next one."""
         return self._connection.execute(statement)
@@ -95,11 +120,11 @@ class ParsedRows:
         while some := cursor.fetchmany(10_000):
             yield from some
 
-    def survey(self, inferred: Collection[int], checks: Checks) -> dict[int, int]:
+    def survey(self, inferred: Mapping[int, str], checks: Checks) -> dict[int, int]:
         """Run the checks, and infer column types from the rows that pass them.
 
         Args:
-            inferred: Indexes of the columns whose type is to be inferred.
+            inferred: By index of each column whose type is to be inferred, the expression of a value's bits.
             checks: Rows that fail one are in `failed`, and not in `accepted`.
 
         Returns:
@@ -114,12 +139,12 @@ class ParsedRows:
         self._record_failures(checks)
         return self._survey(inferred, Checks([]), "accepted")[0]
 
-    def _survey(self, inferred: Collection[int], checks: Checks, relation: str) -> tuple[dict[int, int], int]:
+    def _survey(self, inferred: Mapping[int, str], checks: Checks, relation: str) -> tuple[dict[int, int], int]:
         masks: dict[int, int] = {}
         failures = 0
         for indexes in self._batches():
             asked = [index for index in indexes if index in inferred]
-            bits = "".join(f", coalesce(bit_or({inference.kind(f'c{index}')}), 0)" for index in asked)
+            bits = "".join(f", coalesce(bit_or({inferred[index]}), 0)" for index in asked)
             code = checks.failure_code(indexes)
             rows, failed, *found = self.query(
                 f"SELECT count(*), count({code or 'NULL'}){bits} FROM {_trimmed(relation, indexes, code)}"  # noqa: S608
@@ -140,8 +165,8 @@ class ParsedRows:
                     f"INSERT INTO failed SELECT * FROM (SELECT row_number() OVER () AS number, {code} AS code "  # noqa: S608
                     f"FROM {_trimmed('parsed', indexes, code)}) "
                     "WHERE code IS NOT NULL AND number NOT IN (SELECT number FROM failed)")
-        self.query("CREATE OR REPLACE VIEW accepted AS SELECT * FROM (SELECT row_number() OVER () AS number, * "
-                   "FROM parsed) WHERE number NOT IN (SELECT number FROM failed)")
+        self._failed = True
+        self._accept()
 
     def dropped(self) -> Iterator[int]:
         """Numbers of the rows that are not to be landed, in order."""
@@ -168,7 +193,7 @@ class ParsedRows:
     def refuse_difference(self) -> NoReturn:
         """Raise BadFileError for the first row that DuckDB parses in another way than text.py."""
         reason = "two CSV parsers read this row differently; is there a space before a quote?"
-        parsed = self.stream("SELECT * FROM parsed")
+        parsed = self.stream("SELECT * FROM raw")
         for text, row in self.texts_again():
             if [field or "" for field in next(parsed, ())] != [*row]:
                 raise text.refused(reason)

@@ -59,7 +59,7 @@ class CsvStream(LandingStream):
         table = self.table
         return msgspec.structs.replace(
             super().stream_metadata, source=self.tap.source, lands=self.tap.date, declared_types=table.declared_types,
-            lossy=table.lossy, duplicates=table.duplicates, quarantine=table.quarantine)
+            lossy=table.lossy, duplicates=table.duplicates, quarantine=table.quarantine, converted=table.converted)
 
     @property
     def names(self) -> list[str]:
@@ -90,7 +90,8 @@ class CsvStream(LandingStream):
         file = File.at(target, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
         table = Table(stream=self.name, name=self.name, columns=columns, primary_key=key, files=[file],
-                      declared_types=bool(self.declaration.types), quarantine=bad and bad.close(),
+                      declared_types=bool(self.declaration.values.types or entity.converted),
+                      converted=entity.converted, quarantine=bad and bad.close(),
                       lossy=self.declaration.lossy, duplicates=entity.duplicates)
         return Extract(table, [target])
 

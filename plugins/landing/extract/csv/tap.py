@@ -29,6 +29,18 @@ from landing.storage.base import Prefix
 
 BAD_ROWS = ["fail", "quarantine"]
 DUPLICATES = ["fail", "keep_first", "quarantine"]
+VALUE_OPTIONS = [
+    th.Property("null_values", th.CustomType({"type": ["array", "object", "string"]}),
+                description="Texts that mean NULL: a list for all columns, or lists by column."),
+    th.Property("true_values", th.CustomType({"type": ["array", "object", "string"]}),
+                description="Texts that mean true in boolean columns: likewise."),
+    th.Property("false_values", th.CustomType({"type": ["array", "object", "string"]}),
+                description="Texts that mean false: likewise."),
+    th.Property("decimal_comma", th.CustomType({"type": ["boolean", "array", "object"]}),
+                description="Numbers as `1.234,50`: `true` for all columns, or a list of columns."),
+    th.Property("date_format", th.CustomType({"type": ["string", "object"]}),
+                description="Format of dates and times such as `%d.%m.%Y`: for all columns, or by column."),
+]
 
 
 class TapCSV(ExtractTap):
@@ -53,6 +65,10 @@ class TapCSV(ExtractTap):
                     th.Property("escape", th.StringType, description="Escapes a quote. Default: the quote itself."),
                     th.Property("types", th.ObjectType(additional_properties=th.StringType),
                                 description="SQL types by column. Default: inferred without loss."),
+                    *VALUE_OPTIONS,
+                    th.Property("columns", th.ObjectType(additional_properties=th.ObjectType(
+                        th.Property("type", th.StringType), *VALUE_OPTIONS, additional_properties=False)),
+                        description="By column: its `type`, and the options above for it alone."),
                     th.Property("lossy", th.BooleanType,
                                 description="Accept values that their declared type does not hold exactly."),
                     th.Property("rename", th.ObjectType(additional_properties=th.StringType),

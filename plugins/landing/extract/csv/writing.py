@@ -40,7 +40,7 @@ def write_rows(
     """
     found, dropped = RowsHash(), _Dropped(rows.dropped())
     line = csv_dialect.sql_line([f"c{index}" for index in indexes])
-    fields = ", ".join(f"coalesce(c{index}, '')" for index in range(rows.width))
+    fields = ", ".join(f"coalesce({rows.text(index)}, '')" for index in range(rows.width))
     parsed = rows.query(f"SELECT {line}, concat_ws(chr(0), {fields}) FROM parsed")  # noqa: S608
     raw, written = hashing.create(target, progress.advance), 0
     with io.BufferedWriter(raw, BUFFER) as file:
