@@ -27,6 +27,9 @@ BEGIN
         FOR loaded IN SELECT tablename FROM pg_tables WHERE schemaname = history LOOP
             EXECUTE format('ALTER TABLE %I.%I OWNER TO %I', history, loaded, role);
         END LOOP;
+        FOR loaded IN SELECT viewname FROM pg_views WHERE schemaname = history AND viewname ~ '@view-[0-9]+$' LOOP
+            EXECUTE format('ALTER VIEW %I.%I OWNER TO %I', history, loaded, role);
+        END LOOP;
         FOR loaded IN SELECT viewname FROM pg_views v JOIN pg_tables t ON t.tablename = v.viewname
                       WHERE v.schemaname = one AND t.schemaname = history LOOP
             EXECUTE format('ALTER VIEW %I.%I OWNER TO %I', one, loaded, role);

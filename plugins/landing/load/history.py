@@ -43,17 +43,6 @@ GROUP BY t.oid, c.oid
 
 KEY = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'p'"
 
-# Objects that depend on a partition and block its replacement; its own parts have other dependency types.
-BUILT_ON = """
-SELECT c.relname, pg_describe_object(d.classid, d.objid, d.objsubid)
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
-JOIN pg_depend d ON d.deptype = 'n' AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
-                                         OR d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype)
-WHERE c.relname = ANY (%s)
-  AND NOT EXISTS (SELECT FROM pg_constraint own WHERE own.oid = d.objid AND own.conrelid = c.oid)
-"""
-
 PARTITIONS = """
 SELECT p.relname, day::date, c.relname
 FROM pg_class p
@@ -136,12 +125,6 @@ def tables(cursor: Any, history: str) -> dict[str, tuple[dict[str, str], tuple[s
             for name, constraint, key, columns, types in cursor.fetchall()}
 
 
-def built_on(cursor: Any, history: str, partitions: Collection[str]) -> list[str]:
-    """Objects that depend on these partitions and block their replacement."""
-    cursor.execute(BUILT_ON, (history, list(partitions)))
-    return [f"{dependent} depends on {partition}" for partition, dependent in cursor.fetchall()]
-
-
 def columns_of(cursor: Any, relation: sql.Identifier) -> dict[str, str]:
     """Types by column, in order; empty if the relation does not exist."""
     cursor.execute(COLUMNS, (relation.as_string(cursor),))
@@ -208,7 +191,7 @@ class HistoryTable:
 
     def _alter(self, have: Mapping[str, str], need: Mapping[str, str]) -> None:
         """Add columns and widen types, all in one rewrite of the table."""
-        actions, widens = [], False
+        actions, widens = [], []
         for name, type_ in need.items():
             if name not in have:
                 logger.info("%s: new column %s %s; NULL in older partitions.", self.name, name, type_)
@@ -216,9 +199,9 @@ class HistoryTable:
             elif have[name] != type_:
                 logger.info("%s.%s: %s widens to %s.", self.name, name, have[name], type_)
                 actions.append(_widening(name, have[name], type_))
-                widens = True
+                widens.append(name)
         if actions:
-            with views.dropped_dependents(self.cursor, self.relation) if widens else contextlib.nullcontext():
+            with views.without_users(self.cursor, self.relation, widens) if widens else contextlib.nullcontext():
                 self.cursor.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation, sql.SQL(", ").join(actions)))
 
     def _rekey(self, key: list[str]) -> None:

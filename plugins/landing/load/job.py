@@ -48,16 +48,17 @@ class LoadJob:
             WarehouseError: The warehouse refused the load, or the connection failed.
         """
         tables = {stream: load for stream, (load, _) in loads.items()}
+        present = {(load.source, load.table.name) for load in tables.values()}
         refuse_shared_names(tables.values())
         with self._locked() as warehouse:
             loaded = {} if reload else warehouse.loaded(self.day)
             new = warehouse.planned({stream: load for stream, load in tables.items()
                                      if loaded.get((load.source, load.table.name)) != load.run_id})
+            warehouse.refuse_removal(self.day, warehouse.vanished(self.day, sources, present))
             with WorkerPool(count := self.config["connections"], self._worker) as workers:
                 staged = warehouse.stage(workers, [(load, loads[stream][1]) for stream, load in new.items()],
                                          alone=count == 1)
-            warehouse.swap(self.day, sources, staged, {(load.source, load.table.name) for load in tables.values()},
-                           left_out)
+            warehouse.swap(self.day, sources, staged, present, left_out)
             ahead = warehouse.ahead(self.day, sources)
         self._log(sources, staged, len(loads), ahead)
         if left_out:

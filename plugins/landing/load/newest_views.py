@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import date
 
 from psycopg2 import sql
 
-from landing.load import comments, views
+from landing.load import comments, kept_views, obstacles, views
 from landing.load.comments import GONE, UNLOADED
-from landing.load.history import PARTITION_KEY, columns_of, history_name
+from landing.load.dependents import Dependents
+from landing.load.history import columns_of, history_name
+from landing.load.kept_views import KeptView
 from landing.load.load_history import LoadHistory
 from landing.load.locks import LOCK_WAIT
 from landing.load.staging import Load
 from landing.postgres.query import query
 
+logger = logging.getLogger(__name__)
+
 # Takes the lock that replacing a view takes, and changes nothing. LOCK TABLE would also lock all partitions behind it.
 LOCKS = """
 SELECT string_agg(format('ALTER VIEW %%I.%%I OWNER TO %%I', n.nspname, c.relname, pg_get_userbyid(c.relowner)), ';'
                   ORDER BY c.relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
-WHERE c.relkind = 'v' AND c.relname = ANY (%s)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'v' AND (n.nspname = %s AND c.relname = ANY (%s) OR n.nspname = %s AND c.relname = ANY (%s))
 """
 
 MARKED_GONE = """
@@ -36,17 +41,29 @@ class NewestViews:
     def __init__(self, schema: str, load_history: LoadHistory) -> None:
         self.schema, self.load_history = schema, load_history
         self.cursor, self.history = load_history.cursor, load_history.history
+        self._kept: dict[str, list[KeptView]] = {}  # by table, as of the lock
 
     def lock(self, names: Sequence[str]) -> None:
         """Lock views before the tables behind them, in the order of readers: else both sides deadlock.
 
         One statement timeout covers all views, so a reader that waits behind one of them waits no longer than that.
         """
-        statements, = query(self.cursor, LOCKS, (self.schema, list(names)))[0]
+        self._kept = kept_views.by_table(self.cursor, self.history)
+        kept = [view.name for name in names for view in self._kept.get(name, ())]
+        statements, = query(self.cursor, LOCKS, (self.schema, list(names), self.history, kept))[0]
         if statements:
             query(self.cursor, "SELECT set_config('statement_timeout', %s, true)", (f"{int(1000 * LOCK_WAIT)}ms",))
             query(self.cursor, sql.SQL("DO {}").format(sql.Literal(f"BEGIN {statements}; END")))
             query(self.cursor, "SELECT set_config('statement_timeout', '0', true)")
+
+    def release(self, name: str, day: date) -> None:
+        """Have the views of a table use none of its columns, so that types can change; update() points them again."""
+        view = sql.Identifier(self.schema, name)
+        if have := columns_of(self.cursor, view):
+            options = views.options_of(self.cursor, view)
+            views.put(self.cursor, view, kept_views.select(self.history, name, have, day, have), options)
+        for kept in self._kept.get(name, ()):
+            kept_views.release(self.cursor, self.history, kept, day)
 
     def update(self, loads: Sequence[Load]) -> None:
         """Point the views at the newest date of their source; a view of a table that it lacks is empty."""
@@ -66,6 +83,9 @@ class NewestViews:
             if name not in shown:
                 self.point(name, self.columns(name), day)
                 notices[name] = None
+        for load in loads:
+            if load.table.name not in {*shown, *notices}:  # an older date, which may have widened columns
+                self.point(load.table.name, self.columns(load.table.name), newest[load.source])
         for name, load in shown.items():
             self.point(name, [column.name for column in load.table.columns], load.day)
             notices[name] = None
@@ -95,11 +115,29 @@ class NewestViews:
         return list(columns_of(self.cursor, sql.Identifier(self.schema, name)))
 
     def point(self, name: str, columns: Sequence[str], day: date) -> None:
-        """Replace one view by these columns of one date."""
-        fields = sql.SQL(", ").join(
-            sql.SQL("{} AS {}").format(sql.Identifier(history_name(column)), sql.Identifier(column))
-            for column in columns
-        )
-        select = sql.SQL("SELECT {} FROM {} WHERE {} = {}::date").format(
-            fields, sql.Identifier(self.history, name), sql.Identifier(PARTITION_KEY), sql.Literal(day.isoformat()))
-        views.replace(self.cursor, sql.Identifier(self.schema, name), select)
+        """Replace one view by these columns of one date; point the views at it that keep older columns."""
+        if columns:
+            views.replace(self.cursor, sql.Identifier(self.schema, name),
+                          kept_views.select(self.history, name, columns, day), lambda found: self._keep(
+                              name, columns, found))
+        if kept := self._kept.get(name):
+            wanted = self._wanted(name, columns)
+            for view in kept:
+                kept_views.point(self.cursor, self.schema, self.history, view, wanted, day)
+
+    def _keep(self, name: str, columns: Sequence[str], found: Dependents) -> None:
+        """Move a view to history, with the objects that cannot be created again on the new one."""
+        label, relation = f"{self.schema}.{name}", sql.Identifier(self.schema, name)
+        have, options = columns_of(self.cursor, relation), views.options_of(self.cursor, relation)
+        changes = kept_views.changes(have, self._wanted(name, columns))
+        if obstacle := obstacles.of_newest_view(found, label, have, changes):
+            raise obstacle.error()
+        view = kept_views.keep(self.cursor, self.schema, self.history, name, options)
+        self._kept.setdefault(name, []).append(view)
+        logger.warning("The columns of %s changed. %s stays on the old ones, in %s.%s. Create it again on %s.", label,
+                       ", ".join(map(str, found.direct)), self.history, view.name, label)
+
+    def _wanted(self, name: str, columns: Sequence[str]) -> dict[str, str]:
+        """Types of columns of a view, as history has them; of all columns if a person dropped the view."""
+        types = columns_of(self.cursor, sql.Identifier(self.history, name))
+        return {column: types[history_name(column)] for column in columns} or types

@@ -16,6 +16,7 @@ from landing.load import history
 from landing.load.evolution import widened
 from landing.load.history import PARTITION_KEY, STAGING, columns_of, history_name
 from landing.load.load_history import LOADS, LoadHistory
+from landing.load.planned_changes import PlannedChanges
 from landing.load.staging import Load
 from landing.model.schema import MAX_COLUMNS, NAME_BYTES, TYPE, Column
 from landing.postgres.query import query
@@ -70,6 +71,7 @@ class LoadPlanner:
         self._owners = load_history.owners()
         self._columns: dict[str, Mapping[str, str]] = {
             name: columns for name, (columns, _) in history.tables(self.cursor, self.history).items()}
+        self._changes = PlannedChanges(schema, load_history)
         self._filled: set[tuple[str, str]] = set()  # columns that assumed loads have values for
 
     def __call__(self, load: Load) -> Load:
@@ -79,7 +81,7 @@ class LoadPlanner:
         text only because it never had a value takes the type of the first values.
 
         Raises:
-            RefusedError: Its names or types do not fit.
+            RefusedError: Its names or types do not fit, or objects of people are in the way.
         """
         have = self._columns.get(load.table.name, {})
         self._refuse_names(load)
@@ -89,7 +91,9 @@ class LoadPlanner:
                    structs.replace(column, type=have.get(history_name(column.name), column.type)) for column in columns]
         columns = self._widened(load, columns, have)
         need = {history_name(column.name): column.type for column in columns}
-        return replace(load, table=structs.replace(load.table, columns=columns), layout=history.layout(have, need))
+        planned = replace(load, table=structs.replace(load.table, columns=columns), layout=history.layout(have, need))
+        self._changes.refuse(planned)
+        return planned
 
     def assume(self, load: Load) -> list[str]:
         """Treat a planned load as loaded.
@@ -98,6 +102,7 @@ class LoadPlanner:
             History columns that it turns into text, with their types so far.
         """
         name, have = load.table.name, self._columns.get(load.table.name, {})
+        self._changes.assume(load)
         self._owners[name], self._columns[name] = load.source, load.layout
         self._filled |= {(name, history_name(column.name)) for column in load.table.columns if column.evidence}
         return [f"{name}.{column} ({have[column]})" for column, type_ in load.layout.items()

@@ -6,8 +6,7 @@ import logging
 from collections.abc import Collection, Sequence
 from datetime import date
 
-from landing.core.errors import WarehouseError
-from landing.load import history
+from landing.load import history, obstacles
 from landing.load.history import HistoryTable, history_key, history_name, key_name, partition_name
 from landing.load.load_history import LoadHistory
 from landing.load.newest_views import NewestViews
@@ -38,13 +37,15 @@ class Swap:
         """
         names = [load.table.name for load in loads] + [name for _, name in vanished]
         self.views.lock([*names, *self.views.stale()])
-        partitions = self._replaceable(day, {*names})
+        partitions = self.replaceable(day, {*names})
         tables = history.tables(self.cursor, self.history)
         wanted = {name(load.table.name, day) for load in loads for name in (partition_name, key_name)}
         reserved = {*tables, *(load.table.name for load in loads), *self._existing(wanted, partitions.values())}
         for load in loads:
             table = HistoryTable(self.cursor, self.history, load.table.name, *tables.get(load.table.name, ()))
             need = {history_name(column.name): column.type for column in load.table.columns}
+            if any(table.columns.get(column, type_) != type_ for column, type_ in need.items()):
+                self.views.release(load.table.name, day)
             table.reconcile(need, history_key(load.table.primary_key))
             table.attach(load.staging, day, partitions.get(load.table.name), reserved)
         self.load_history.record(loads)
@@ -59,14 +60,14 @@ class Swap:
         tables = [(source, name) for owner, _, name in self.load_history.runs(day) if owner == source]
         names = [name for _, name in tables]
         self.views.lock(names)
-        self._retire(day, tables, self._replaceable(day, names))
+        self._retire(day, tables, self.replaceable(day, names))
 
     def drop(self, day: date, sources: Collection[str] | None, left: Sequence[Load]) -> None:
         """Remove any date of some sources, or of all (None), and point the views at the newest date that is left."""
         before, tables = self.load_history.newest(), self.load_history.tables(day, sources)
         names = [name for _, name in tables]
         self.views.lock([*names, *(load.table.name for load in left)])
-        partitions = self._replaceable(day, names)
+        partitions = self.replaceable(day, names)
         self._retire(day, tables, partitions)
         described = {load.table.name for load in left}
         self.views.restore([
@@ -88,13 +89,11 @@ class Swap:
         values = (self.history, list(names), list(replaced), list(replaced))
         return {name for name, in query(self.cursor, RELATIONS, values)}
 
-    def _replaceable(self, day: date, names: Collection[str]) -> dict[str, str]:
+    def replaceable(self, day: date, names: Collection[str]) -> dict[str, str]:
         """Partitions of a date by table; WarehouseError if a person's objects depend on one."""
         there = history.partitions(self.cursor, self.history, day)
         partitions = {table: there[table] for table in names if table in there}
-        if found := history.built_on(self.cursor, self.history, partitions.values()):
-            raise WarehouseError(
-                f"Objects depend on single partitions of {self.history} that this would replace: {'; '.join(found)}. "
-                f"Nothing changed. Base them on {self.schema}.<table> or {self.history}.<table>, then run again."
-            )
+        found = obstacles.of_partitions(self.cursor, self.history, day, partitions).values()
+        if obstacle := obstacles.together(found):
+            raise obstacle.error()
         return partitions

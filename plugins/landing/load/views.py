@@ -1,13 +1,14 @@
 """Replaces views and keeps what people built on them: dependent views, grants, comments, triggers.
 
 `CREATE OR REPLACE VIEW` can only append columns. For any other change the view and its dependents are dropped and
-created again, in the caller's transaction.
+created again, in the caller's transaction. Dependents that this session cannot drop keep the view that they have
+(kept_views.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,24 +18,12 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from landing.core.errors import WarehouseError, describe
+from landing.load.dependents import Dependents
+from landing.postgres.query import query
 
-DEPENDENTS = """
-WITH RECURSIVE dependent AS (
-    SELECT to_regclass(%(relation)s)::oid AS oid, 0 AS depth
-  UNION
-    SELECT r.ev_class, d.depth + 1
-    FROM dependent d
-    JOIN pg_depend p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = d.oid
-                    AND p.classid = 'pg_rewrite'::regclass
-    JOIN pg_rewrite r ON r.oid = p.objid AND r.ev_class <> d.oid
-)
-SELECT c.oid, n.nspname, c.relname, c.relkind::text, pg_get_viewdef(c.oid), c.reloptions,
-       pg_get_userbyid(c.relowner)
-FROM dependent d
-JOIN pg_class c ON c.oid = d.oid AND c.relkind IN ('v', 'm')
-JOIN pg_namespace n ON n.oid = c.relnamespace
-GROUP BY c.oid, n.nspname
-ORDER BY max(d.depth), n.nspname, c.relname
+VIEWS = """
+SELECT n.nspname, c.relname, pg_get_viewdef(c.oid), c.reloptions, pg_get_userbyid(c.relowner)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s
 """
 
 # Everything that DROP VIEW would lose, as statements that restore it, quoted by the server; with the column of each.
@@ -104,21 +93,12 @@ class SavedView:
                 cursor.execute(statement)
 
 
-def dependents(cursor: Cursor, relation: sql.Identifier) -> list[SavedView]:
-    """All views that depend on a relation, in creation order; the relation itself included if it is a view."""
-    cursor.execute(DEPENDENTS, {"relation": relation.as_string(cursor)})
-    saved = []
-    for oid, schema, name, kind, definition, options, owner in cursor.fetchall():
-        if kind == "m":
-            raise WarehouseError(
-                f"Materialized view {schema}.{name} depends on columns that must change. Nothing was loaded. Drop it, "
-                "load again, then create it again."
-            )
-        cursor.execute(ATTACHED, {"oid": oid})
-        body = sql.SQL(definition.rstrip().rstrip(";"))
-        saved.append(SavedView(sql.Identifier(schema, name), f"{schema}.{name}", body, with_options(options), owner,
-                               cursor.fetchall()))
-    return saved
+def saved(cursor: Cursor, oid: int) -> SavedView:
+    """A view as it is."""
+    (schema, name, definition, options, owner), = query(cursor, VIEWS, (oid,))
+    attached = query(cursor, ATTACHED, {"oid": oid})
+    body = sql.SQL(definition.rstrip().rstrip(";"))
+    return SavedView(sql.Identifier(schema, name), f"{schema}.{name}", body, with_options(options), owner, attached)
 
 
 def with_options(options: list[str] | None) -> sql.Composable:
@@ -127,17 +107,24 @@ def with_options(options: list[str] | None) -> sql.Composable:
 
 
 @contextmanager
-def dropped_dependents(cursor: Cursor, relation: sql.Identifier) -> Iterator[list[SavedView]]:
-    """Drop the views that depend on a relation (and itself, if it is a view) for the duration of the block.
+def without_users(cursor: Cursor, table: sql.Identifier, columns: Collection[str]) -> Iterator[None]:
+    """Drop the views that use these columns of a table, for the duration of the block."""
+    found = Dependents(cursor, table)
+    users = found.above({one.key for one in found.direct if one.uses(columns) and not one.typed})
+    views = [saved(cursor, oid) for oid in found.views(users - found.fixed)]
+    drop_all(cursor, views)
+    yield
+    create_all(cursor, views)
 
-    Yields:
-        The dropped views. The block may change the list; the views in it are created again.
-    """
-    views = dependents(cursor, relation)
+
+def drop_all(cursor: Cursor, views: Sequence[SavedView]) -> None:
+    """Drop views that are in creation order."""
     for view in reversed(views):
         with _explained(f"View {view.label} depends on columns that change and cannot be dropped"):
             cursor.execute(sql.SQL("DROP VIEW {}").format(view.name))
-    yield views
+
+
+def create_all(cursor: Cursor, views: Sequence[SavedView]) -> None:
     for view in views:
         with _explained(f"View {view.label} cannot be created again on the changed columns"):
             view.create(cursor)
@@ -155,15 +142,38 @@ def _explained(problem: str) -> Iterator[None]:
         ) from error
 
 
-def replace(cursor: Cursor, view: sql.Identifier, select: sql.Composable) -> None:
-    """Change a view's definition, whatever its columns and its dependents."""
-    cursor.execute("SELECT reloptions FROM pg_class WHERE oid = to_regclass(%s)", (view.as_string(cursor),))
-    options, = cursor.fetchone() or (None,)  # CREATE OR REPLACE would reset them
+def replace(
+    cursor: Cursor, view: sql.Identifier, select: sql.Composable, keep: Callable[[Dependents], None]
+) -> None:
+    """Change a view's definition, whatever its columns and its dependents.
+
+    Args:
+        keep: Moves the view, with everything that cannot be dropped and created again on the new one, out of the way.
+    """
+    options = options_of(cursor, view)
     cursor.execute("SAVEPOINT replace_view")
     try:
-        cursor.execute(sql.SQL("CREATE OR REPLACE VIEW {}{} AS {}").format(view, with_options(options), select))
+        put(cursor, view, select, options)
     except pg_errors.InvalidTableDefinition:
         cursor.execute("ROLLBACK TO SAVEPOINT replace_view")
-        with dropped_dependents(cursor, view) as views:
-            views[0] = dataclasses.replace(views[0], definition=select)
+        found = Dependents(cursor, view)
+        views = [saved(cursor, oid) for oid in found.views({one.key for one in found.all} - found.fixed)]
+        new = dataclasses.replace(saved(cursor, found.root[1]), definition=select)
+        drop_all(cursor, views)
+        if found.fixed:
+            keep(found)
+        else:
+            drop_all(cursor, [new])
+        create_all(cursor, [new, *views])
     cursor.execute("RELEASE SAVEPOINT replace_view")
+
+
+def options_of(cursor: Cursor, view: sql.Identifier) -> list[str] | None:
+    """Options of a view, as pg_class.reloptions has them; None if it has none or does not exist."""
+    found = query(cursor, "SELECT reloptions FROM pg_class WHERE oid = to_regclass(%s)", (view.as_string(cursor),))
+    return found[0][0] if found else None
+
+
+def put(cursor: Cursor, view: sql.Identifier, select: sql.Composable, options: list[str] | None) -> None:
+    """Create a view, or change its definition and add columns; without its options, they would be reset."""
+    cursor.execute(sql.SQL("CREATE OR REPLACE VIEW {}{} AS {}").format(view, with_options(options), select))

@@ -104,6 +104,16 @@ class Warehouse:
         """A planner for these loads."""
         return LoadPlanner(self.schema, self.load_history, loads, self.logger)
 
+    def vanished(self, day: date, sources: Sequence[str], present: set[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Loaded (source, table) pairs of a date that its landed sources no longer have."""
+        return [(source, table) for source, _, table in self.load_history.runs(day)
+                if source in sources and (source, table) not in present]
+
+    def refuse_removal(self, day: date, tables: Sequence[tuple[str, str]]) -> None:
+        """Raise WarehouseError if objects of people are in the way of removing these (source, table) pairs."""
+        if tables:
+            self._swap.replaceable(day, {name for _, name in tables})
+
     def planned(self, loads: Mapping[str, Load]) -> dict[str, Load]:
         """Loads by stream with the types of their columns in history; RefusedError if one does not fit."""
         plan = self.planner([*loads.values()])
@@ -148,9 +158,7 @@ class Warehouse:
                 removed from it.
             left_out: Sources of the date that were left out on purpose.
         """
-        vanished = [(source, table) for source, _, table in self.load_history.runs(day)
-                    if source in sources and (source, table) not in present]
-        recorded = self.load_history.left_out(day)
+        vanished, recorded = self.vanished(day, sources, present), self.load_history.left_out(day)
         if loads or vanished or self._swap.views.stale() or recorded != {*left_out} - self.load_history.sources(day):
             self.lock_retry.run(lambda: self._swap.publish(day, sources, loads, vanished, left_out),
                                 "Nothing was loaded, and the views are unchanged.", load_command(day, self.schema))
