@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 
+import meltano_log
 import psycopg2
 import servers
 import shop
-from landing.api import LOG_FORMAT, LandingError, connect, keep_private, landing_folder, parse_log, table, today
+from landing.api import LandingError, connect, keep_private, landing_folder, table, today
 from psycopg2 import sql
 
 FOLDER = servers.PROJECT
@@ -31,14 +32,14 @@ def meltano(environment: str, jobs: list[str], **variables: str) -> None:
     """Run jobs and print the plugins' log lines; Meltano's full log goes to LOG."""
     shown = " ".join(f"{name}={value}" for name, value in variables.items())
     say(f"\n$ MELTANO_ENVIRONMENT={environment} {shown} meltano run {' '.join(jobs)}")
-    command = [FOLDER / ".venv/bin/meltano", *LOG_FORMAT, "run", *jobs]
+    command = [FOLDER / ".venv/bin/meltano", *meltano_log.FORMAT, "run", *jobs]
     inherited = {name: value for name, value in os.environ.items() if name not in ("SOURCE", "SCHEMA")}
     environ = inherited | {"MELTANO_ENVIRONMENT": environment, **variables}
     with LOG.open("a") as log, subprocess.Popen(
         command, cwd=FOLDER, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         for line in process.stdout:
-            entry = parse_log(line)
+            entry = meltano_log.parse(line)
             log.write(f"{entry or line.rstrip()}\n")
             if entry and entry.notable:
                 say(f"  {entry.origin:<12} {entry.message}")

@@ -19,7 +19,8 @@ import pytest
 from click.testing import CliRunner
 from conftest import RUN_VARIABLES, Database, Project, Result, databases
 from landing.cli import main
-from landing.core.errors import LandingError, reported
+from landing.core.errors import LandingError
+from landing.core.reporting import reported
 from landing.extract.csv.tap import TapCSV
 from landing.extract.postgres.tap import TapPostgres
 from landing.load.tap import TapLanding

@@ -1,9 +1,11 @@
 """Airflow: one run is one date; what fails says what to type, and clearing it heals the run."""
 
+import contextlib
 import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +15,11 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import pytest
 import yaml
 from conftest import CANARY, ROOT, Database, Project, databases
+from receivers import Receivers, free_port, receivers
 
 DAGS = Path("orchestrate/airflow/dags")
 PYTHON = Path("orchestrate/airflow/.venv/bin/python")
@@ -26,9 +30,12 @@ TABLES = ["orders", "notes", "order_details"]
 
 LOOK = """
 import json, runpy, sys
+from pathlib import Path
+sys.path.append(str(Path(sys.argv[1]).parent))
 from types import SimpleNamespace
 from datetime import datetime, timezone
 from airflow.sdk.exceptions import AirflowException
+from meltano_dags import commands
 module = runpy.run_path(sys.argv[1])
 dag = module["dag"]
 
@@ -48,7 +55,7 @@ def accepts(date):
 
 def fails(*arguments):
     try:
-        module["run"](*arguments)
+        commands.run(*arguments)
     except AirflowException as error:
         return str(error)
 
@@ -61,24 +68,25 @@ print("LOOK" + json.dumps({
              day("9999-12-31"), day(None, "9999-12-31")],
     "accepted": {date: accepts(date) for date in ("2024-01-20", "2024-02-30", "2024-01-20; touch pwned", "")},
     "re_extract": dag.params["re_extract"],
-    "silent": fails("What", "again", ["false"]),
-    "refused": fails("What", "again", ["sh", "-c", sys.argv[3]]),
-    "inherited": sorted(set(module["environment"](DATESTAMP="2024-01-01")) & set(json.loads(sys.argv[2]))),
+    "failed": [fails("What", "again", ["sh", "-c", script]) for script in json.loads(sys.argv[3])],
+    "inherited": sorted(set(commands.environment(DATESTAMP="2024-01-01")) & set(json.loads(sys.argv[2]))),
 }))
 """
 
 
-# A run of Meltano, as it logs one in which a CSV file is refused.
-REFUSED = """
-cat <<'END'
-{"event": "Running job with name 'extract:tap-csv-to-target-csv'", "level": "info", "timestamp": "2026-11-29T10:04:35Z"}
-{"event": "other.csv: 1,000 rows", "string_id": "tap-csv", "level": "info", "timestamp": "2026-11-29T10:04:36Z"}
-{"event": "in.csv, line 2: expected 2 fields, found 3.", "string_id": "tap-csv", "level": "info", "timestamp": "…"}
-{"event": "The input ended.", "string_id": "target-csv", "level": "info", "timestamp": "2026-11-29T10:04:37Z"}
-{"event": "Block run completed", "level": "error", "timestamp": "2026-11-29T10:04:37Z"}
-END
-exit 1
-"""
+def leaves(error, message, program="tap-csv"):
+    """A shell command that leaves an error where the plugins do."""
+    line = json.dumps({"program": program, "error": error, "message": message})
+    return f"echo {shlex.quote(line)} >> $LANDING_ERRORS; "
+
+
+REFUSED = leaves("BadFileError", "in.csv, line 2: expected 2 fields, found 3.")
+ENDED_EARLY = leaves("IncompleteInputError", "The input ended.", "target-csv")
+FAILED = {"false": "What failed. Exit status 1, and no program left an error: one of them was killed, or Meltano "
+                   "itself failed. Its lines are in the task's log.",
+          "kill -9 $$": "What failed. It was killed by SIGKILL.",
+          f"{REFUSED}{ENDED_EARLY}exit 1": "What failed. tap-csv: in.csv, line 2: expected 2 fields, found 3.",
+          f"{ENDED_EARLY}exit 1": "What failed. target-csv: The input ended."}
 
 
 def look(folder, **variables):
@@ -87,7 +95,8 @@ def look(folder, **variables):
              "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     environment = {**os.environ, "MELTANO_PROJECT_ROOT": str(folder), "AIRFLOW_HOME": str(folder / ".airflow"),
                    "AIRFLOW__CORE__UNIT_TEST_MODE": "False", **variables}
-    command = [ROOT / PYTHON, "-c", LOOK, ROOT / DAGS / "ELT_with_meltano.py", json.dumps(names), REFUSED]
+    command = [ROOT / PYTHON, "-c", LOOK, ROOT / DAGS / "ELT_with_meltano.py", json.dumps(names),
+               json.dumps([*FAILED])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.partition("LOOK")[2])
@@ -110,17 +119,8 @@ def test_a_run_has_one_date_and_it_is_one(tmp_path):
     assert dag["re_extract"] is False
 
 
-def test_a_command_that_fails_without_a_word_is_named_all_the_same():
-    assert look(ROOT)["silent"] == ("What failed (exit status 1): no output\n"
-                                    "To retry, clear this task or run: again")
-
-
-def test_a_failed_task_names_the_plugins_last_lines_and_meltanos_error():
-    reason = look(ROOT)["refused"]
-    assert "tap-csv: in.csv, line 2: expected 2 fields, found 3. target-csv: The input ended." in reason
-    assert "meltano: Block run completed" in reason
-    assert "1,000 rows" not in reason
-    assert "Running job" not in reason
+def test_a_failed_task_says_the_cause_and_the_command_also_if_it_was_killed_without_a_word():
+    assert look(ROOT)["failed"] == [f"{said}\nTo retry, clear this task or run: again" for said in FAILED.values()]
 
 
 def test_what_airflow_was_started_with_does_not_decide_what_a_task_does():
@@ -185,8 +185,9 @@ def test_no_secret_of_airflow_is_a_default_or_readable_by_others(tmp_path):
 
 
 ENDED = """
-import os, runpy, signal, sys
-module = runpy.run_path(sys.argv[1])
+import os, signal, sys
+sys.path.append(sys.argv[1])
+from meltano_dags import commands
 sleeper = ["sh", "-c", "echo $$; exec sleep 300"]
 
 def timeout(*_):
@@ -196,16 +197,16 @@ if sys.argv[2] == "a timeout":
     signal.signal(signal.SIGALRM, timeout)
     signal.alarm(3)
 if sys.argv[2] == "its command":
-    module["run"].__globals__["run"] = lambda *words, **variables: print("COMMAND", words[2], variables, flush=True)
-    module["meltano"]("What", "again", "job", "2024-01-01", DATESTAMP="2024-01-01")
+    commands.run = lambda *words, **variables: print("COMMAND", words[2], variables, flush=True)
+    commands.meltano("What", "again", "job", "2024-01-01", DATESTAMP="2024-01-01")
 else:
-    module["run"]("What", "again", sleeper)
+    commands.run("What", "again", sleeper)
 """
 
 
 def dag_process(ending):
     environment = {**os.environ, "MELTANO_PROJECT_ROOT": str(ROOT), "AIRFLOW__CORE__UNIT_TEST_MODE": "True"}
-    return subprocess.Popen([ROOT / PYTHON, "-c", ENDED, ROOT / DAGS / "ELT_with_meltano.py", ending], env=environment,
+    return subprocess.Popen([ROOT / PYTHON, "-c", ENDED, ROOT / DAGS, ending], env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
@@ -234,8 +235,9 @@ def test_a_retry_is_not_held_up_by_a_run_that_was_killed():
 class Airflow:
     """A project with a running Airflow of its own."""
 
-    def __init__(self, folder: Path, source: Database, warehouse: Database, metadata: Database) -> None:
-        self.project, self.metadata = Project(folder, source, warehouse), metadata
+    def __init__(self, folder: Path, source: Database, warehouse: Database, metadata: Database,
+                 alerts: Receivers) -> None:
+        self.project, self.metadata, self.alerts = Project(folder, source, warehouse), metadata, alerts
         for part in ("orchestrate", "demo"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns(".venv"))
         for part in ("Makefile", "requirements.txt"):
@@ -243,17 +245,19 @@ class Airflow:
         (folder / "orchestrate/airflow/.venv").symlink_to(ROOT / "orchestrate/airflow/.venv")
         user, password = quote(metadata.user, safe=""), quote(metadata.password, safe="")
         address = f"postgresql+psycopg2://{user}:{password}@{metadata.host}:{metadata.port}/{metadata.name}"
+        self.port = free_port()
+        # The second cannot be reached; the third is none of apprise's.
+        urls = (f"json://me:{CANARY}@{alerts.webhook}/{CANARY}, json://{CANARY}@127.0.0.1:{free_port()}/{CANARY} "
+                f"nosuch://{CANARY},mailto://{alerts.smtp}/?from=landing@example.com&to=ops@example.com")
         with (folder / ".env").open("a") as file:
-            file.write(f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN='{address}'\n")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+            file.write(f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN='{address}'\nAIRFLOW_PORT={self.port}\n"
+                       f"ALERT_URLS='{urls}'\nALERT_DEADLINE=23:59\n")
         source.run("CREATE TABLE orders (order_id smallint PRIMARY KEY, customer text);"
                    "INSERT INTO orders SELECT g, 'c' || g % 7 FROM generate_series(1, 100) g;"
                    "CREATE TABLE notes (note text); INSERT INTO notes VALUES ('a'), ('a'), (NULL)")
 
     def make(self, target: str) -> subprocess.CompletedProcess:
-        variables = {"AIRFLOW_PORT": str(self.port), "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1"}
+        variables = {"AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1"}
         # All is installed: uv has nothing to do, and `false` would say so if it had.
         return subprocess.run(["make", target, "UV=false"], cwd=self.project.folder, text=True, check=False,
                               env=self.project.environment(**variables), capture_output=True, timeout=300)
@@ -310,8 +314,9 @@ class Airflow:
             assert time.monotonic() < deadline, "the backfill does not end"
             time.sleep(1)
 
-    def said(self) -> str:
-        return "\n".join(path.read_text()[-2000:] for path in (self.project.folder / ".airflow/logs").rglob("*.log"))
+    def said(self, folder: str = "") -> str:
+        logs = self.project.folder / ".airflow/logs" / folder
+        return "\n".join(path.read_text()[-2000:] for path in logs.rglob("*.log"))
 
     def tasks(self, run: dict) -> dict[str, str]:
         found = self.ask("GET", f"{DAG}/dagRuns/{quote(run['dag_run_id'])}/taskInstances")[1]["task_instances"]
@@ -332,29 +337,70 @@ class Airflow:
                 for table in TABLES for day in days}
 
     def processes(self) -> list[str]:
-        """Command lines of all processes that work in this project's folder or for it."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                environment = (process / "environ").read_bytes()
-                if f"AIRFLOW_HOME={self.project.folder}/".encode() in environment:
-                    found.append((process / "cmdline").read_text())
-            except OSError:  # gone meanwhile
-                continue
+        """Command lines of all processes of Airflow and of its tasks' commands."""
+        return [" ".join(one.cmdline()) for one in self.running()]
+
+    def running(self, program: str = "") -> list[psutil.Process]:
+        """Processes of this project that have `program` in their command line."""
+        found, folder = [], str(self.project.folder)
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                environment = process.environ()
+                if (folder in (environment.get("AIRFLOW_HOME", "")[:len(folder)], environment.get(
+                        "MELTANO_PROJECT_ROOT")) and program in " ".join(process.cmdline())):
+                    found.append(process)
         return found
+
+    def sent(self, day: str) -> list[tuple[str, str]]:
+        """Title and text of each message about a date, the same by webhook and by mail."""
+        posts = [(post["title"], post["message"]) for post in [*self.alerts.posts] if day in post["title"]]
+        mails = [(mail["subject"], mail.get_body().get_content()) for mail in [*self.alerts.mails]
+                 if day in mail["subject"]]
+        assert [title for title, _ in mails] == [title for title, _ in posts][:len(mails)]
+        return posts if len(mails) == len(posts) else []
+
+    @contextlib.contextmanager
+    def held_load(self, day: str):
+        """Trigger a date, whose load waits for a lock within."""
+        with self.project.warehouse.connect() as lock, lock.cursor() as cursor:
+            lock.autocommit = False
+            cursor.execute("CREATE SCHEMA IF NOT EXISTS public_history; CREATE TABLE IF NOT EXISTS "
+                           "public_history._loads (); LOCK TABLE public_history._loads IN ACCESS EXCLUSIVE MODE")
+            assert self.trigger(conf={"date": day})[0] == 200
+            self.until(self.loading, "the load did not begin")
+            try:
+                yield
+            finally:
+                lock.rollback()
+
+    def loading(self) -> bool:
+        """Whether a load waits for a lock."""
+        return bool(self.project.warehouse.one(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'target-postgres' "
+            "AND wait_event_type = 'Lock' AND datname = current_database()"))
+
+    def until(self, condition, otherwise: str) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < deadline, otherwise + self.said()
+            time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
 def airflow(server, tmp_path_factory):
     """Airflow on this test's own databases; at the end none of its processes may be left."""
-    with databases(server) as make:
+    with databases(server) as make, receivers() as alerts:
         one = Airflow(tmp_path_factory.mktemp("airflow") / "project", make("source"), make("warehouse"),
-                      make("metadata"))
+                      make("metadata"), alerts)
         started = one.make("airflow")
         assert started.returncode == 0, started.stdout + started.stderr
         assert len(one.processes()) > 4
         try:
             yield one
+            with one.held_load("2024-02-09"):
+                one.make("airflow-stop")
+                assert one.processes() == [], "a command outlives Airflow"
+                assert not one.loading()
         finally:
             stopped = one.make("airflow-stop")
             assert stopped.returncode == 0, stopped.stdout + stopped.stderr
@@ -427,6 +473,15 @@ def test_a_source_that_is_down_blocks_the_load_and_clearing_its_task_heals_the_r
     assert "is not currently accepting connections" in said
     command = f"MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={day} meltano run extract_postgres"
     assert f"run: {command}" in said
+    airflow.until(lambda: airflow.sent(day), "no message came")
+    (title, text), = airflow.sent(day)
+    assert title == f"{day}: extract_postgres failed"
+    assert "is not currently accepting connections" in text
+    assert f"To retry, clear this task or run: {command}" in text
+    assert "load_to_postgres" not in text
+    airflow.until(lambda: "Alert 4 of ALERT_URLS (mailto) is sent" in airflow.said("dag_processor"), "not logged")
+    assert "Alert 2 of ALERT_URLS (json) was not sent" in airflow.said("dag_processor")
+    assert "Alert 3 of ALERT_URLS (nosuch) was not sent" in airflow.said("dag_processor")
     assert CANARY not in airflow.said()
     for path in (airflow.project.folder / ".airflow").rglob("*"):
         assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
@@ -441,3 +496,89 @@ def test_a_source_that_is_down_blocks_the_load_and_clearing_its_task_heals_the_r
     assert airflow.ask("POST", f"{DAG}/clearTaskInstances", cleared)[0] == 200
     airflow.wait(day)
     assert verified(airflow, day)
+    assert len(airflow.sent(day)) == 1  # none for each retry, and none for success
+
+
+def test_a_killed_task_ends_its_load_and_so_does_one_that_is_marked_as_failed(airflow):
+    day = "2024-01-31"
+    with airflow.held_load(day):
+        run = airflow.runs(day)[day]
+        command, = airflow.running(f"--state-id-suffix {day}")
+        processes = [command, *command.children()]
+        assert len(processes) > 1
+        command.parent().send_signal(signal.SIGKILL)  # the task
+        airflow.until(lambda: not any(one.is_running() for one in processes), "the load goes on")
+        airflow.until(lambda: airflow.running(f"--state-id-suffix {day}") and airflow.loading(), "no retry")
+        command, = airflow.running(f"--state-id-suffix {day}")
+        processes = [command, *command.children()]
+        assert len(processes) > 1
+        task = f"{DAG}/dagRuns/{quote(run['dag_run_id'])}/taskInstances/load_to_postgres"
+        assert airflow.ask("PATCH", task, {"new_state": "failed"})[0] == 200
+        airflow.until(lambda: not any(one.is_running() for one in processes), "the load goes on")
+        airflow.until(lambda: not airflow.loading(), "its connection is left")
+    airflow.wait(day, state="failed")
+    airflow.until(lambda: airflow.sent(day), "no message came")
+    (title, text), = airflow.sent(day)
+    assert title == f"{day}: load_to_postgres failed"
+    assert "killed" in text
+    assert f"EXTRACTED_AT={day} meltano run load_to_postgres" in text
+    assert not airflow.project.warehouse.run("SELECT 1 FROM public_history._loads WHERE extracted_at = %s", day)
+
+
+def test_a_date_that_is_late_is_told_with_what_it_lacks_and_one_that_is_complete_is_not(airflow):
+    late, complete = "2024-02-01", "2024-02-02"
+    for source in ("postgres", "csv"):
+        airflow.project.land(complete, source)
+    airflow.project.load(complete)
+    airflow.project.land(late, "csv")
+    down = airflow.project.tap_postgres(port=1)
+    airflow.project.pipe(down, airflow.project.target_csv(), check=False, SOURCE="postgres", DATESTAMP=late)
+    dag = "/api/v2/dags/deadline/dagRuns"
+    runs = [airflow.ask("POST", dag, {"logical_date": None, "conf": {"date": day}})[1]["dag_run_id"]
+            for day in (complete, late)]
+    airflow.until(lambda: all(airflow.ask("GET", f"{dag}/{quote(run)}")[1]["state"] == "success" for run in runs),
+                  "the deadline was not checked")
+    (title, text), = airflow.sent(late)
+    assert title == f"{late} is late"
+    assert "postgres not landed" in text
+    assert "postgres: tap-postgres: connection to server" in text
+    assert f"SOURCE=postgres DATESTAMP={late} meltano run extract_postgres" in text
+    assert "extract_csv" not in text
+    assert airflow.sent(complete) == []
+
+
+def test_airflow_listens_on_its_port_of_loopback_and_nowhere_else(airflow):
+    found = {connection.laddr for process in airflow.running() for connection in process.net_connections("inet")
+             if connection.status == psutil.CONN_LISTEN}
+    assert found == {("127.0.0.1", airflow.port)}
+
+
+def servers(folder):
+    """Start Airflow of a project that has an .env and nothing else."""
+    (folder / "orchestrate").mkdir(exist_ok=True)
+    shutil.copytree(ROOT / "orchestrate/airflow", folder / "orchestrate/airflow", dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns(".venv"))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW_", "ALERT_"))}
+    return subprocess.run([ROOT / PYTHON, "orchestrate/airflow/servers.py", "start"], cwd=folder, text=True,
+                          check=False, env=environment, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("AIRFLOW_PORT=web", "AIRFLOW_PORT='web' is not a port. Expected a number from 1 to 65535."),
+    ("AIRFLOW_PORT=70000", "AIRFLOW_PORT='70000' is not a port."),
+    ("AIRFLOW_HOST=no such", "AIRFLOW_HOST='no such' is not an address or name of this machine."),
+    ("AIRFLOW_HOST=192.0.2.1", "AIRFLOW_HOST='192.0.2.1' is not an address of this machine."),
+    ("AIRFLOW_PORT={used}", "Airflow cannot listen on 127.0.0.1, port {used}: Address already in use. Set AIRFLOW_"),
+    ("AIRFLOW_PORT={free}\nALERT_DEADLINE=6h", "ALERT_DEADLINE='6h' is not a time of day. Expected HH:MM in UTC"),
+])
+def test_a_setting_of_airflow_that_is_wrong_is_said_before_it_starts(tmp_path, line, said):
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        names = {"used": used.getsockname()[1], "free": free_port()}
+        (tmp_path / ".env").write_text(line.format(**names) + "\n")
+        done = servers(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(said.format(**names))
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / ".airflow").exists()

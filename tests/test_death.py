@@ -1,9 +1,12 @@
 """A tap or a target that dies midway leaves everything as it was, and the next run heals."""
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +128,42 @@ def test_a_load_killed_midway_changes_nothing_and_the_next_run_heals(shop, how):
     shop.load(NEXT)
     assert shop.warehouse.one("SELECT count(*) FROM public.orders") == 50
     assert not shop.warehouse.run("SELECT 1 FROM pg_tables WHERE tablename LIKE '\\_staging%%'")
+
+
+def plugins_of(meltano):
+    """Pids of the plugins that a Meltano has started."""
+    found = Path(f"/proc/{meltano.pid}/task/{meltano.pid}/children").read_text().split()
+    return [pid for pid in map(int, found) if b"landing-" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def at_work(pid):
+    with contextlib.suppress(FileNotFoundError):
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_load_ends_when_its_meltano_is_killed(shop):
+    shop.land(DAY)
+    errors = shop.folder / "errors.jsonl"
+    with shop.warehouse.connect() as lock, lock.cursor() as cursor:
+        lock.autocommit = False
+        cursor.execute("CREATE SCHEMA public_history")  # the load waits until this transaction ends
+        environment = shop.environment(MELTANO_ENVIRONMENT="load", EXTRACTED_AT=DAY, LANDING_ERRORS=str(errors))
+        with subprocess.Popen([shop.folder / ".venv/bin/meltano", "run", "load_to_postgres"], cwd=shop.folder,
+                              env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as meltano:
+            wait_for(lambda: shop.warehouse.one(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'target-postgres' "
+                "AND wait_event_type = 'Lock' AND datname = current_database()"))
+            plugins = plugins_of(meltano)
+            assert plugins
+            meltano.kill()
+        wait_for(lambda: not any(map(at_work, plugins)))
+        lock.rollback()
+    wait_for(lambda: not shop.warehouse.one("SELECT count(*) FROM pg_stat_activity WHERE application_name = "
+                                            "'target-postgres' AND datname = current_database()"))
+    assert not shop.warehouse.run("SELECT 1 FROM pg_tables WHERE tablename = '_loads'")
+    assert "Stopped by the end of Meltano before the commit point: nothing was committed" in errors.read_text()
 
 
 def test_a_load_whose_tap_dies_changes_nothing(shop):

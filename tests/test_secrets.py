@@ -17,6 +17,7 @@ import pytest
 from conftest import CANARY, PASSWORD, _dotenv_quoted, require_others_through
 from landing import api
 from landing.core.errors import LandingError
+from landing.core.reporting import stored
 from landing.core.settings import exposed_env, settings
 
 DAY = "2024-01-20"
@@ -226,3 +227,11 @@ def test_the_warning_stands_once_in_a_run_and_stops_nothing(shop):
     result = shop.landing("list", "--json")
     assert result.stderr.count("chmod 600") == 1
     assert json.loads(result.stdout)
+
+
+def test_an_error_that_repeats_a_password_is_stored_without_it(project, monkeypatch):
+    monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(project.folder))  # its .env has PASSWORD
+    monkeypatch.setenv("SOURCE_POSTGRES_USER", "postgres")
+    monkeypatch.setenv("MY_TOKEN", "postgres")
+    told = stored(LandingError(f"postgres: invalid port in //u:{PASSWORD}@h, a://someone:else@h.\x1b[2J\nRun again."))
+    assert told == "postgres: invalid port in //u:***@h, a://someone:***@h.\\x1b[2J Run again."

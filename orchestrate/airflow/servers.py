@@ -4,38 +4,91 @@
     python orchestrate/airflow/servers.py run      in the foreground, until SIGTERM or SIGINT
     python orchestrate/airflow/servers.py stop     stop all of its processes
 
-The web UI listens on AIRFLOW_HOST and AIRFLOW_PORT (127.0.0.1:8080). AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in `.env`
-names the metadata database; the embedded PostgreSQL of `make demo` has one.
+The web UI listens on AIRFLOW_HOST and AIRFLOW_PORT (127.0.0.1:8080), which may stand in `.env`; nothing else listens.
+AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in `.env` names the metadata database; the embedded PostgreSQL of `make demo` has
+one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
+sys.path.append(str(Path(__file__).parent / "dags"))
+from landing.api import SettingError, settings
+from meltano_dags import alerts
+
 ROOT = Path(__file__).resolve().parents[2]
+os.environ["MELTANO_PROJECT_ROOT"] = str(ROOT)  # where settings() looks for .env
 HOME = ROOT / ".airflow"
 PID = HOME / "pid"
 LOG = HOME / "airflow.log"
-HOST = os.environ.get("AIRFLOW_HOST", "127.0.0.1")
-PORT = int(os.environ.get("AIRFLOW_PORT", "8080"))
-URL = f"http://{'localhost' if HOST == '0.0.0.0' else HOST}:{PORT}"  # noqa: S104 - a URL needs one address
 PASSWORDS = HOME / "simple_auth_manager_passwords.json.generated"
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 
-COMPONENTS = (["api-server", "--host", HOST, "--port", str(PORT)], ["scheduler"], ["dag-processor"], ["triggerer"])
+# Without log servers, which would listen on every address: all components read the same files.
+COMPONENTS = (["scheduler", "--skip-serve-logs"], ["dag-processor"], ["triggerer", "--skip-serve-logs"])
 START = 180  # seconds until all components must be healthy
 STOP = 40  # seconds between SIGTERM and SIGKILL
 
 MELTANO = [str(ROOT / ".venv/bin/meltano"), "--environment", "extract", "invoke"]
+COMMANDS = {MELTANO[0], str(ROOT / "plugins/.venv/bin/landing")}  # of tasks
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the web UI listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The web UI's URL, for this machine."""
+        host = "localhost" if self.host in EVERYWHERE else f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def require_free(self) -> None:
+        """Raise SettingError if no program can listen there."""
+        try:
+            family, kind, *_, where = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(where)
+        except socket.gaierror:
+            raise SettingError(f"AIRFLOW_HOST={self.host!r} is not an address or name of this machine. Correct it in "
+                               ".env, and run again.") from None
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise SettingError(f"AIRFLOW_HOST={self.host!r} is not an address of this machine. Correct it in .env, "
+                                   "and run again.") from None
+            raise SettingError(f"Airflow cannot listen on {self.host}, port {self.port}: {error.strerror}. Set "
+                               "AIRFLOW_PORT in .env to a free port, and run again.") from None
+
+
+def address() -> Address:
+    """AIRFLOW_HOST and AIRFLOW_PORT, from the environment or .env. Raises SettingError for an invalid port."""
+    values = settings()
+    host, port = values.get("AIRFLOW_HOST") or "127.0.0.1", values.get("AIRFLOW_PORT") or "8080"
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise SettingError(f"AIRFLOW_PORT={port!r} is not a port. Expected a number from 1 to 65535. Correct it in "
+                           ".env, and run again.")
+    return Address(host, int(port))
 
 
 def alive(pid: int) -> bool:
@@ -51,7 +104,7 @@ def alive(pid: int) -> bool:
 def pid() -> int | None:
     """Pid of the running supervisor, if any."""
     with contextlib.suppress(FileNotFoundError, ValueError):
-        if alive(found := int(PID.read_text())):
+        if alive(found := int(PID.read_text().split()[0])):
             return found
     return None
 
@@ -59,7 +112,7 @@ def pid() -> int | None:
 def healthy() -> bool:
     """Whether web UI, scheduler, DAG processor and triggerer are healthy."""
     try:
-        with urllib.request.urlopen(f"{URL}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310 - loopback
+        with urllib.request.urlopen(f"{address().url}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310 - loopback
             return all(part["status"] == "healthy" for part in json.load(answer).values())
     except (OSError, ValueError):
         return False
@@ -81,8 +134,11 @@ def prepare() -> None:
 def start() -> None:
     """Start the supervisor in the background and wait until all components are healthy."""
     if pid():
-        print(f"Airflow is running: {URL}", flush=True)
+        print(f"Airflow is running: {PID.read_text().split()[1]}", flush=True)
         return
+    where = address()
+    where.require_free()
+    alerts.deadline()
     prepare()
     print("Airflow: migrating its metadata database", flush=True)
     with LOG.open("ab") as log:
@@ -92,14 +148,14 @@ def start() -> None:
                      f".env names an existing PostgreSQL database (`make demo` creates one). Airflow's log: {LOG}")
         subprocess.Popen([*MELTANO, "airflow:serve"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                          start_new_session=True)
-    print(f"Airflow: starting on {URL}", flush=True)
+    print(f"Airflow: starting on {where.url}", flush=True)
     deadline = time.monotonic() + START
     while not (healthy() and pid()):
         if time.monotonic() > deadline:
             stop()
             sys.exit(f"Airflow did not become healthy within {START} s. Its log: {LOG}")
         time.sleep(1)
-    print(f"Airflow is ready: {URL}, user admin, password in {PASSWORDS}", flush=True)
+    print(f"Airflow is ready: {where.url}, user admin, password in {PASSWORDS}", flush=True)
 
 
 def stop() -> None:
@@ -120,10 +176,11 @@ def run() -> None:
     Each component has its own process group, so that its child processes end with it.
     """
     prepare()
-    PID.write_text(str(os.getpid()))
+    where = address()
+    PID.write_text(f"{os.getpid()} {where.url}\n")
     environ = os.environ | {
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{PORT}/execution/",
-        "AIRFLOW__API__BASE_URL": URL,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{where.url}/execution/",
+        "AIRFLOW__API__BASE_URL": where.url,
     }
     signals: list[int] = []
 
@@ -134,7 +191,7 @@ def run() -> None:
         signal.signal(number, remember)
     airflow = str(Path(sys.executable).parent / "airflow")
     children = [subprocess.Popen([airflow, *component], cwd=ROOT, env=environ, start_new_session=True)
-                for component in COMPONENTS]
+                for component in (["api-server", "--host", where.host, "--port", str(where.port)], *COMPONENTS)]
     try:
         while not signals and all(child.poll() is None for child in children):
             time.sleep(0.5)
@@ -147,18 +204,43 @@ def run() -> None:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """Terminate a component, then kill what is left of its process group."""
-    with contextlib.suppress(ProcessLookupError):
-        child.terminate()
+    """Terminate a component with the commands of its tasks, then kill what is left.
+
+    The scheduler waits for its tasks, which have process groups of their own.
+    """
+    processes: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        processes = psutil.Process(child.pid).children(recursive=True)
+    signal_all([one for one in processes if COMMANDS & {*cmdline(one)}], signal.SIGTERM)
+    child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(STOP)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    _, left = psutil.wait_procs(processes, timeout=STOP)
+    signal_all(left, signal.SIGKILL)
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    """A process's command line; empty if it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def signal_all(processes: Sequence[psutil.Process], number: int) -> None:
+    """Send a signal to those that still run."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 if __name__ == "__main__":
     commands = {"start": start, "run": run, "stop": stop}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
-    commands[sys.argv[1]]()
+    try:
+        commands[sys.argv[1]]()
+    except SettingError as error:
+        sys.exit(str(error))

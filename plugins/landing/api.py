@@ -14,10 +14,10 @@ from landing.core.errors import (
     VerificationError,
     WarehouseError,
     describe,
-    reported,
 )
-from landing.core.meltano_log import FORMAT as LOG_FORMAT
-from landing.core.meltano_log import parse as parse_log
+from landing.core.redaction import without_secrets
+from landing.core.reporting import FILE_VARIABLE as ERRORS_VARIABLE
+from landing.core.reporting import errors_in, reported
 from landing.core.settings import keep_private, landing_folder, settings
 from landing.core.settings import root as project_root
 from landing.core.sources import JOB_PREFIX, declared_sources
@@ -36,9 +36,10 @@ from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
 __all__ = [
-    "EQUAL", "JOB_PREFIX", "LOG_FORMAT", "PARTITION_KEY", "DamagedError", "LandedDate", "LandingError", "LandingZone",
-    "LoadHistory", "Manifest", "SettingError", "Status", "VerificationError", "WarehouseError", "as_metrics",
-    "as_page", "certificate_authority", "columns_of", "connect", "declared_sources", "describe", "extract_command",
-    "history_name", "how_to_land", "keep_private", "landing_folder", "load_command", "parse_date", "parse_log",
-    "project_root", "read_status", "refuse_future", "reported", "settings", "table", "today",
+    "EQUAL", "ERRORS_VARIABLE", "JOB_PREFIX", "PARTITION_KEY", "DamagedError", "LandedDate", "LandingError",
+    "LandingZone", "LoadHistory", "Manifest", "SettingError", "Status", "VerificationError", "WarehouseError",
+    "as_metrics", "as_page", "certificate_authority", "columns_of", "connect", "declared_sources", "describe",
+    "errors_in", "extract_command", "history_name", "how_to_land", "keep_private", "landing_folder", "load_command",
+    "parse_date", "project_root", "read_status", "refuse_future", "reported", "settings", "table", "today",
+    "without_secrets",
 ]

@@ -36,21 +36,24 @@ def tap_postgres() -> None:
     sys.meta_path.insert(0, LazyParamiko)
     from landing.extract.postgres.tap import TapPostgres
     from landing.singer import process
-    from landing.zone.run_log import log_discovery_failure
+    from landing.zone.run_log import log_tap_failure
 
-    process.run(TapPostgres, log_discovery_failure(TapPostgres.name))
+    process.run(TapPostgres, log_tap_failure(TapPostgres.name))
 
 
 def tap_csv() -> None:
     """CSV files -> Singer; with the setting `from_landing`, one landed date -> Singer."""
     from landing.singer import process
-    from landing.zone.run_log import log_discovery_failure
+    from landing.zone.run_log import log_tap_failure
 
     if _configured(sys.argv[1:], "from_landing"):
-        from landing.load.tap import TapLanding as Tap
+        from landing.load.tap import TapLanding
+
+        process.run(TapLanding)
     else:
-        from landing.extract.csv.tap import TapCSV as Tap
-    process.run(Tap, log_discovery_failure(Tap.name))
+        from landing.extract.csv.tap import TapCSV
+
+        process.run(TapCSV, log_tap_failure(TapCSV.name))
 
 
 def target_csv() -> None:

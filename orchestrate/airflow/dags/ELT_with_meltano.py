@@ -1,31 +1,22 @@
 """ELT_with_meltano: extract every declared source for one date, load the date, verify it.
 
-One run is one date, the run's partition key. Each task runs one command. If it fails, its log ends with that command;
-clear the task to retry.
+One run is one date, the run's partition key. Each task runs one command. If it fails, its log ends with the error and
+that command; clear the task to retry. A failed run sends one message to ALERT_URLS.
 """
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import os
 import shlex
-import signal
-import subprocess
-import sys
-import tempfile
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-
-ROOT = Path(__file__).resolve().parents[3]
-os.environ.setdefault("MELTANO_PROJECT_ROOT", str(ROOT))  # for an Airflow that Meltano did not start
-
-from landing.api import (  # noqa: E402
+from landing.api import (
     JOB_PREFIX,
-    LOG_FORMAT,
     DamagedError,
     LandedDate,
     LandingZone,
@@ -35,97 +26,42 @@ from landing.api import (  # noqa: E402
     extract_command,
     load_command,
     parse_date,
-    parse_log,
     refuse_future,
     today,
 )
+from meltano_dags import alerts
+from meltano_dags.commands import ROOT, meltano, run
 
 SCHEMA = os.environ.get("SCHEMA") or "public"
 LANDED = {source: Asset(f"landed_{source}", uri=f"landing://{source}") for source in declared_sources()}
 LOADED = Asset(f"loaded_{SCHEMA}", uri=f"warehouse://{SCHEMA}")
-
-# Linux: prctl option that sets the signal for the death of the parent.
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-GRACE = 30  # seconds between SIGTERM and SIGKILL
-
-# Variables that select date, source or project. Commands must not inherit them from Airflow.
-NOT_INHERITED = ("MELTANO_", "AIRFLOW_", "SOURCE", "DATESTAMP", "EXTRACTED_AT", "SCHEMA", "REEXTRACT", "RELOAD",
-                "ALLOW_FEWER_TABLES", "WITHOUT_SOURCES", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV")
+LOAD, VALIDATE = "load_to_postgres", "validate"
+FAILURE = "failure"  # XCom: why a task failed
 
 
-def date_of(context: Any) -> str:
+def date_text(context: Any) -> str:
     """Date of a run: parameter `date`, else partition key, else logical date, else the day of its creation."""
     run = context["dag_run"]
     moment = run.logical_date or run.run_after
-    text = context["params"]["date"] or run.partition_key or moment.astimezone(timezone.utc).date().isoformat()
+    return context["params"]["date"] or run.partition_key or moment.astimezone(timezone.utc).date().isoformat()
+
+
+def date_of(context: Any) -> str:
+    """The validated date of a run."""
     try:
-        return refuse_future(parse_date(text, "date"), "date").isoformat()
+        return refuse_future(parse_date(date_text(context), "date"), "date").isoformat()
     except SettingError as error:
         raise AirflowFailException(str(error)) from None  # a retry cannot help
 
 
-def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without NOT_INHERITED, plus `variables`."""
-    prefixes = tuple(name for name in NOT_INHERITED if name.endswith("_"))
-    inherited = {name: value for name, value in os.environ.items()
-                 if name not in NOT_INHERITED and not name.startswith(prefixes)}
-    return {**inherited, "MELTANO_PROJECT_ROOT": str(ROOT), "NO_COLOR": "1", **variables}
-
-
-def run(name: str, retry_command: str, command: list[str], **variables: str) -> None:
-    """Run a command and copy its output to the task's log.
-
-    Raises:
-        AirflowException: It failed; with the last line of each plugin, Meltano's error, and the retry command.
-    """
-    errors, last = {}, "no output"
-    print(f"$ {retry_command}", flush=True)
-    with subprocess.Popen(command, cwd=ROOT, env=environment(**variables), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace", preexec_fn=_end_with_task) as process:
-        try:
-            for line in process.stdout:
-                entry = parse_log(line)
-                print(entry or line.rstrip("\n"), flush=True)
-                if entry and entry.notable:
-                    errors[entry.origin] = f"{entry.origin}: {entry.message}"
-                last = line.strip() or last
-        except BaseException:  # a timeout or Ctrl-C: the command must not outlive its task
-            _end(process)
-            raise
-    if process.returncode:
-        reason = " ".join(errors.values()) or last
-        raise AirflowException(f"{name} failed (exit status {process.returncode}): {reason}\n"
-                               f"To retry, clear this task or run: {retry_command}")
-
-
-def _end_with_task() -> None:
-    """In the child: end the command if its task is killed by SIGKILL. Meltano then ends its plugins.
-
-    Airflow's SIGTERM reaches the whole process group without this.
-    """
-    if LIBC:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _end(process: subprocess.Popen) -> None:
-    process.terminate()
-    try:
-        process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def meltano(name: str, retry_command: str, job: str, day: str, **variables: str) -> None:
-    """Run `meltano run` with its own system folder: concurrent runs would overwrite each other's files in a shared one.
-
-    --force: otherwise a killed run blocks its retry for five minutes. The commit lock and the warehouse lock already
-    serialize two runs of one date.
-    """
-    with tempfile.TemporaryDirectory(prefix="meltano-") as folder:
-        command = [str(ROOT / ".venv/bin/meltano"), *LOG_FORMAT, "run", "--force",
-                   "--state-id-suffix", day, job]
-        run(name, retry_command, command, MELTANO_SYS_DIR_ROOT=folder, **variables)
+def retry_command(task_id: str, context: Any) -> str:
+    """The command of a task."""
+    day = parse_date(date_of(context), "date")
+    if task_id not in (LOAD, VALIDATE):
+        return extract_command(task_id.removeprefix(JOB_PREFIX), day)
+    words = [f"{name}={shlex.quote(value)}" for name, value in left_out(context).items()]
+    verify = f"meltano invoke landing verify {day} --schema {shlex.quote(SCHEMA)}"
+    return " ".join([*words, load_command(day, SCHEMA) if task_id == LOAD else verify])
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:
@@ -134,6 +70,22 @@ def summary(manifest: Manifest) -> dict[str, Any]:
             "tables": len(manifest.tables), "rows": sum(table.rows for table in manifest.tables)}
 
 
+def explained(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave a task's error for alert()."""
+    @functools.wraps(work)
+    def inner(*arguments: Any) -> Any:
+        try:
+            return work(*arguments)
+        except BaseException as error:  # a timeout is one
+            context = get_current_context()
+            text = str(error) if isinstance(error, AirflowException) else ended(
+                context["ti"].task_id, f"ended by {type(error).__name__}: {error}", context)
+            context["ti"].xcom_push(FAILURE, text)
+            raise
+    return inner
+
+
+@explained
 def extract(source: str) -> dict[str, Any]:
     """Extract one source for the run's date. A landed past date is frozen unless `re_extract` is set.
 
@@ -148,13 +100,13 @@ def extract(source: str) -> dict[str, Any]:
     if source in landed.missing and when < today():
         print(f"{day} is past and {source} is not landed: this takes today's rows. To load the date without it "
               f"instead, trigger it with without_sources: {source}.", flush=True)
-    retry_command, flags = extract_command(source, when), {}
+    command, flags = retry_command(JOB_PREFIX + source, context), {}
     if context["params"]["re_extract"]:
-        retry_command, flags = f"REEXTRACT=true {retry_command}", {"REEXTRACT": "true"}
+        command, flags = f"REEXTRACT=true {command}", {"REEXTRACT": "true"}
     before = landed_run(source, day)
-    meltano(f"Extract of {source} for {day}", retry_command, JOB_PREFIX + source, day,
+    meltano(f"Extract of {source} for {day}", command, JOB_PREFIX + source, day,
             MELTANO_ENVIRONMENT="extract", SOURCE=source, DATESTAMP=day, **flags)
-    manifest = LandingZone.configured().require(source, when)
+    manifest = LandingZone.configured().require(source, parse_date(day, "date"))
     did = "already landed, frozen" if before == manifest.run_id else "extracted again" if before else "extracted"
     print(f"{source} of {day}: {did}.", flush=True)
     extra = {**summary(manifest), "did": did}
@@ -188,15 +140,13 @@ def left_out(context: Any) -> dict[str, str]:
     return {"WITHOUT_SOURCES": names} if names else {}
 
 
+@explained
 def load() -> dict[str, Any]:
     """Load all sources of the run's date in one atomic swap."""
     context = get_current_context()
     day = date_of(context)
-    retry_command = load_command(parse_date(day, "date"), SCHEMA)
-    if flags := left_out(context):
-        retry_command = f"WITHOUT_SOURCES={shlex.quote(flags['WITHOUT_SOURCES'])} {retry_command}"
-    meltano(f"Load of {day} into {SCHEMA}", retry_command, "load_to_postgres", day,
-            MELTANO_ENVIRONMENT="load", SCHEMA=SCHEMA, EXTRACTED_AT=day, **flags)
+    meltano(f"Load of {day} into {SCHEMA}", retry_command(LOAD, context), LOAD, day,
+            MELTANO_ENVIRONMENT="load", SCHEMA=SCHEMA, EXTRACTED_AT=day, **left_out(context))
     sources = [summary(manifest) for manifest in landed_date(context).manifests()]
     extra = {"schema": SCHEMA, "extracted_at": day, "rows": sum(source["rows"] for source in sources),
              "run_id": {source["source"]: source["run_id"] for source in sources}}
@@ -204,13 +154,30 @@ def load() -> dict[str, Any]:
     return extra
 
 
+@explained
 def validate() -> str:
     """Verify by checksum that source, files and warehouse match."""
     context = get_current_context()
     day = date_of(context)
     command = [str(ROOT / "plugins/.venv/bin/landing"), "verify", day, "--schema", SCHEMA]
-    run(f"Validation of {day}", f"meltano invoke landing verify {day} --schema {SCHEMA}", command, **left_out(context))
+    run(f"Validation of {day}", retry_command(VALIDATE, context), command, **left_out(context))
     return f"{day}: source = files = warehouse"
+
+
+def ended(task_id: str, how: str, context: Any) -> str:
+    """A message about a task that ended without an error of its command."""
+    return f"{task_id} {how}\nTo retry, clear this task or run: {retry_command(task_id, context)}"
+
+
+def alert(context: Any) -> None:
+    """Send one message about a failed run: what failed, and the retry commands. The DAG processor calls it."""
+    run, ti = context["dag_run"], context["ti"]
+    states = ti.get_task_states(run.dag_id, run_ids=[run.run_id])[run.run_id]
+    failed = [task_id for task_id, state in states.items() if state == "failed"]
+    parts = [ti.xcom_pull(task_id, key=FAILURE, run_id=run.run_id)
+             or ended(task_id, "left no error: it was killed, or marked as failed by hand.", context)
+             for task_id in failed]
+    alerts.send(f"{date_text(context)}: {', '.join(failed)} failed", "\n\n".join(parts))
 
 
 with DAG(
@@ -223,6 +190,7 @@ with DAG(
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=4,
+    on_failure_callback=alert,
     # The first delay is Airflow's own setting: AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY.
     default_args={"retries": 2, "retry_exponential_backoff": 2, "max_retry_delay": timedelta(minutes=30)},
     params={
@@ -239,5 +207,5 @@ with DAG(
 ) as dag:
     extracts = [task(extract, task_id=f"{JOB_PREFIX}{source}", outlets=[asset])(source)
                 for source, asset in LANDED.items()]
-    loaded = task(load, task_id="load_to_postgres", outlets=[LOADED], trigger_rule="none_failed")()
-    extracts >> loaded >> task(validate, task_id="validate")()
+    loaded = task(load, task_id=LOAD, outlets=[LOADED], trigger_rule="none_failed")()
+    extracts >> loaded >> task(validate, task_id=VALIDATE)()

@@ -10,7 +10,8 @@ from dataclasses import asdict
 import click
 
 from landing.cli.options import as_json, logger, open_warehouse, output, with_schema
-from landing.core.errors import LandingError, reported
+from landing.core.errors import LandingError
+from landing.core.reporting import reported
 from landing.core.sources import source_name, source_schemas
 from landing.core.text import table
 from landing.postgres.configured import connect

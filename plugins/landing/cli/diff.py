@@ -11,7 +11,8 @@ import click
 
 from landing.cli.options import as_json, logger, output, with_schema
 from landing.core.dates import parse_date
-from landing.core.errors import printable, reported
+from landing.core.errors import printable
+from landing.core.reporting import reported
 from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.diff import Comparison, TableChange

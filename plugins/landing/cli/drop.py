@@ -7,7 +7,8 @@ import click
 from landing.cli.options import as_json, locked_warehouse, logger, output, with_schema
 from landing.cli.removal import as_dicts, as_text
 from landing.core.dates import parse_date
-from landing.core.errors import LandingError, reported
+from landing.core.errors import LandingError
+from landing.core.reporting import reported
 from landing.load.drop import Drop
 from landing.zone.gc import removed
 from landing.zone.landing_zone import LandingZone

@@ -9,7 +9,8 @@ import psycopg2
 
 from landing.cli.options import as_json, locked_warehouse, logger, output, with_schema
 from landing.cli.removal import as_dicts, as_text
-from landing.core.errors import LandingError, describe, reported
+from landing.core.errors import LandingError, describe
+from landing.core.reporting import reported
 from landing.load.gc import WarehouseLeftovers
 from landing.zone.gc import OLDER_THAN, Leftover, ZoneLeftovers, first_kept, removed
 from landing.zone.landing_zone import LandingZone

@@ -11,7 +11,8 @@ import click
 from landing.cli.options import as_json, logger, output, read_load_history, with_schema
 from landing.core.commands import extract_command
 from landing.core.dates import parse_date, today
-from landing.core.errors import DamagedError, SettingError, ZoneError, reported
+from landing.core.errors import DamagedError, SettingError, ZoneError
+from landing.core.reporting import reported
 from landing.core.sources import declared_sources
 from landing.core.text import moment, table
 from landing.load.load_history import LoadHistory

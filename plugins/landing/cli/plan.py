@@ -14,7 +14,8 @@ import psycopg2
 from landing.cli.options import as_json, logger, open_warehouse, output, read_load_history, with_schema
 from landing.core.commands import without_command
 from landing.core.dates import parse_date
-from landing.core.errors import describe, reported
+from landing.core.errors import describe
+from landing.core.reporting import reported
 from landing.core.text import duration, table
 from landing.load.load_history import LoadedTable, LoadHistory
 from landing.verify.backfill import EXTRACT, KEEP, LOAD, NOTHING, REFUSE, UNKNOWN, BackfillPlanner, DatePlan, Loaded

@@ -13,7 +13,8 @@ import msgspec
 from landing.cli.options import as_json, logger, output, read_load_history, with_schema
 from landing.core.commands import how_to_land
 from landing.core.dates import parse_date
-from landing.core.errors import DamagedError, reported
+from landing.core.errors import DamagedError, printable
+from landing.core.reporting import reported
 from landing.core.sources import declared_sources
 from landing.core.text import duration, moment, table
 from landing.load.load_history import LoadedTable
@@ -73,6 +74,8 @@ def as_text(landed: LandedDate, source: str, manifest: Manifest | None, problem:
         rows = [(one.started_at, one.ended_at, f"{one.outcome} ({one.error})" if one.error else one.outcome,
                  one.landed or one.run_id) for one in runs]
         parts.append(table(("run started (UTC)", "ended", "outcome", "run"), rows))
+        if runs[-1].message:
+            parts.append(f"Last error: {printable(runs[-1].message)}")
     return "\n".join(parts)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from landing.cli.options import as_json, logger, output, with_schema
-from landing.core.errors import LandingError, printable, reported
+from landing.core.errors import LandingError, printable
+from landing.core.reporting import reported
 from landing.core.text import age, duration, moment, signed, table
 from landing.status import files
 from landing.status.facts import MAX_AGE, SourceDate, SourceStatus, Status

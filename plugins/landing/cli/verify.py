@@ -12,7 +12,8 @@ import click
 from landing.cli.options import as_json, logger, output, with_schema
 from landing.core.commands import extract_command, load_command
 from landing.core.dates import parse_date
-from landing.core.errors import VerificationError, reported
+from landing.core.errors import VerificationError
+from landing.core.reporting import reported
 from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.reconcile import EQUAL, Reconciliation, Verification

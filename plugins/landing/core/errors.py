@@ -26,9 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,27 +155,6 @@ def printable(text: str, *, lines: bool = False) -> str:
     """Escape control characters, which names can contain; `lines` keeps line feeds."""
     return CONTROL.sub(lambda found: found[0] if lines and found[0] == "\n"
                        else found[0].encode("unicode_escape").decode(), text)
-
-
-@contextlib.contextmanager
-def reported(logger: logging.Logger) -> Iterator[None]:
-    """Log our own errors, PostgreSQL's and the operating system's without a traceback, and exit with status 1."""
-    try:
-        yield
-    except LandingError as error:
-        logger.error("%s", printable(str(error), lines=True))
-        sys.exit(1)
-    except psycopg2.Error as error:
-        logger.error("PostgreSQL: %s", describe(error))
-        sys.exit(1)
-    except OSError as error:
-        logger.error("%s. Then run again.", describe(error))
-        sys.exit(1)
-    except Exception as error:
-        if (cause := getattr(error, "orig", None)) is None:  # SQLAlchemy's error, with the driver's
-            raise
-        logger.error("PostgreSQL: %s", " ".join(str(cause).split()))
-        sys.exit(1)
 
 
 def storage_error(error: OSError, again: str) -> ZoneError:

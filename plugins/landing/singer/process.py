@@ -10,7 +10,8 @@ import sys
 
 from singer_sdk import Tap, Target
 
-from landing.core.errors import printable, reported
+from landing.core.errors import printable
+from landing.core.reporting import reported
 from landing.core.settings import exposed_env, keep_private
 from landing.singer import meltano_files
 

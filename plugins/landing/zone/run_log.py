@@ -1,8 +1,10 @@
 """Run log: every attempt to land a partition, also of partitions that never came to be.
 
 A line when a run starts (`run_id`, `started_at`), and one when it ends (`run_id`, `ended_at`, `outcome`, and `landed`,
-the run id in the manifest, or `error`, the class of the error: a message may hold values). A killed run writes no end
-record.
+the run id in the manifest, or `error` and `message`, the error's class and text). A killed run writes no end record.
+
+A tap that fails writes a line of its own (`tap`, `group`, `at`, `error`, `message`): all that target-csv sees is that
+the input ended, and its end record names the tap's error instead.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
 
 from landing.core.dates import now, parse_date, run_date
 from landing.core.errors import SettingError
+from landing.core.reporting import stored
 from landing.core.settings import landing_root
 from landing.core.sources import NAME, source_name, stock_source
 from landing.model.naming import new_run_id
@@ -28,6 +32,7 @@ from landing.zone.landing_zone import LandingZone
 COMMITTED, KEPT, FAILED, DROPPED = "committed", "kept", "failed", "dropped"
 OPEN = "killed, or at work"
 LARGEST = 64 << 20  # bytes of a log that are read
+START = timedelta(minutes=1)  # by which a tap may fail before its target has started
 logger = logging.getLogger(__name__)
 
 
@@ -41,25 +46,30 @@ class Run:
     outcome: str = OPEN
     landed: str | None = None
     error: str | None = None
+    message: str | None = None
 
 
 def read(storage: Storage, source: str, day: date) -> list[Run]:
     """Runs that tried to land a partition, in order of their start. Lines that a full disk cut short are left out."""
     found: dict[str, Run] = {}
+    for event in _events(storage, source, day):
+        with contextlib.suppress(TypeError, KeyError, AttributeError):
+            event = {name: str(value) for name, value in event.items() if value is not None}
+            found[event["run_id"]] = replace(found.get(event["run_id"], Run(event["run_id"])), **event)
+    return list(found.values())
+
+
+def _events(storage: Storage, source: str, day: date) -> Iterator[Any]:
     try:
         lines = storage.read(layout.run_log(source, day), LARGEST).decode(errors="replace").splitlines()
     except FileNotFoundError:
-        return []
+        return
     except ValueError as error:
         logger.warning("The run log of %s of %s cannot be read (%s).", source, day, error)
-        return []
+        return
     for line in lines:
-        try:
-            event = {name: str(value) for name, value in json.loads(line).items() if value is not None}
-            found[event["run_id"]] = replace(found.get(event["run_id"], Run(event["run_id"])), **event)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            continue
-    return list(found.values())
+        with contextlib.suppress(ValueError, RecursionError):
+            yield json.loads(line)
 
 
 def logs(storage: Storage) -> Iterator[tuple[str, date, str]]:
@@ -87,38 +97,71 @@ class RunLog:
             self._key = layout.run_log(source, self.day)
             self._write(started_at=self.started_at.isoformat(timespec="seconds"))
 
-    def end(self, outcome: str, *, landed: str | None = None, error: str | None = None) -> None:
-        """Write the end record; only the first call counts."""
+    def end(self, outcome: str, **more: str) -> None:
+        """Write the end record, with `more` of the fields of Run; only the first call counts."""
         if self._key is None or self._ended:
             return
         self._ended = True
-        more = {name: value for name, value in (("landed", landed), ("error", error)) if value}
         self._write(ended_at=now().isoformat(timespec="seconds"), outcome=outcome, **more)
 
+    def fail(self, error: BaseException, *, of_tap: bool = False, **more: str) -> None:
+        """Write the end record of a failed run; `of_tap`: the tap's error, if it left one, is the cause."""
+        self.end(**{"outcome": FAILED, **_told(error), **(self._tap_error() if of_tap else {}), **more})
+
+    def tap_failed(self, tap: str, source: str | None, error: Exception) -> None:
+        """Leave the error of a tap for its target, which is in the same process group."""
+        if source and NAME.fullmatch(source):
+            self._key = layout.run_log(source, self.day)
+            self._append({"tap": tap, "group": os.getpgrp(), "at": now().isoformat(timespec="seconds"),
+                          **_told(error)})
+
+    def _tap_error(self) -> dict[str, str]:
+        if self._key is None:
+            return {}
+        source = self._key.rpartition("/")[2].rpartition("@")[0]
+        since = (self.started_at - START).isoformat(timespec="seconds")
+        found = {}
+        for event in _events(self.storage, source, self.day):
+            with contextlib.suppress(TypeError, KeyError):
+                if event["group"] == os.getpgrp() and event["at"] >= since:
+                    found = {name: str(event[name]) for name in ("error", "message")}
+        return found
+
     def _write(self, **event: str) -> None:
+        self._append({"run_id": self.run_id, **event})
+
+    def _append(self, event: dict[str, Any]) -> None:
         """Append one line in one write: lines of concurrent runs stay whole."""
-        line = json.dumps({"run_id": self.run_id, **event}) + "\n"
+        line = json.dumps(event) + "\n"
         try:
             self.storage.append(self._key, line.encode())
         except OSError as error:
             logger.warning("The run log could not be written: %s", error)
 
 
-@contextlib.contextmanager
-def log_discovery_failure(tap: str) -> Iterator[None]:
-    """Log a failure of `--discover` for the date that DATESTAMP names: Meltano starts no target then, which would.
+def _told(error: BaseException) -> dict[str, str]:
+    return {"error": type(error).__name__, "message": stored(error)}
 
-    Without DATESTAMP the discovery need not be part of a run: `meltano select` discovers too.
+
+@contextlib.contextmanager
+def log_tap_failure(tap: str) -> Iterator[None]:
+    """Log a tap's failure: of `--discover` as a failed run, since Meltano starts no target then; else for its target.
+
+    Without DATESTAMP a discovery need not be part of a run: `meltano select` discovers too.
     """
     try:
         yield
     except Exception as error:
-        environ = os.environ
-        if "--discover" in sys.argv and "DATESTAMP" in environ and environ.get("MELTANO_ENVIRONMENT") != "load":
+        discovers = "--discover" in sys.argv
+        if os.environ.get("MELTANO_ENVIRONMENT") != "load" and ("DATESTAMP" in os.environ or not discovers):
             with contextlib.suppress(SettingError):
-                root = landing_root(environ.get("MELTANO_EXTRACT_LANDING_ROOT"))
+                root = landing_root(os.environ.get("MELTANO_EXTRACT_LANDING_ROOT"))
                 log = RunLog(LandingZone.at(root).storage, new_run_id(), run_date("DATESTAMP"))
-                configured = environ.get("MELTANO_EXTRACT_SOURCE") or None
-                log.begin(source_name(configured, stock_source(tap.removeprefix("tap-"))))
-                log.end(FAILED, error=type(error).__name__)
+                configured = os.environ.get("MELTANO_EXTRACT_SOURCE") or None
+                source = source_name(configured, stock_source(tap.removeprefix("tap-")))
+                if discovers:
+                    log.begin(source)
+                    log.fail(error)
+                else:
+                    log.tap_failed(tap, source, error)
         raise

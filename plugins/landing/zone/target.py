@@ -24,6 +24,7 @@ from landing.model.manifest import Manifest
 from landing.model.naming import new_run_id
 from landing.model.schema import File, Table
 from landing.singer.settings import COMPRESSION, LANDING_ROOT, SOURCE
+from landing.singer.signals import STOPPED
 from landing.singer.sinks import FileSink
 from landing.singer.target import LandingTarget
 from landing.storage.base import Claim, Object, Prefix
@@ -86,13 +87,13 @@ class TargetCSV(LandingTarget):
             self.clean_up()
         except BaseException as error:
             if self.point.state == PASSED:
-                self.run_log.end(COMMITTED, landed=self.run_id, error=type(error).__name__)
-            self.run_log.end(FAILED, error=type(error).__name__)
+                self.run_log.fail(error, outcome=COMMITTED, landed=self.run_id)
+            self.run_log.fail(error, of_tap=self.completion is None)
             self.clean_up()
             raise
 
     def stopped(self) -> None:
-        self.run_log.end(FAILED, error="Stopped by a signal")
+        self.run_log.end(FAILED, error=STOPPED)
 
     @property
     def staging(self) -> Prefix:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from landing.core.dates import run_date
-from landing.core.errors import reported
+from landing.core.reporting import reported
 from landing.core.settings import keep_private
 from landing.extract.postgres.catalog import catalog
 from landing.postgres.connect import connect
 from landing.singer import meltano_files
-from landing.zone.run_log import log_discovery_failure
+from landing.zone.run_log import log_tap_failure
 
 CONNECTION = {"host": "host", "port": "port", "database": "dbname", "user": "user", "password": "password"}
 PLAIN = {*CONNECTION, "filter_schemas", "ssl_enable", "ssl_mode", "source", "landing_root", "use_batch"}
@@ -49,5 +49,5 @@ def run(config: Mapping[str, Any]) -> None:
     """Print the catalog."""
     keep_private(sys.argv)
     logging.basicConfig(format="%(message)s")
-    with reported(logging.getLogger("tap-postgres")), log_discovery_failure("tap-postgres"):
+    with reported(logging.getLogger("tap-postgres")), log_tap_failure("tap-postgres"):
         json.dump(meltano_files.with_run_id(discover(config), sys.argv), sys.stdout, indent=2)
