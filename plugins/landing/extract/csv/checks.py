@@ -1,13 +1,17 @@
-"""Checks of single values, as DuckDB conditions over a column's text: c0, c1, …, or t0, t1, … without outer spaces."""
+"""Checks of single values: functions, or DuckDB conditions over a column's text.
+
+That is c0, c1, …, or t0, t1, … without outer spaces.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from landing.extract.csv import conversion, declared_types
+from landing.extract.csv import conversion, declared_types, literals
 from landing.extract.csv.conversion import ColumnReading
 from landing.extract.csv.declared_types import Declared
+from landing.extract.csv.literals import Judge
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Check:
         invalid: The condition.
         inexact: The reason where PostgreSQL reads the value but would change it; empty if it cannot happen.
         readable: The condition for that case.
+        judge: A function that accepts valid values, instead of conditions.
     """
 
     index: int
@@ -29,6 +34,7 @@ class Check:
     invalid: str
     inexact: str = ""
     readable: str | None = None
+    judge: Judge | None = None
 
 
 def unread(index: int, name: str, column: ColumnReading) -> Check:
@@ -43,12 +49,17 @@ def missing_key(index: int, name: str) -> Check:
 
 
 def declared_type(index: int, name: str, type_: str, *, lossy: bool) -> Check | None:
-    """A value must be of the declared type, which holds it exactly unless `lossy`; None if only PostgreSQL can tell."""
+    """A value must be of the declared type, which holds it exactly unless `lossy`.
+
+    None if all texts are, or if only PostgreSQL can tell.
+    """
     column = f"t{index}" if Declared.of(type_).spaced else f"c{index}"
     fits, held = declared_types.fits(type_, column), None if lossy else declared_types.held(type_, column)
+    reason = f"not a value of type {type_}"
     if not (valid := held or fits):
-        return None
-    return Check(index, name, f"not a value of type {type_}", f"c{index} IS NOT NULL AND NOT coalesce({valid}, false)",
+        judge = literals.judge(type_)
+        return Check(index, name, reason, "", judge=judge) if judge else None
+    return Check(index, name, reason, f"c{index} IS NOT NULL AND NOT coalesce({valid}, false)",
                  f"type {type_} does not hold it exactly", fits if held and held != fits else None)
 
 
@@ -62,8 +73,12 @@ class Checks:
         """DuckDB's expression for the code of the first failure in these columns, or NULL; None without a check."""
         cases = [f"WHEN {check.invalid} THEN {2 * number}"
                  + (f" + coalesce({check.readable}, false)::INTEGER" if check.readable else "")
-                 for number, check in enumerate(self._checks) if check.index in indexes]
+                 for number, check in enumerate(self._checks) if check.index in indexes and not check.judge]
         return f"CASE {' '.join(cases)} END" if cases else None
+
+    def judged(self) -> Iterator[tuple[int, Check]]:
+        """The checks that need Python, with the failure code of each."""
+        return ((2 * number, check) for number, check in enumerate(self._checks) if check.judge)
 
     def failure(self, code: int, row: Sequence[str]) -> tuple[str, str]:
         """The column's name and the reason; the reason does not contain the value."""

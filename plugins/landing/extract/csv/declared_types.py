@@ -19,7 +19,7 @@ ALIASES = {
     "char": "character", "varbit": "bit varying",
 }
 
-# PostgreSQL stores values of these types unchanged or rejects them, so the load is the check.
+# PostgreSQL stores values of these types unchanged or rejects them: see literals.py.
 UNCHANGED = {"text", "json", "xml", "bytea", "inet", "cidr", "macaddr", "macaddr8", "pg_lsn", "bpchar",
              "character varying", "bit varying", '"bit"', "numrange", "int4range", "int8range"}
 UNCHANGED_IN_ARRAYS = UNCHANGED | {*INTEGERS, "numeric", "boolean", "uuid"}
@@ -42,9 +42,13 @@ ZONE = "(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?"
 MIDNIGHT = r"([ T]00:00(:00(\.0{1,9})?)?)?"
 DATES = {"date", "timestamp without time zone", "timestamp with time zone"}
 TIMES = {"time without time zone": "", "time with time zone": ZONE}
-AMOUNTS = r"([+-]?[0-9]{1,9} (years?|mons?|months?|weeks?|days?|hours?|mins?|minutes?|secs?|seconds?)( |$))*"
-SPANS = AMOUNTS + r"([+-]?[0-9]{1,9}:[0-5][0-9](:[0-5][0-9](\.%s)?)?)?"
-ISO_SPANS = (r"P(-?[0-9]{1,9}[YMWD])*(T(-?[0-9]{1,9}[HM])*(-?[0-9]{1,9}(\.%s)?S)?)?")
+# Each unit once, in order, with so few digits that their sum is in range.
+AMOUNTS = "".join(rf"([+-]?[0-9]{{1,{digits}}} {unit}s?( |$))?" for unit, digits in (
+    ("year", 7), ("(mon|month)", 8), ("week", 7), ("day", 8)))
+CLOCK_AMOUNTS = "".join(rf"([+-]?[0-9]{{1,9}} {unit}s?( |$))?" for unit in ("hour", "(min|minute)", "(sec|second)"))
+SPANS = AMOUNTS + rf"({CLOCK_AMOUNTS}|[+-]?[0-9]{{1,9}}:[0-5][0-9](:[0-5][0-9](\.%s)?)?)"
+ISO_SPANS = (r"P(-?[0-9]{1,7}Y)?(-?[0-9]{1,8}M)?(-?[0-9]{1,7}W)?(-?[0-9]{1,8}D)?"
+             r"(T(-?[0-9]{1,9}H)?(-?[0-9]{1,9}M)?(-?[0-9]{1,9}(\.%s)?S)?)?")
 MICROSECONDS = 6  # digits
 FLOATS = {"real": (1.2e-38, 3.4e38), "double precision": (2.3e-308, 1.79e308)}
 DIGITS = {"real": 6, "double precision": 15}  # decimal digits that survive a round trip through the float
@@ -119,13 +123,9 @@ def held(type_: str, column: str) -> str | None:
     if name in TIMES:
         return matches(column, CLOCK % exact + TIMES[name])
     if name == "interval":
-        return f"{column} <> '' AND {matches(column, f'{SPANS % exact}|{ISO_SPANS % exact}')}"
+        return _interval(exact, column)
     if name == "money":
         return matches(column, r"-?\$?[0-9]{1,16}(\.[0-9]{0,2}0{0,20})?")
-    if name == "oid":
-        return f"{matches(column, '[0-9]{1,10}')} AND TRY_CAST({column} AS BIGINT) < 4294967296"
-    if name == "bit":
-        return matches(column, f"[Bb]?[01]{{{length}}}" if length <= 1000 else "[01]*")
     if name == "character varying" and length:
         return f"length({column}) <= {length}"  # PostgreSQL would cut excess spaces
     if name in ("name", '"char"'):
@@ -151,10 +151,29 @@ def fits(type_: str, column: str) -> str | None:
         return f"length(rtrim({column}, ' ')) <= {length}"
     if name in SHAPES:
         return matches(column, SHAPES[name])
+    if name in TIMES:
+        clock, offset = CLOCK % FRACTION, ZONE.replace("Z|", "")
+        return (f"({matches(column, clock + (TIMES[name] or offset))} "
+                f"OR {matches(column, f'{DAY} {clock}{offset}')} AND {calendar(column)})")
+    if name == "interval":
+        return _interval(FRACTION, column)
+    if name == "money":
+        return matches(column, r"-?\$?[0-9]{1,16}(\.[0-9]{0,20})?")
+    if name == "oid":
+        return f"{matches(column, '[0-9]{1,10}')} AND TRY_CAST({column} AS BIGINT) < 4294967296"
+    if name == "bit":
+        return f"{matches(column, '[Bb]?[01]*')} AND length(ltrim({column}, 'Bb')) = {length}"
+    if name in ("name", '"char"'):
+        return "true"  # cut
     if name in DATES:
         clock = f"([ T]{CLOCK % FRACTION}{ZONE})?"
         return f"({matches(column, DAY + clock)} AND {calendar(column)} OR {matches(column, INFINITE)})"
     return None
+
+
+def _interval(fraction: str, column: str) -> str:
+    return (f"{matches(column, f'{SPANS % fraction}|{ISO_SPANS % fraction}')} "
+            f"AND regexp_matches({column}, '[0-9]')")
 
 
 def _exact_fraction(digits: int) -> str:
@@ -233,7 +252,7 @@ def _held_float(name: str, column: str) -> str:
             f"ELSE {matches(column, NOT_FINITE)} END")
 
 
-def _number(name: str, precision: int | None, scale: int, column: str) -> str | None:
+def _number(name: str, precision: int | None, scale: int, column: str) -> str:
     shaped = matches(column, NUMBER)
     if name in INTEGERS:
         number = f"TRY_CAST(ltrim({column}, '+') AS {name}) IS NOT NULL"
@@ -246,4 +265,7 @@ def _number(name: str, precision: int | None, scale: int, column: str) -> str | 
         return f"strlen({column}) <= 1000 AND {shaped}"
     if 0 <= scale <= precision <= 38:
         return f"{shaped} AND TRY_CAST({column} AS DECIMAL({precision}, {scale})) IS NOT NULL"
-    return None
+    number, whole = Decimal.of(column), precision - scale
+    # Nines may be rounded up to one digit more.
+    return (f"strlen({column}) <= 1000 AND {shaped} AND ({number.digits} = '' OR {number.point} < {whole} "
+            f"OR {number.point} = {whole} AND NOT starts_with({number.digits}, '{'9' * precision}'))")

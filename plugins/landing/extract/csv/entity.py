@@ -128,7 +128,7 @@ class CsvEntity:
         rows.convert(_expressions(readings))
         failing = Checks([check for index in indexes for check in self._checks(index)])
         kinds = {index: conversion.kind(one, f"c{index}") for index, one in readings.items() if not one.type}
-        masks = rows.survey(kinds, failing)
+        masks = rows.survey(kinds, failing, quarantine.limit + 1 if quarantine else 1)
         for text, row, code in rows.failures():
             name, reason = failing.failure(code, row)
             if quarantine is None:

@@ -120,12 +120,13 @@ class ParsedRows:
         while some := cursor.fetchmany(10_000):
             yield from some
 
-    def survey(self, inferred: Mapping[int, str], checks: Checks) -> dict[int, int]:
+    def survey(self, inferred: Mapping[int, str], checks: Checks, limit: int) -> dict[int, int]:
         """Run the checks, and infer column types from the rows that pass them.
 
         Args:
             inferred: By index of each column whose type is to be inferred, the expression of a value's bits.
             checks: Rows that fail one are in `failed`, and not in `accepted`.
+            limit: How many failures of a check are needed, if that is a function.
 
         Returns:
             The inference mask of each of these columns.
@@ -134,9 +135,10 @@ class ParsedRows:
             BadFileError: DuckDB parses the files into other rows than text.py.
         """
         masks, failures = self._survey(inferred, checks, "parsed")
-        if not failures:
+        if failures:
+            self._record_failures(checks)
+        if not failures + self._record_judged(checks, limit):
             return masks
-        self._record_failures(checks)
         return self._survey(inferred, Checks([]), "accepted")[0]
 
     def _survey(self, inferred: Mapping[int, str], checks: Checks, relation: str) -> tuple[dict[int, int], int]:
@@ -167,6 +169,19 @@ class ParsedRows:
                     "WHERE code IS NOT NULL AND number NOT IN (SELECT number FROM failed)")
         self._failed = True
         self._accept()
+
+    def _record_judged(self, checks: Checks, limit: int) -> int:
+        found = 0
+        for code, check in checks.judged():
+            column = f"c{check.index}"
+            values = self.stream(f"SELECT number, {column} FROM accepted WHERE {column} IS NOT NULL")  # noqa: S608
+            numbers = [*itertools.islice((number for number, value in values if not check.judge(value)), limit)]
+            if numbers:
+                self._connection.execute("INSERT INTO failed SELECT unnest(?::BIGINT[]), ?", [numbers, code])
+                self._failed = True
+                self._accept()
+            found += len(numbers)
+        return found
 
     def dropped(self) -> Iterator[int]:
         """Numbers of the rows that are not to be landed, in order."""
