@@ -152,6 +152,23 @@ def test_every_state_of_a_date_is_shown_as_it_is(zone, clock):
     assert f"postgres of {failed}: failed. The last run failed" in text
 
 
+def test_today_is_not_missing_a_source_before_its_end(zone, clock):
+    land(zone, clock, D4)
+    assert states(zone, "csv") == {D4: "due"}
+    assert shown(zone)["sources"]["csv"]["dates"][-1]["problem"] is None
+    clock.set("2024-01-23 00:00")
+    assert states(zone, "csv") == {D4: "missing"}
+
+
+def test_data_of_this_very_moment_is_zero_seconds_old(zone, clock):
+    for source in ("postgres", "csv"):
+        land(zone, clock, D4, source, load=True)
+    clock.set(f"{D4} 01:00")
+    assert shown(zone)["sources"]["csv"]["landed_age_seconds"] == 0
+    said = zone.inside.landing("status", "--max-age", "0s").stdout
+    assert re.search(rf"^csv +fresh +{D4} +0 min +{D4} +0 min", said, re.M)
+
+
 def test_a_date_that_is_emptied_by_hand_is_not_shown_as_loaded(zone, clock):
     for day in (D2, D3, D4):
         land(zone, clock, day, load=True)

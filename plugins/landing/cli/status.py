@@ -62,42 +62,45 @@ def status(days: int, max_age: timedelta | None, html: Path | None, metrics: Pat
     old, never landed or loaded, or the warehouse cannot be read. 2: wrong usage.
     """
     with reported(logger):
-        found = read_status(schema, days, max_age or MAX_AGE, warehouse=not no_warehouse)
+        found = read_status(schema, days, MAX_AGE if max_age is None else max_age, warehouse=not no_warehouse)
         if found.unreachable:
             click.echo(f"Cannot read from the warehouse what is loaded: {found.unreachable}", err=True)
         for path, render in ((html, as_page), (metrics, as_metrics)):
             if path:
                 files.replace(path, render(found))
-        output(as_json, found.as_dict(), lambda: as_text(found))
-        if max_age is not None and found.late:
-            raise LandingError("Late: " + "; ".join(found.late) + ".")
+        fails = max_age is not None and bool(found.late)
+        output(as_json, found.as_dict(), lambda: as_text(found) + ("" if fails else f"\n\n{_summary(found)}"))
+        if fails:
+            raise LandingError(_summary(found))
 
 
 def as_text(found: Status) -> str:
     """Render it for a terminal: sources, their dates, then problems."""
     where = f"{found.root} at {moment(found.now)} UTC" + (f", schema {found.schema}" if found.schema else "")
-    if not found.sources:
-        return f"{printable(where)}\nNo source is declared: meltano.yml has no job named extract_<source>."
     head = ("source", "state", "landed", "age", "loaded", "age", "rows", "change", "bytes", "time", "last run")
     parts = [printable(where), "", table(head, [_line(source) for source in found.sources]), "", _grid(found)]
     if problems := found.problems():
         parts += ["", *(line for source, one in problems[:SHOWN] for line in _problem(source, one))]
     if len(problems) > SHOWN:
         parts.append(f"{len(problems) - SHOWN} more problems: --html or --json has all.")
-    return "\n".join([*parts, "", _summary(found)])
+    return "\n".join(parts)
 
 
 def _line(source: SourceStatus) -> tuple[Any, ...]:
     landed, loaded, run = source.landed, source.loaded, source.last_run
-    return (source.name, source.state, landed and landed.extracted_at, source.landed_age and age(source.landed_age),
-            loaded and loaded[0], source.loaded_age and age(source.loaded_age), landed and landed.rows,
+    return (source.name, source.state, landed and landed.extracted_at, _age(source.landed_age),
+            loaded and loaded[0], _age(source.loaded_age), landed and landed.rows,
             None if source.change is None else signed(source.change), landed and landed.bytes,
             landed and duration(landed.seconds), run and run[1].outcome)
 
 
+def _age(since: timedelta | None) -> str | None:
+    return None if since is None else age(since)
+
+
 def _grid(found: Status) -> str:
     """A line for each source with a bar (rows) and a symbol (state) for each day."""
-    wide = max(len("days"), *(len(printable(source.name)) for source in found.sources))
+    wide = max(map(len, ["days", *(printable(source.name) for source in found.sources)]))
     days = "".join(f"{day:%d} " for day in found.days)
     lines = [f"{'days':{wide}}  {days} {found.days[0]} to {found.days[-1]}"]
     for source in found.sources:
@@ -120,6 +123,8 @@ def _problem(source: SourceStatus, one: SourceDate) -> Iterator[str]:
 
 
 def _summary(found: Status) -> str:
+    if not any(source.declared for source in found.sources):
+        return "No source is declared: meltano.yml has no job named extract_<source>."
     if found.late:
-        return "Late: " + printable("; ".join(found.late)) + "."
+        return printable(f"Late: {'; '.join(found.late)}.")
     return f"Fresh: no declared source is older than {age(found.max_age)}."

@@ -12,6 +12,7 @@ from landing.model.validation import moment
 from landing.status.facts import (
     DAMAGED,
     DROPPED,
+    DUE,
     FAILED,
     LANDED,
     LOADED,
@@ -47,11 +48,11 @@ class Found:
     def judged(self, now: datetime, schema: str) -> SourceDate:
         """With its state, its problem, and the command."""
         landed = None if isinstance(self.landed, DamagedError) else self.landed
-        state = self._state(landed)
+        state = self._state(landed, now)
         problem, command = self._problem(state, landed, now, schema)
         return SourceDate(self.day, state, landed, self.loaded, self.runs, problem, command)
 
-    def _state(self, landed: Summary | None) -> State:
+    def _state(self, landed: Summary | None, now: datetime) -> State:
         if isinstance(self.landed, DamagedError):
             return DAMAGED
         if landed:
@@ -60,7 +61,9 @@ class Found:
             return UNLANDED
         outcome = self.runs[-1].outcome if self.runs else None
         by_outcome = {run_log.FAILED: FAILED, run_log.OPEN: UNFINISHED, run_log.DROPPED: DROPPED}
-        return by_outcome.get(outcome, MISSING if self.needed else NOTHING)
+        if state := by_outcome.get(outcome):
+            return state
+        return NOTHING if not self.needed else DUE if self.day == now.date() else MISSING
 
     def _load_state(self, landed: Summary) -> State:
         if self.loaded is None:

@@ -33,11 +33,12 @@ STALE = State("stale", "◐", BAD, "loaded in part, or from an older run than is
 FAILED = State("failed", "✕", BAD, "not landed: the last run failed")
 UNFINISHED = State("unfinished", "…", WAITING, "not landed: a run started and has no end record")
 DAMAGED = State("damaged", "!", BAD, "the manifest cannot be used")
+DUE = State("due", "◔", WAITING, "not landed yet, today")
 MISSING = State("missing", "□", BAD, "not landed, and the date needs it")
 UNLANDED = State("loaded only", "◇", NEUTRAL, "loaded, no longer landed")
 DROPPED = State("dropped", "⊘", NEUTRAL, "removed by landing drop")
 NOTHING = State("nothing", "·", NEUTRAL, "nothing landed, no run")
-STATES = (LOADED, LANDED, UNKNOWN, STALE, FAILED, UNFINISHED, DAMAGED, MISSING, UNLANDED, DROPPED, NOTHING)
+STATES = (LOADED, LANDED, UNKNOWN, STALE, FAILED, UNFINISHED, DUE, MISSING, DAMAGED, UNLANDED, DROPPED, NOTHING)
 
 
 @dataclass(frozen=True)
@@ -178,4 +179,4 @@ def _run(one: tuple[date, Run] | None) -> dict[str, Any] | None:
 
 
 def _seconds(age: timedelta | None) -> float | None:
-    return age and round(age.total_seconds(), 1)
+    return None if age is None else round(age.total_seconds(), 1)

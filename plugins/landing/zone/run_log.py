@@ -64,7 +64,7 @@ def _events(storage: Storage, source: str, day: date) -> Iterator[Any]:
         lines = storage.read(layout.run_log(source, day), LARGEST).decode(errors="replace").splitlines()
     except FileNotFoundError:
         return
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         logger.warning("The run log of %s of %s cannot be read (%s).", source, day, error)
         return
     for line in lines:
