@@ -13,6 +13,7 @@ from dates import Dates
 from in_process import InProcess, plugin_environment
 from landing.api import as_metrics, as_page, read_status
 from landing.cli import status as command
+from landing.load.load_history import LoadHistory
 from landing.model.manifest import Manifest
 from landing.model.naming import new_run_id
 from landing.status import reading
@@ -138,12 +139,15 @@ def test_every_state_of_a_date_is_shown_as_it_is(zone, clock):
     extract = "MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={} meltano run extract_postgres"
     assert f"landed is run {postgres['dates'][-11]['landed']['run_id']}." in said[reloaded]
     assert f"EXTRACTED_AT={reloaded} meltano run load_to_postgres" in said[reloaded]
-    assert said[failed] == f"The last run failed at {D4} 05:00 UTC: SourceError. {extract.format(failed)}"
+    assert said[failed] == (f"The last run failed at {D4} 05:00 UTC: SourceError. That day is past: an extract now "
+                            f"takes today's rows. {extract.format(failed)}")
     assert "Stopped by a signal. The landed date is unchanged. REEXTRACT=true" in said[failed_again]
     assert f"started at {D4} 05:00 UTC has no end record: at work, or killed." in said[at_work]
     assert "has no end record: killed." in said[killed]
     assert "is not a manifest that can be used" in said[damaged]
-    assert "not complete without it" in said[missing]
+    assert said[missing] == ("Not landed. That day is past: an extract now takes today's rows. To load the date "
+                             "without it, run: WITHOUT_SOURCES=postgres MELTANO_ENVIRONMENT=load SCHEMA=public "
+                             f"EXTRACTED_AT={missing} meltano run load_to_postgres")
     for day in (loaded, landed, gone, kept, dropped):
         assert said[day] == "None None"
     assert postgres["last_error"]["error"] == "Stopped by a signal"
@@ -202,6 +206,25 @@ def test_a_source_that_never_landed_is_late_and_one_that_is_no_longer_declared_i
     assert 'source="crm"' not in as_metrics(read_status())
 
 
+def test_a_source_that_was_added_later_is_not_missing_before(zone, clock):
+    land(zone, clock, D1)
+    land(zone, clock, D2, "csv")
+    land(zone, clock, D3, "csv")
+    land(zone, clock, D3)
+    assert states(zone, "csv") == {D2: "landed", D3: "landed"}
+    assert states(zone, "postgres") == {D1: "landed", D2: "missing", D3: "landed"}
+
+
+def test_a_source_that_a_load_left_out_is_not_missing(zone, clock):
+    land(zone, clock, D1)
+    for day in (D2, D3):
+        land(zone, clock, day, "csv", load=True)
+    assert states(zone, "postgres") == {D1: "landed", D2: "missing", D3: "missing"}
+    history = LoadHistory(zone.connection.cursor(), "public_history")
+    history.record_left_out(date.fromisoformat(D2), ["csv"], ["postgres"])
+    assert states(zone, "postgres") == {D1: "landed", D3: "missing"}
+
+
 def test_status_goes_on_without_the_warehouse_and_max_age_does_not_call_that_fresh(zone, clock, monkeypatch):
     for source in ("postgres", "csv"):
         land(zone, clock, D4, source, load=True)
@@ -251,7 +274,8 @@ def test_a_landing_zone_of_many_dates_is_read_in_part(zone, clock, monkeypatch):
     monkeypatch.setattr(LocalStorage, "read", lambda self, key, limit: read.append(key) or real(self, key, limit))
     found = shown(zone, "--days", "3")["sources"]["postgres"]
     assert len(found["dates"]) == 3
-    assert len(read) == 3
+    assert {key.split("/")[1] for key in read} == {f"extracted_at={day}" for day in (D2, D3, D4)}
+    assert len(read) < 10
     assert found["landed"]["date"] == D4
 
 

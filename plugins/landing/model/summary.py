@@ -28,6 +28,7 @@ class Summary(Struct, frozen=True):
     taken_at: Moment
     seconds: Seconds
     tables: list[_TableSums]
+    declared: list[Text] | None = None
     min_reader_version: Version = 1
 
     @property

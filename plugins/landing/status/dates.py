@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from landing.core.commands import extract_command, load_command
+from landing.core.commands import extract_command, load_command, without_command
 from landing.core.errors import DamagedError
 from landing.model.summary import Summary
 from landing.model.validation import moment
@@ -31,11 +31,17 @@ from landing.zone.gc import OLDER_THAN
 from landing.zone.run_log import Run
 
 AT_WORK = timedelta(hours=OLDER_THAN)  # a run without an end record may be at work for so long
+KEPT = " The landed date is unchanged."
+TODAYS_ROWS = " That day is past: an extract now takes today's rows."
 
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of a source's date. `loaded_known`: the warehouse was read. `needed`: the date needs the source."""
+    """What there is of a source's date.
+
+    `loaded_known`: the warehouse was read. `missing`: other sources are landed, and the date is not complete without
+    this one.
+    """
 
     source: str
     day: date
@@ -43,7 +49,7 @@ class Found:
     loaded: LoadedDate | None
     loaded_known: bool
     runs: list[Run]
-    needed: bool
+    missing: bool
 
     def judged(self, now: datetime, schema: str) -> SourceDate:
         """With its state, its problem, and the command."""
@@ -63,7 +69,7 @@ class Found:
         by_outcome = {run_log.FAILED: FAILED, run_log.OPEN: UNFINISHED, run_log.DROPPED: DROPPED}
         if state := by_outcome.get(outcome):
             return state
-        return NOTHING if not self.needed else DUE if self.day == now.date() else MISSING
+        return NOTHING if not self.missing else DUE if self.day == now.date() else MISSING
 
     def _load_state(self, landed: Summary) -> State:
         if self.loaded is None:
@@ -77,12 +83,19 @@ class Found:
         if state == STALE:
             return self._stale(landed), load_command(self.day, schema)
         if state == MISSING:
-            return "Not landed, and the date is not complete without it.", extract_command(self.source, self.day)
+            return self._past("Not landed.")
         if not self.runs or self.runs[-1].outcome not in (run_log.FAILED, run_log.OPEN):
             return None, None
-        again = "REEXTRACT=true " if landed and self.day < now.date() else ""
-        kept = " The landed date is unchanged." if landed else ""
-        return _unsuccessful(self.runs[-1], now) + kept, again + extract_command(self.source, self.day)
+        what, again = _unsuccessful(self.runs[-1], now), extract_command(self.source, self.day)
+        if self.day >= now.date():
+            return what + KEPT * bool(landed), again
+        if landed:
+            return what + KEPT, f"REEXTRACT=true {again}"
+        return self._past(what) if self.missing else (what + TODAYS_ROWS, again)
+
+    def _past(self, what: str) -> tuple[str, str]:
+        """Not landed on its day: the rows of that day are gone."""
+        return f"{what}{TODAYS_ROWS} To load the date without it, run:", without_command([self.source], self.day)
 
     def _stale(self, landed: Summary) -> str:
         runs = self.loaded.runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -23,15 +23,22 @@ class LoadedDate:
 
 
 Loaded = dict[tuple[str, date], LoadedDate]  # by source and date
+LeftOut = Mapping[date, Collection[str]]
 
 
-def read_loaded(schema: str, days: Collection[date]) -> Loaded:
-    """The loaded dates of a schema: those among `days`, and the newest of each source."""
+def read_loaded(schema: str, days: Collection[date], incomplete: Collection[date]) -> tuple[Loaded, LeftOut]:
+    """Read the load history of a schema.
+
+    Returns:
+        The loaded dates: those among `days`, and the newest of each source. The sources that the loads of the
+        `incomplete` dates left out.
+    """
     with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
         history = LoadHistory(cursor, f"{schema}_history")
         if not history.exists():
-            return {}
-        return _by_date(history.present(*{*days, *history.newest().values()}))
+            return {}, {}
+        return (_by_date(history.present(*{*days, *history.newest().values()})),
+                {day: history.left_out(day) for day in incomplete})
 
 
 def _by_date(entries: Iterable[LoadedTable]) -> Loaded:

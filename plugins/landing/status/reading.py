@@ -21,6 +21,7 @@ from landing.status.dates import Found
 from landing.status.facts import MAX_AGE, SourceDate, SourceStatus, Status
 from landing.status.loaded import Loaded, read_loaded
 from landing.zone import run_log
+from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
 DAYS = 14
@@ -49,6 +50,7 @@ class _Reader:
         self.landed = _by_source(zone.landed())
         self.tried = _by_source((source, day) for source, day, _ in run_log.logs(zone.storage))
         self.days = window(self.now.date(), days, [*self.landed.values(), *self.tried.values()])
+        self.dates = {day: LandedDate(zone, day, without=()) for day in self.days}
         self.loaded: Loaded | None = None
         self.unreachable: str | None = None
         self._read: dict[tuple[str, date], Summary | DamagedError | None] = {}
@@ -56,7 +58,10 @@ class _Reader:
     def status(self, warehouse: bool) -> Status:
         if warehouse:
             try:
-                self.loaded = read_loaded(self.schema, self.days)
+                incomplete = [day for day, one in self.dates.items() if one.landed and one.lacks_declared()]
+                self.loaded, left_out = read_loaded(self.schema, self.days, incomplete)
+                for day, sources in left_out.items():
+                    self.dates[day].left_out = sources
             except LandingError as error:
                 self.unreachable = str(error)
             except psycopg2.Error as error:
@@ -96,10 +101,11 @@ class _Reader:
         return ["what is loaded is unknown, since the warehouse cannot be read"] if self.unreachable else []
 
     def _date(self, source: str, day: date) -> SourceDate:
-        tried = day in self.tried.get(source, ())
+        found, tried = self.dates[day], day in self.tried.get(source, ())
+        missing = bool(found.landed) and source not in found.landed and source in found.missing
         return Found(source, day, self._summary(source, day), (self.loaded or {}).get((source, day)),
                      self.loaded is not None, run_log.read(self.zone.storage, source, day) if tried else [],
-                     self._needs(day, source)).judged(self.now, self.schema)
+                     missing).judged(self.now, self.schema)
 
     def _summary(self, source: str, day: date) -> Summary | DamagedError | None:
         """A manifest, read once; the error if it is damaged."""
@@ -111,11 +117,6 @@ class _Reader:
             except DamagedError as error:
                 self._read[source, day] = error
         return self._read[source, day]
-
-    def _needs(self, day: date, source: str) -> bool:
-        """Whether a date is not complete without a source."""
-        here = any(day in days for days in self.landed.values())
-        return here and source in self.declared and min(self.landed.get(source, {day})) <= day
 
 
 def _by_source(found: Iterable[tuple[str, date]]) -> ByDay:

@@ -7,14 +7,16 @@ verify, show, the notebook and the DAG all ask here.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime, timezone
 from functools import cached_property
 
 from landing.core.dates import today
-from landing.core.errors import SettingError
+from landing.core.errors import DamagedError, SettingError
 from landing.core.sources import declared_sources, without_sources
 from landing.model.manifest import Manifest
+from landing.model.summary import Summary
 from landing.zone.landing_zone import LandingZone
 
 
@@ -83,7 +85,7 @@ class LandedDate:
             SettingError: No source is declared.
             NotLandedError: One is missing; the message offers what can be done.
         """
-        return [self._read.get(source) or self.zone.require(source, self.day) for source in self.required()]
+        return [self.zone.require(source, self.day) for source in self.required()]
 
     def required(self) -> list[str]:
         """`sources`; SettingError if there are none."""
@@ -110,7 +112,7 @@ class LandedDate:
         names = self._declared if self.day >= today() or not self._read else []
         return list(dict.fromkeys([*names, *(name for one in self._read.values() for name in self._recorded_by(one))]))
 
-    def _recorded_by(self, manifest: Manifest) -> Sequence[str]:
+    def _recorded_by(self, manifest: Summary) -> Sequence[str]:
         """For a manifest of an older version: the declared sources but those whose first extract came later."""
         if manifest.declared is not None:
             return manifest.declared
@@ -121,16 +123,22 @@ class LandedDate:
         days = sorted((day for _, day in self.zone.landed(source)), reverse=True)
         return not days or any(_utc_date(one.taken_at) <= by for one in self._manifests(source, days, by))
 
-    def _manifests(self, source: str, days: Sequence[date], by: date) -> Iterator[Manifest]:
+    def _manifests(self, source: str, days: Sequence[date], by: date) -> Iterator[Summary]:
         """Readable manifests that may have been taken by a day: none is taken before its date."""
         for day in days:
-            if day <= by and (manifest := self.zone.readable(source, day)):
+            if day <= by and (manifest := self._summary(source, day)):
                 yield manifest
 
     @cached_property
-    def _read(self) -> dict[str, Manifest]:
-        found = {source: self.zone.readable(source, self.day) for source in self.landed}
+    def _read(self) -> dict[str, Summary]:
+        found = {source: self._summary(source, self.day) for source in self.landed}
         return {source: manifest for source, manifest in found.items() if manifest}
+
+    def _summary(self, source: str, day: date) -> Summary | None:
+        """None where it is not landed or damaged."""
+        with contextlib.suppress(DamagedError):
+            return self.zone.summary(source, day)
+        return None
 
 
 def _utc_date(moment: datetime) -> date:
