@@ -113,8 +113,8 @@ def _unsuccessful(run: Run, now: datetime) -> str:
 
 
 def error_of(run: Run) -> str:
-    """The error of a failed run, as a sentence."""
-    return f"{run.error or 'unknown error'}."
+    """The error of a failed run: its message, else its class, as one or more sentences."""
+    return f"{' '.join((run.message or run.error or 'unknown error').split()).rstrip('.')}."
 
 
 def _moment(text: str | None) -> datetime | None:

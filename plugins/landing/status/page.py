@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ ICONS = {GOOD: "%231a7f4e", WAITING: "%238a6100", BAD: "%23c02a21", NEUTRAL: "%2
 LEVELS = {"fresh": GOOD, "late": BAD, "not declared": NEUTRAL}
 MANY = 31  # days: with more, the bars have no symbols
 SHOWN = 20  # problems
+BRIEF = 160  # characters of an error in a card; the problem has all of it
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
 
 
@@ -114,7 +116,7 @@ def _run(day: date, run: Run) -> str:
 
 
 def _error(day: date, run: Run) -> str:
-    return f"{day}: {error_of(run)}"
+    return f"{day}: {textwrap.shorten(error_of(run), BRIEF, placeholder=' …')}"
 
 
 def _trend(source: SourceStatus) -> str:
