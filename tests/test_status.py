@@ -139,8 +139,8 @@ def test_every_state_of_a_date_is_shown_as_it_is(zone, clock):
     extract = "MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={} meltano run extract_postgres"
     assert f"landed is run {postgres['dates'][-11]['landed']['run_id']}." in said[reloaded]
     assert f"EXTRACTED_AT={reloaded} meltano run load_to_postgres" in said[reloaded]
-    assert said[failed] == (f"The last run failed at {D4} 05:00 UTC: Line 3 is odd. Correct the file. That day is past: "
-                            f"an extract now takes today's rows. {extract.format(failed)}")
+    assert said[failed] == (f"The last run failed at {D4} 05:00 UTC: Line 3 is odd. Correct the file. That day is "
+                            f"past: an extract now takes today's rows. {extract.format(failed)}")
     assert "Stopped by a signal. The landed date is unchanged. REEXTRACT=true" in said[failed_again]
     assert f"started at {D4} 05:00 UTC has no end record: at work, or killed." in said[at_work]
     assert "has no end record: killed." in said[killed]
