@@ -36,11 +36,16 @@ def line(values: Sequence[str | None]) -> bytes:
     return (",".join(quoted(value, alone=len(values) == 1) for value in values) + "\n").encode()
 
 
-def sql_line(columns: Sequence[str]) -> str:
-    """DuckDB's expression for the line of a row of text columns; `columns` are SQL expressions."""
+def sql_line(columns: Sequence[str], *, alone: bool) -> str:
+    """DuckDB's expression for the line of a row of text columns.
+
+    Args:
+        columns: SQL expressions.
+        alone: As for quoted().
+    """
     fields = [
         f"CASE WHEN {c} IS NULL THEN '' WHEN {c} = '' OR regexp_matches({c}, '[,\"\\n\\r]')"
-        + (rf" OR {c} = '\.'" if len(columns) == 1 else "")
+        + (rf" OR {c} = '\.'" if alone else "")
         + f" THEN '\"' || replace({c}, '\"', '\"\"') || '\"' ELSE {c} END"
         for c in columns
     ]

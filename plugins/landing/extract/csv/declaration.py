@@ -44,6 +44,7 @@ class Declaration:
     date_format: Any = None
     lossy: bool = False
     long_headers: str = "fail"
+    metadata: bool = False
     on_duplicate_key: str = "fail"
     on_bad_rows: str = "fail"
     max_bad_rows: int = 0

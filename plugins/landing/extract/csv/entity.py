@@ -19,7 +19,7 @@ from msgspec import structs
 
 from landing.core.errors import BadFileError
 from landing.core.progress import Progress
-from landing.extract.csv import checks, conversion, inference, keys
+from landing.extract.csv import checks, conversion, inference, keys, provenance
 from landing.extract.csv.checks import Checks
 from landing.extract.csv.conversion import ColumnReading
 from landing.extract.csv.declaration import Declaration
@@ -58,6 +58,8 @@ class CsvEntity:
         self.readings = [
             ColumnReading.of(declaration.values, names, f"tap-csv, entity {declaration.entity!r}: column {names[0]!r}")
             for names in zip(self.names, self.header, strict=True)]
+        if declaration.metadata:
+            self.names += [column.name for column in provenance.COLUMNS]
         self.converted: dict[str, Reading] = {}  # by column, of what convert() wrote
         self.keys = [self.names[self._index(key)] for key in declaration.keys]
         self.duplicates = 0  # rows that convert() dropped by on_duplicate_key: keep_first
@@ -72,8 +74,8 @@ class CsvEntity:
         return [
             Column(name, self._declared(index) or "text",
                    comment=f"CSV header: {original}" if name != original else None)
-            for index, (name, original) in enumerate(zip(self.names, self.header, strict=True))
-        ]
+            for index, (original, name) in enumerate(zip(self.header, self.names, strict=False))
+        ] + (provenance.COLUMNS if self.declaration.metadata else [])
 
     def _index(self, column: str) -> int:
         """A column's position, by its new or its original name."""
@@ -109,11 +111,13 @@ class CsvEntity:
 
         reject, read, wanted = quarantine and quarantine.take, RowsHash(), set(wanted)
         measures = [text.measured(self.dialect, folder / f"{n}.csv", reject, read) for n, text in enumerate(self.texts)]
-        indexes = [index for index, name in enumerate(self.names) if name in wanted]
-        with ParsedRows(self.texts, self.dialect, len(self.names), measures, folder) as rows:
+        width = len(self.header)
+        indexes = [index for index, name in enumerate(self.names[:width]) if name in wanted]
+        with ParsedRows(self.texts, self.dialect, width, measures, folder) as rows:
             columns = self._typed(rows, indexes, quarantine)
             self._log_type_changes(rows, dict(zip(indexes, columns, strict=True)), before or {})
             self._handle_duplicates(rows, columns, indexes, duplicates)
+            columns += [column for column in self.columns()[width:] if column.name in wanted]
             copied = write_rows(rows, columns, indexes, read, target, progress)
         for text in self.texts:
             if text.changed:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from landing.core.errors import BadFileError, SettingError
+from landing.extract.csv import provenance
 from landing.extract.csv.declaration import CONTROL, Declaration
 from landing.model.naming import short_hash
 from landing.model.schema import MAX_COLUMNS, NAME_BYTES
@@ -52,11 +53,16 @@ def column_names(declaration: Declaration, header: Sequence[str], path: Path) ->
         BadFileError: Names are invalid or not unique; it lists all of them.
         SettingError: The declaration names columns that do not exist.
     """
-    if len(header) > MAX_COLUMNS:
-        raise BadFileError(path, 1, f"{len(header):,} columns; PostgreSQL's limit is {MAX_COLUMNS:,}")
+    added = [column.name for column in provenance.COLUMNS] if declaration.metadata else []
+    if len(header) + len(added) > MAX_COLUMNS:
+        raise BadFileError(path, 1, f"{len(header):,} columns{f' and {len(added)} of metadata' if added else ''}; "
+                                    f"PostgreSQL's limit is {MAX_COLUMNS:,}")
     shorten = _shortened if declaration.long_headers == "shorten" else str
     names = [declaration.rename[name] if name in declaration.rename else shorten(name) for name in header]
     _refuse_unknown(declaration, header, names, path)
+    if own := [name for name in names if name in added]:
+        raise BadFileError(path, 1, f"the file has {_listed([*map(repr, own)])}, which `metadata: true` would add. "
+                                    f"Rename under `rename` of entity {declaration.entity}, or switch metadata off")
     if faults := [*_faults(names)]:
         hint = f" `long_headers: shorten` for entity {declaration.entity} shortens long names." if (
             shorten is str and any(len(name.encode()) > NAME_BYTES for name in names)) else ""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import glob
 import itertools
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import duckdb
 
-from landing.core.errors import BadFileError
+from landing.core.errors import BadFileError, SourceError
 from landing.extract.csv.checks import Checks
 from landing.extract.csv.declared_types import SPACE
 from landing.extract.csv.decoded import RejectedRow
@@ -50,6 +51,7 @@ class ParsedRows:
         memory = MEMORY + COLUMN_MEMORY * width + 4 * self._line
         self.converted: dict[int, str] = {}
         self._failed = False  # whether `failed` has rows
+        self._memory, self._folder = memory, folder
         self._connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": 1,
                                                   "temp_directory": str(folder / "duckdb")})
 
@@ -63,8 +65,21 @@ class ParsedRows:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._connection.close()
+        if isinstance(error, duckdb.OutOfMemoryException) or (
+                isinstance(error, duckdb.IOException) and str(self._folder / "duckdb") in str(error)):
+            raise self._out_of_space(error) from None
         if isinstance(error, duckdb.Error):
             raise self._refused(error) from None
+
+    def _out_of_space(self, error: duckdb.Error) -> SourceError:
+        """The file may be right: what is missing is room for keys and rows that do not fit into memory."""
+        free = shutil.disk_usage(self._folder).free
+        names = f"{self.texts[0].path}" + (f" and {len(self.texts) - 1:,} more" if len(self.texts) > 1 else "")
+        return SourceError(
+            f"{names}: DuckDB ran out of its {self._memory / 1e6:,.0f} MB of memory and of scratch space in "
+            f"{self._folder.parent}, where {free / 1e6:,.0f} MB are free now ({str(error).splitlines()[0]}). The file "
+            "is not at fault. Nothing of this source's date was committed. Free disk space there, or set TMPDIR to a "
+            "folder on a larger disk, and run again. If there is enough, split the files into several entities.")
 
     def _source(self) -> str:
         paths = ", ".join(_literal(glob.escape(str(measure.path))) for measure in self.measures)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
-from functools import cache
-from pathlib import Path
 
-from landing.core import settings
 from landing.core.errors import BadFileError
 from landing.extract.csv.decoded import UNDECODED, RejectedRow
+from landing.extract.csv.provenance import file_name
 from landing.model.schema import File
 from landing.storage import hashing
 from landing.storage.base import Object
@@ -38,7 +36,7 @@ class Quarantine:
         if self._file is None:
             self._raw = hashing.create(self.place)
             self._file = io.BufferedWriter(self._raw, BUFFER)
-        entry = {"file": _name(row.path), "line": row.line, "column": row.column, "reason": row.reason,
+        entry = {"file": file_name(row.path), "line": row.line, "column": row.column, "reason": row.reason,
                 "text": re.sub("[\ud800-\udfff]", _escaped, text)}
         self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
 
@@ -48,12 +46,6 @@ class Quarantine:
             return None
         self._file.close()
         return File.at(self.place, self.rows, self._raw.size, self._raw.sha256)
-
-
-@cache
-def _name(path: Path) -> str:
-    """Relative to the project, so that a project can be moved without changing the file's bytes."""
-    return str(path.relative_to(settings.root()) if path.is_relative_to(settings.root()) else path)
 
 
 def _escaped(match: re.Match) -> str:

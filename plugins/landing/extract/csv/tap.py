@@ -75,6 +75,8 @@ class TapCSV(ExtractTap):
                                 description="New column names, by name in the header."),
                     th.Property("long_headers", th.StringType, allowed_values=["fail", "shorten"],
                                 description="For column names over 63 bytes. Default: `fail`."),
+                    th.Property("metadata", th.BooleanType,
+                                description="Add the columns `_source_file`, `_source_row` and `_row_hash`."),
                     th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES,
                                 description="For this entity."),
                     th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from landing.core.progress import Progress
+from landing.extract.csv.provenance import Provenance
 from landing.extract.csv.text import RowsHash
 from landing.model import csv_dialect
 from landing.model.schema import Column
@@ -29,8 +30,8 @@ def write_rows(
 
     Args:
         rows: What DuckDB parses.
-        columns: The columns to write.
-        indexes: Their positions in the file.
+        columns: The columns to write; those of provenance.py come last.
+        indexes: Positions of the others in the file.
         expected: Hash of the fields that text.py read.
         target: The new file.
         progress: Counts the written chunks.
@@ -39,21 +40,32 @@ def write_rows(
         BadFileError: DuckDB parses a field in another way than text.py.
     """
     found, dropped = RowsHash(), _Dropped(rows.dropped())
-    line = csv_dialect.sql_line([f"c{index}" for index in indexes])
+    added = [column.name for column in columns[len(indexes):]]
+    provenance = Provenance(added, rows.texts_again(), alone=not indexes) if added else None
+    line = csv_dialect.sql_line([f"c{index}" for index in indexes], alone=len(columns) == 1) if indexes else "''"
     fields = ", ".join(f"coalesce({rows.text(index)}, '')" for index in range(rows.width))
-    parsed = rows.query(f"SELECT {line}, concat_ws(chr(0), {fields}) FROM parsed")  # noqa: S608
+    parsed = rows.query(f"SELECT {line}, concat_ws(chr(0), {fields}){_sha256(rows) if added else ''} "  # noqa: S608
+                        "FROM parsed")
     raw, written = hashing.create(target, progress.advance), 0
     with io.BufferedWriter(raw, BUFFER) as file:
         file.write(csv_dialect.header(columns))
         while chunk := parsed.fetchmany(CHUNK):
-            lines, texts = zip(*chunk, strict=True)
+            lines, texts, *hashes = zip(*chunk, strict=True)
             found.add(texts)
+            if provenance:
+                lines = provenance.appended(lines, *hashes)
             lines = dropped.remove(lines)
             file.write("".join(f"{line}\n" for line in lines).encode())
             written += len(lines)
     if found.value != expected.value:
         rows.refuse_difference()
     return Copied(written, raw.size, raw.sha256)
+
+
+def _sha256(rows: ParsedRows) -> str:
+    """DuckDB's expression for the hash of a row's texts; NULL and '' differ."""
+    texts = [rows.text(index) for index in range(rows.width)]
+    return f", sha256({csv_dialect.sql_line(texts, alone=False)})"
 
 
 class _Dropped:
