@@ -9,8 +9,9 @@ from typing import Any
 from singer_sdk import typing as th
 
 from landing.core.dates import run_date
+from landing.core.errors import SourceError
 from landing.core.sources import source_name, stock_source
-from landing.extract.csv.declaration import declarations
+from landing.extract.csv.declaration import Declaration, declarations
 from landing.extract.csv.stream import CsvStream
 from landing.extract.tap import ExtractTap
 from landing.singer.scratch import scratch_prefix
@@ -123,7 +124,16 @@ class TapCSV(ExtractTap):
         """One stream per declared entity."""
         defaults = {name: self.config[name] for name in ("on_duplicate_key", "on_bad_rows", "max_bad_rows")}
         declared = declarations(self.config["files"], self.date, **defaults)
-        return [CsvStream(self, declaration) for declaration in declared]
+        return [*filter(None, map(self._stream, declared))]
+
+    def _stream(self, declaration: Declaration) -> CsvStream | None:
+        """The stream of an entity; None if its files cannot be read and need not be, since the date is frozen."""
+        try:
+            return CsvStream(self, declaration)
+        except SourceError:
+            if not self.landing_zone.frozen(self.source, self.date, self.started_at):
+                raise
+            return None
 
     def sync_all(self) -> None:
         """Sync all streams, unless the landed date is frozen."""
