@@ -3,7 +3,11 @@
 from datetime import date
 
 import pytest
+from landing.core.commands import how_to_land
 from landing.core.errors import SettingError, SourceError
+from landing.core.sources import has_files_of_each_date
+from landing.verify.backfill import BackfillPlanner
+from landing.zone.landing_zone import LandingZone
 
 DAY = date(2024, 1, 20)
 
@@ -59,6 +63,32 @@ def test_a_file_with_the_placeholder_in_its_name_does_not_silently_give_way_to_a
             convert(path=path, day=DAY)
         assert repr(meant) in str(refused.value)
     assert convert(path="sales_{{date}}.csv", day=DAY).text == "a\n1\n"
+
+
+DECLARED = """
+jobs:
+- {name: extract_csv, tasks: [tap-csv target-csv]}
+- {name: extract_shop, tasks: [tap-shop target-csv]}
+plugins:
+  extractors:
+  - {name: tap-csv, config: {files: [{entity: a, path: "a_{date}.csv"}, {entity: b, path: %s}]}}
+  - {name: tap-shop, inherit_from: tap-csv}
+"""
+
+
+@pytest.mark.parametrize(("path", "dated"), [('"b/{date:%Y/%m/%d}"', True), ("b.csv", False),
+                                             ('"{date:%Y}.csv"', False), ('"{{date}}.csv"', False),
+                                             ('"{x}.csv"', False)])
+def test_a_past_date_is_as_it_was_if_all_files_of_a_source_are_of_their_dates(tmp_path, monkeypatch, path, dated):
+    monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))
+    (tmp_path / "meltano.yml").write_text(DECLARED % path)
+    for source in ("csv", "shop"):
+        said = how_to_land(source, DAY)
+        assert said.startswith("Land it first: ") == dated
+        assert ("today's rows" in said) != dated
+        late = BackfillPlanner(LandingZone.configured(), None, False).plan(DAY, DAY)[0].late
+        assert (source in late) != dated
+    assert not has_files_of_each_date("unknown", DAY)
 
 
 def test_dates_land_and_load_by_the_jobs_without_a_variable_in_the_settings(project):

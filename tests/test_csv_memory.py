@@ -15,8 +15,8 @@ def test_too_little_memory_is_said_with_its_amount_the_scratch_folder_and_what_t
     with pytest.raises(SourceError) as refused:
         convert(rows, keys=["a"])
     assert not isinstance(refused.value, BadFileError)
-    assert re.search(r"0\.csv: DuckDB ran out of its 5 MB of memory and of scratch space in /.*, where [0-9,]+ MB are "
-                     r"free now \(Out of Memory Error: .*\)\. The file is not at fault\..*TMPDIR", str(refused.value))
+    assert re.search(r"0\.csv: DuckDB ran out of its 5 MB of memory and of scratch space in /.* "
+                     r"\(Out of Memory Error: .*\)\. The file is not at fault\..*TMPDIR", str(refused.value))
 
 
 def test_a_full_scratch_disk_is_said_likewise_and_an_error_of_reading_is_not(convert, monkeypatch):

@@ -20,7 +20,7 @@ from landing.core.reporting import FILE_VARIABLE as ERRORS_VARIABLE
 from landing.core.reporting import errors_in, reported
 from landing.core.settings import keep_private, landing_folder, settings
 from landing.core.settings import root as project_root
-from landing.core.sources import JOB_PREFIX, declared_sources
+from landing.core.sources import JOB_PREFIX, declared_sources, has_files_of_each_date
 from landing.core.text import table
 from landing.load.history import PARTITION_KEY, columns_of, history_name
 from landing.load.load_history import LoadHistory
@@ -39,7 +39,7 @@ __all__ = [
     "EQUAL", "ERRORS_VARIABLE", "JOB_PREFIX", "PARTITION_KEY", "DamagedError", "LandedDate", "LandingError",
     "LandingZone", "LoadHistory", "Manifest", "SettingError", "Status", "VerificationError", "WarehouseError",
     "as_metrics", "as_page", "certificate_authority", "columns_of", "connect", "declared_sources", "describe",
-    "errors_in", "extract_command", "history_name", "how_to_land", "keep_private", "landing_folder", "load_command",
-    "parse_date", "project_root", "read_status", "refuse_future", "reported", "settings", "table", "today",
-    "without_secrets",
+    "errors_in", "extract_command", "has_files_of_each_date", "history_name", "how_to_land", "keep_private",
+    "landing_folder", "load_command", "parse_date", "project_root", "read_status", "refuse_future", "reported",
+    "settings", "table", "today", "without_secrets",
 ]

@@ -24,6 +24,7 @@ from landing.api import (
     SettingError,
     declared_sources,
     extract_command,
+    has_files_of_each_date,
     load_command,
     parse_date,
     refuse_future,
@@ -97,7 +98,7 @@ def extract(source: str) -> dict[str, Any]:
     landed = landed_date(context)
     if source not in landed.sources:
         raise AirflowSkipException(f"{source} is not extracted for {day}: the date is complete without it.")
-    if source in landed.missing and when < today():
+    if source in landed.missing and when < today() and not has_files_of_each_date(source, when):
         print(f"{day} is past and {source} is not landed: this takes today's rows. To load the date without it "
               f"instead, trigger it with without_sources: {source}.", flush=True)
     command, flags = retry_command(JOB_PREFIX + source, context), {}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from landing.core.dates import today
-from landing.core.sources import JOB_PREFIX
+from landing.core.sources import JOB_PREFIX, has_files_of_each_date
 
 
 def extract_command(source: str, day: date) -> str:
@@ -25,9 +25,10 @@ def load_command(day: date, schema: str) -> str:
 def how_to_land(source: str, day: date) -> str:
     """What to do about a source that is not landed for a date.
 
-    On its own day, the extract. Later, an extract would take today's rows: a choice for a person to make.
+    On its own day, or from files of that day, the extract. Later, an extract would take today's rows: a choice for a
+    person to make.
     """
-    if day >= today():
+    if day >= today() or has_files_of_each_date(source, day):
         return f"Land it first: {extract_command(source, day)}"
     return (f"That day is past, so an extract now takes today's rows. To load the date without {source}: "
             f"{without_command([source], day)}. To accept today's rows as those of {day}: "

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 from landing.core.errors import SettingError
@@ -134,6 +135,21 @@ def source_schemas() -> list[str]:
     extractors = (_declared().get("plugins") or {}).get("extractors") or []
     config = next((one.get("config") for one in extractors if one["name"] == "tap-postgres"), None) or {}
     return config.get("filter_schemas") or []
+
+
+def has_files_of_each_date(source: str, day: date) -> bool:
+    """Whether all CSV files of a source have the date in their path, so that a past date is extracted as it was."""
+    extractors = {one["name"]: one for one in (_declared().get("plugins") or {}).get("extractors") or []}
+    taps = _taps_by_source().get(source, [])
+    plugin, config = extractors.get(taps[0] if len(taps) == 1 else ""), {}
+    while plugin:
+        config = (plugin.get("config") or {}) | config
+        plugin = extractors.get(plugin.get("inherit_from"))
+    paths = [str(entry.get("path")) for entry in config.get("files") or []]
+    try:
+        return bool(paths) and all(path.format(date=day) != path.format(date=day - timedelta(1)) for path in paths)
+    except (ValueError, LookupError, AttributeError):  # a path that the tap will refuse
+        return False
 
 
 def _declared() -> dict[str, Any]:

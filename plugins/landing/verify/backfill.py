@@ -20,6 +20,7 @@ from datetime import date, timedelta
 
 from landing.core.dates import today
 from landing.core.errors import DamagedError, RefusedError, SettingError
+from landing.core.sources import has_files_of_each_date
 from landing.load.load_history import LoadedTable
 from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
@@ -182,7 +183,8 @@ class BackfillPlanner:
     def _late(self, day: date, sources: Mapping[str, str], found: Mapping[str, Landed]) -> list[str]:
         """Sources whose extract would land today's rows under a past date, which has none of theirs."""
         return [source for source, action in sources.items()
-                if action == EXTRACT and day < self.today and found[source] == Landed(None)]
+                if action == EXTRACT and day < self.today and found[source] == Landed(None)
+                and not has_files_of_each_date(source, day)]
 
     def _action(self, day: date, landed: Landed) -> str:
         if self.re_extract or day >= self.today or landed == Landed(None):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import itertools
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -73,13 +72,12 @@ class ParsedRows:
 
     def _out_of_space(self, error: duckdb.Error) -> SourceError:
         """The file may be right: what is missing is room for keys and rows that do not fit into memory."""
-        free = shutil.disk_usage(self._folder).free
         names = f"{self.texts[0].path}" + (f" and {len(self.texts) - 1:,} more" if len(self.texts) > 1 else "")
         return SourceError(
             f"{names}: DuckDB ran out of its {self._memory / 1e6:,.0f} MB of memory and of scratch space in "
-            f"{self._folder.parent}, where {free / 1e6:,.0f} MB are free now ({str(error).splitlines()[0]}). The file "
-            "is not at fault. Nothing of this source's date was committed. Free disk space there, or set TMPDIR to a "
-            "folder on a larger disk, and run again. If there is enough, split the files into several entities.")
+            f"{self._folder.parent} ({str(error).splitlines()[0]}). The file is not at fault. Nothing of this source's "
+            "date was committed. Free disk space there, or set TMPDIR to a folder on a larger disk, and run again. If "
+            "there is enough, split the files into several entities.")
 
     def _source(self) -> str:
         paths = ", ".join(_literal(glob.escape(str(measure.path))) for measure in self.measures)
