@@ -46,7 +46,7 @@ class DatedPath:
             return []  # by month or year: one date stands for many
         others = (_moved(day, days) for distance in range(1, SEARCHED + 1) for days in (-distance, distance))
         found = (other for other in others if exists(self.on(other)))
-        return sorted(other for other, _ in zip(found, range(count), strict=False))
+        return sorted(other for _, other in zip(range(count), found, strict=False))
 
 
 def _moved(day: date, days: int) -> date:
