@@ -29,6 +29,7 @@ UNDEFINED = {
     "replication_slot_name", "sanitize_null_text_characters", "stream_map_config", "stream_maps", "use_copy",
     "use_singer_decimal", "validate_records",
 }
+PLUGIN_CHECKS = {"port"}  # Meltano itself ends with a traceback where such a value is not a number
 SENSITIVE = {"user", "password", "sqlalchemy_url", "ssl_client_certificate", "ssl_client_private_key",
              "ssh_tunnel.private_key", "ssh_tunnel.private_key_password"}
 
@@ -85,7 +86,7 @@ def _settings(name: str, schema: dict[str, Any]) -> list[dict[str, Any]]:
     if name == "ssh_tunnel":
         return [one for part, inner in schema["properties"].items() for one in _settings(f"{name}.{part}", inner)]
     kind = next(one for one in schema["type"] if one != "null")
-    setting = {"name": name} | ({} if kind == "string" else {"kind": kind})
+    setting = {"name": name} | ({} if kind == "string" or name in PLUGIN_CHECKS else {"kind": kind})
     if name in SENSITIVE or schema.get("secret"):
         setting["sensitive"] = True
     default = schema.get("default")

@@ -213,10 +213,10 @@ def test_one_declared_source_cannot_be_landed_in_the_place_of_another(shop):
 
 
 def test_a_server_that_lets_nobody_in_is_named_without_its_password(shop):
-    for settings in ({"port": 1}, {"password": "not the right one"}):
+    for settings, variable in (({"port": 1}, "PORT"), ({"password": "not the right one"}, "PASSWORD")):
         result = shop.pipe(shop.tap_postgres(**settings), shop.target_csv(), check=False, DATESTAMP=DAY)
         assert result.returncode != 0
-        assert "Check SOURCE_POSTGRES_" in result.text
+        assert f"SOURCE_POSTGRES_{variable}" in result.text
         assert "Traceback" not in result.text
         assert "not the right one" not in result.text
 

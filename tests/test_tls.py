@@ -24,7 +24,7 @@ from tls import Authority, fronts
 
 DAY = "2024-01-20"
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("[0-9]*/bin/postgres"))
-DISTRUSTED = ("certificate verify failed", "Renew it, or set …_POSTGRES_SSLROOTCERT in .env to the file of the right")
+DISTRUSTED = ("certificate verify failed", "_POSTGRES_SSLROOTCERT in .env to the file of the right")
 REFUSED = {  # what is said of a server that is not trusted, and what then helps
     "expired": DISTRUSTED,
     "unknown authority": DISTRUSTED,

@@ -9,9 +9,8 @@ from dataclasses import asdict
 
 import click
 
-from landing.cli.options import as_json, logger, open_warehouse, output, with_schema
+from landing.cli.options import answered, as_json, open_warehouse, output, with_schema
 from landing.core.errors import LandingError
-from landing.core.reporting import reported
 from landing.core.sources import source_name, source_schemas
 from landing.core.text import table
 from landing.postgres.configured import connect
@@ -33,7 +32,7 @@ def certify(tables: Sequence[str], everything: bool, as_json: bool, schema: str)
 
     Without names: all tables of `filter_schemas`. In a name, * matches anything. Changes nothing on either server.
     """
-    with reported(logger), contextlib.closing(connect("SOURCE")) as source:
+    with answered(as_json), contextlib.closing(connect("SOURCE")) as source:
         found = describe_source(source, source_schemas(), tables)
         with open_warehouse(schema) as warehouse:
             verdicts = list(Preflight(source, source_name(default="postgres"), warehouse).verdicts(found))

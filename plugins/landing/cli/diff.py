@@ -9,10 +9,9 @@ from datetime import date
 
 import click
 
-from landing.cli.options import as_json, logger, output, with_schema
+from landing.cli.options import answered, as_json, output, with_schema
 from landing.core.dates import parse_date
 from landing.core.errors import printable
-from landing.core.reporting import reported
 from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.diff import Comparison, TableChange
@@ -29,7 +28,7 @@ def diff(before: str, after: str, rows: int, as_json: bool, schema: str) -> None
 
     Rows are matched by primary key. Without a key, an update counts as one row deleted and one inserted.
     """
-    with reported(logger):
+    with answered(as_json):
         days = parse_date(before, "DATE1"), parse_date(after, "DATE2")
         with contextlib.closing(connect()) as connection:
             changes = list(Comparison(connection, schema, *days).tables(rows))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 
-from landing.cli.options import as_json, locked_warehouse, logger, output, with_schema
+from landing.cli.options import answered, as_json, locked_warehouse, output, with_schema
 from landing.cli.removal import as_dicts, as_text
 from landing.core.dates import parse_date
 from landing.core.errors import LandingError
-from landing.core.reporting import reported
 from landing.load.drop import Drop
 from landing.zone.gc import removed
 from landing.zone.landing_zone import LandingZone
@@ -26,7 +25,7 @@ def drop(day: str, source: str | None, yes: bool, as_json: bool, schema: str) ->
     Views that show it go back to the newest remaining date of their source. If none remains, they stay, empty, with a
     comment.
     """
-    with reported(logger):
+    with answered(as_json):
         when, found = parse_date(day, "DATE"), []
         with locked_warehouse(schema) as warehouse:
             planned = list(Drop(LandingZone.configured(), warehouse, when, source))

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import click
 import psycopg2
 
-from landing.cli.options import as_json, locked_warehouse, logger, output, with_schema
+from landing.cli.options import answered, as_json, locked_warehouse, output, with_schema
 from landing.cli.removal import as_dicts, as_text
 from landing.core.errors import LandingError, describe
-from landing.core.reporting import reported
 from landing.load.gc import WarehouseLeftovers
 from landing.zone.gc import OLDER_THAN, Leftover, ZoneLeftovers, first_kept, removed
 from landing.zone.landing_zone import LandingZone
@@ -26,7 +25,7 @@ from landing.zone.landing_zone import LandingZone
 @with_schema
 def gc(keep_days: int | None, older_than: float, yes: bool, as_json: bool, schema: str) -> None:
     """List leftovers of dead runs and, with --keep-days, old dates. With --yes, remove them."""
-    with reported(logger):
+    with answered(as_json):
         first, problems = first_kept(keep_days), []
         found = list(_removed(ZoneLeftovers(LandingZone.configured(), first, older_than), yes))
         try:

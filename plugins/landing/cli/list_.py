@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from landing.cli.options import as_json, logger, output, read_load_history, with_schema
+from landing.cli.options import answered, as_json, output, read_load_history, with_schema
 from landing.core.commands import extract_command
 from landing.core.dates import parse_date, today
 from landing.core.errors import DamagedError, SettingError, ZoneError
-from landing.core.reporting import reported
 from landing.core.sources import declared_sources
 from landing.core.text import moment, table
 from landing.load.load_history import LoadHistory
@@ -28,7 +27,7 @@ LISTED = ("source", "extracted_at", "tables", "rows", "bytes", "taken_at", "run_
 @with_schema
 def list_(as_json: bool, schema: str) -> None:
     """List every source and date: tables, rows, bytes, time of the extract, whether loaded."""
-    with reported(logger):
+    with answered(as_json):
         zone = LandingZone.configured()
         runs = read_load_history(_runs, schema)
         lines = [_line(zone, source, day, runs) for source, day in zone.folders()]

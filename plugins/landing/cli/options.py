@@ -12,11 +12,14 @@ from typing import Any
 import click
 import psycopg2
 
+from landing.core.commands import named
 from landing.core.errors import LandingError, WarehouseError, describe
+from landing.core.reporting import reported
 from landing.load.load_history import LoadHistory
 from landing.load.warehouse import Warehouse
 from landing.postgres.configured import connect
 
+PRINTED = "landing.printed"  # in click's context
 LOAD_WAIT = 10.0  # seconds that `gc` and `drop` wait for a load
 
 logger = logging.getLogger("landing")
@@ -27,8 +30,21 @@ with_schema = click.option("--schema", default=lambda: os.environ.get("SCHEMA", 
                            help="Schema of the warehouse. Default: SCHEMA, else public.")
 
 
+@contextlib.contextmanager
+def answered(as_json: bool) -> Iterator[None]:
+    """Report errors and exit with 1. With --json stdout has one JSON document: the result, or else the error."""
+    def print_error(error: Exception, message: str) -> None:
+        if as_json and PRINTED not in click.get_current_context().meta:
+            fields = {"class": type(error).__name__, "message": message, "run": named(message)}
+            output(True, {"error": fields}, str)
+
+    with reported(logger, print_error):
+        yield
+
+
 def output(as_json: bool, value: Any, text: Callable[[], str]) -> None:
     """Print a result as JSON or as text."""
+    click.get_current_context().meta[PRINTED] = True
     shown = json.dumps(value, indent=1, default=str, ensure_ascii=False) if as_json else text()
     click.echo(shown.encode(errors="backslashreplace").decode())  # a folder's name need not be UTF-8
 

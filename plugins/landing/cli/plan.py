@@ -11,11 +11,10 @@ from typing import Any
 import click
 import psycopg2
 
-from landing.cli.options import as_json, logger, open_warehouse, output, read_load_history, with_schema
+from landing.cli.options import answered, as_json, open_warehouse, output, read_load_history, with_schema
 from landing.core.commands import without_command
 from landing.core.dates import parse_date
 from landing.core.errors import describe
-from landing.core.reporting import reported
 from landing.core.text import duration, table
 from landing.load.load_history import LoadedTable, LoadHistory
 from landing.verify.backfill import EXTRACT, KEEP, LOAD, NOTHING, REFUSE, UNKNOWN, BackfillPlanner, DatePlan, Loaded
@@ -43,7 +42,7 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
     (types, names) and columns that it would turn into text.
     Durations are medians of earlier runs; without earlier runs they are unknown.
     """
-    with reported(logger):
+    with answered(as_json):
         days = parse_date(first, "--from"), parse_date(last, "--to")
         loaded = read_load_history(_loaded, schema)
         planner = BackfillPlanner(LandingZone.configured(), loaded, re_extract)

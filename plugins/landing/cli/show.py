@@ -10,11 +10,10 @@ from typing import Any
 import click
 import msgspec
 
-from landing.cli.options import as_json, logger, output, read_load_history, with_schema
+from landing.cli.options import answered, as_json, output, read_load_history, with_schema
 from landing.core.commands import how_to_land
 from landing.core.dates import parse_date
 from landing.core.errors import DamagedError, printable
-from landing.core.reporting import reported
 from landing.core.sources import declared_sources
 from landing.core.text import duration, moment, table
 from landing.load.load_history import LoadedTable
@@ -34,7 +33,7 @@ Shown = tuple[str, Manifest | None, str | None, list[LoadedTable], list[Run]]
 @with_schema
 def show(day: str, as_json: bool, schema: str) -> None:
     """Show a date's tables with rows, bytes and hashes, its snapshot, its loads, and the run log."""
-    with reported(logger):
+    with answered(as_json):
         when, zone = parse_date(day, "DATE"), LandingZone.configured()
         entries, left_out = read_load_history(lambda load_history: (load_history.present(when),
                                                                     load_history.left_out(when)), schema) or (None, ())

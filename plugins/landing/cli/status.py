@@ -10,9 +10,8 @@ from typing import Any
 
 import click
 
-from landing.cli.options import as_json, logger, output, with_schema
+from landing.cli.options import answered, as_json, output, with_schema
 from landing.core.errors import LandingError, printable
-from landing.core.reporting import reported
 from landing.core.text import age, duration, moment, signed, table
 from landing.status import files
 from landing.status.facts import MAX_AGE, SourceDate, SourceStatus, Status
@@ -61,7 +60,7 @@ def status(days: int, max_age: timedelta | None, html: Path | None, metrics: Pat
     Exit status 0: shown, whatever it shows. 1: it cannot be read or written or, with --max-age, a source is late: too
     old, never landed or loaded, or the warehouse cannot be read. 2: wrong usage.
     """
-    with reported(logger):
+    with answered(as_json):
         found = read_status(schema, days, MAX_AGE if max_age is None else max_age, warehouse=not no_warehouse)
         if found.unreachable:
             click.echo(f"Cannot read from the warehouse what is loaded: {found.unreachable}", err=True)

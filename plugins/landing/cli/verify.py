@@ -9,11 +9,10 @@ from datetime import date
 
 import click
 
-from landing.cli.options import as_json, logger, output, with_schema
+from landing.cli.options import answered, as_json, logger, output, with_schema
 from landing.core.commands import extract_command, load_command
 from landing.core.dates import parse_date
 from landing.core.errors import VerificationError
-from landing.core.reporting import reported
 from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.reconcile import EQUAL, Reconciliation, Verification
@@ -27,7 +26,7 @@ from landing.zone.landing_zone import LandingZone
 @with_schema
 def verify(day: str, as_json: bool, schema: str) -> None:
     """Verify a date: source = files = warehouse, by SHA-256. Exits non-zero if any table differs."""
-    with reported(logger):
+    with answered(as_json):
         when = parse_date(day, "DATE")
         zone = LandingZone.configured()
         with contextlib.closing(connect()) as connection:

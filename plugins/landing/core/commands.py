@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from datetime import date
 
 from landing.core.dates import today
 from landing.core.sources import JOB_PREFIX, has_files_of_each_date
+
+COMMANDS = re.compile(r"(?:[A-Z][A-Z_]*=(?:'[^']*'|[^\s']+) )*meltano run [\w.'-]+|(?<=`)landing [^`]+(?=`)|make \w+")
+
+
+def named(text: str) -> list[str]:
+    """The commands that a message tells to run."""
+    return [found.rstrip(".") for found in COMMANDS.findall(text)]
 
 
 def extract_command(source: str, day: date) -> str:

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg2
@@ -26,8 +26,13 @@ CONSEQUENCES = ("IncompleteInputError", "BrokenPipeError")
 
 
 @contextlib.contextmanager
-def reported(logger: logging.Logger) -> Iterator[None]:
-    """Log our own errors, PostgreSQL's and the operating system's without a traceback, and exit with status 1."""
+def reported(logger: logging.Logger, also: Callable[[Exception, str], None] = lambda *_: None) -> Iterator[None]:
+    """Log our own errors, PostgreSQL's and the operating system's without a traceback, and exit with status 1.
+
+    Args:
+        logger: Where to.
+        also: Called with the error and its message.
+    """
     try:
         yield
     except Exception as error:
@@ -35,6 +40,7 @@ def reported(logger: logging.Logger) -> Iterator[None]:
         if (text := expected(error)) is None:
             raise
         logger.error("%s", text)
+        also(error, text)
         sys.exit(1)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landing.core.commands import extract_command
+from landing.core.commands import extract_command, load_command
 from landing.core.errors import ZoneError
 from landing.core.settings import landing_root
+from landing.core.slips import other_date
 from landing.singer.tap import LandingTap
 from landing.storage.base import Prefix
 from landing.zone.landing_zone import LandingZone
@@ -42,6 +44,12 @@ class ExtractTap(LandingTap):
 
     def clean_up(self) -> None:
         self.landing_zone.discard(self.run_id)
+
+    def log_slips(self) -> None:
+        """Log that the date of a load was given, and none of an extract: is the environment of the load forgotten?"""
+        if slip := other_date("DATESTAMP"):
+            logger.warning("%s To load a landed date instead, run: %s", slip,
+                           load_command(os.environ["EXTRACTED_AT"], os.environ.get("SCHEMA", "public")))
 
     def keep_if_frozen(self) -> bool:
         """Send nothing if the landed date is frozen; the target checks this again under the commit lock.

@@ -6,6 +6,7 @@ The private parts of its connector are used in this module only: `_engine`, `_ca
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,22 @@ from sqlalchemy import Engine, StaticPool, create_engine
 from target_postgres.connector import PostgresConnector
 from target_postgres.sinks import PostgresSink
 
+from landing.core.commands import load_command
 from landing.core.commit_point import CommitPoint
+from landing.core.dates import run_date
 from landing.core.errors import SettingError
+from landing.core.slips import environment
 from landing.model.csv_dialect import json_text
 from landing.singer.metadata import ENCODING
 from landing.singer.sdk import BaseBatchFileEncoding
 from landing.singer.sinks import StrictSink
+
+
+def not_landed() -> str:
+    """What to say of a stream that one of our own taps sends as an extract."""
+    return (f"target-postgres loads landed dates, and this tap sends an extract: {environment()}. Land it by "
+            "`meltano run <tap> target-csv`; to load what is landed, run: "
+            f"{load_command(run_date('EXTRACTED_AT'), os.environ.get('SCHEMA', 'public'))}.")
 
 
 class Connector(PostgresConnector):
@@ -66,7 +77,7 @@ class StockSink(StrictSink, PostgresSink):
         """Reject files of our own taps, which must go through the landing zone first."""
         if encoding.format == ENCODING:
             raise SettingError(
-                f"Stream {self.stream_name} comes as files, but not from the landing zone. Land it first (meltano run "
-                "<tap> target-csv), then load it; or set use_batch: false for the tap to send RECORDs."
+                f"Stream {self.stream_name} comes as files, but not from the landing zone. {not_landed()} To load an "
+                "extract without landing it, set use_batch: false for the tap."
             )
         super().process_batch_files(encoding, files)

@@ -16,8 +16,9 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 
 from landing.core.commands import extract_command, load_command
 from landing.core.dates import run_date
-from landing.core.errors import DamagedError, SettingError
+from landing.core.errors import DamagedError, NotLandedError, SettingError
 from landing.core.settings import landing_root
+from landing.core.slips import environment, other_date
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
 from landing.singer.metadata import StreamMetadata, unused_name
@@ -113,12 +114,25 @@ class TapLanding(LandingTap):
         Raises:
             NotLandedError: One is not landed.
         """
+        try:
+            return self._manifests()
+        except NotLandedError as error:
+            raise NotLandedError(f"{error}{self._slip()}") from error
+
+    def _manifests(self) -> list[Manifest]:
         if sources := self.config.get("sources"):
             return [self.landing_zone.require(source, self.date) for source in sources]
         for source in self.landed_date.removed:
             self.logger.warning("%s is left out: it was a source on %s, but is not landed, and meltano.yml no longer "
                                 "declares it.", source, self.date)
         return self.landed_date.manifests()
+
+    def _slip(self) -> str:
+        """What to add to a refusal if it may be an extract in the environment of a load that was refused."""
+        if not (slip := other_date("EXTRACTED_AT")):
+            return ""
+        return (f". {slip} To extract that date, set MELTANO_ENVIRONMENT=extract ({environment()}, in which tap-csv "
+                "reads the landing zone); to load it, set EXTRACTED_AT.")
 
     @cached_property
     def landed_date(self) -> LandedDate:

@@ -30,10 +30,11 @@ from landing.core.errors import (
 from landing.core.settings import flag
 from landing.load.job import LoadJob
 from landing.load.staging import Load
-from landing.load.stock import StockSink
+from landing.load.stock import StockSink, not_landed
 from landing.load.warehouse import LOAD_LOCK_TIMEOUT, LOCK_TIMEOUT
 from landing.model.schema import File, Table
 from landing.postgres.connect import connect
+from landing.postgres.parameters import checked
 from landing.postgres.tls import with_certificate_authority
 from landing.singer.metadata import METADATA, StreamMetadata
 from landing.singer.scratch import scratch_prefix
@@ -86,7 +87,8 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if os.environ.get("MELTANO_ENVIRONMENT") == "load":
             run_date("EXTRACTED_AT")  # fail before anything is read
-        config = with_certificate_authority(kwargs["config"], "TARGET_POSTGRES_SSLROOTCERT")
+        config = with_certificate_authority(checked(kwargs["config"], "TARGET", self.name),
+                                            "TARGET_POSTGRES_SSLROOTCERT")
         config.setdefault("default_target_schema", os.environ.get("SCHEMA", "public"))
         if not config["default_target_schema"]:
             raise SettingError("SCHEMA is empty. Run again with SCHEMA=public, or leave it unset.")
@@ -146,8 +148,8 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
             return WarehouseError(f"The connection was lost. {self.point.unknown}")
         cause = getattr(error, "orig", None) or error
         reason = describe(cause) if isinstance(cause, psycopg.Error) else f"{type(cause).__name__}: {cause}"[:500]
-        return WarehouseError(f"The warehouse rejected the tap's data: {reason}. Nothing was committed. Fix the cause, "
-                              "then run again.")
+        then = not_landed() if self._received else "Fix the cause, then run again."
+        return WarehouseError(f"The warehouse rejected the tap's data: {reason}. Nothing was committed. {then}")
 
     def commit(self) -> None:
         """Load the landed streams if the completion message confirms them; commit those of the stock sink."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from landing.core.errors import SettingError
 from landing.core.settings import settings
 from landing.postgres import connect as postgres
+from landing.postgres.parameters import checked
 from landing.postgres.session import Session
 from landing.postgres.tls import certificate_authority
 
@@ -21,10 +22,12 @@ def connect(role: str = "TARGET") -> Session:
     """
     values = settings()
     variables = {key: f"{role}_POSTGRES_{name}" for key, name in VARIABLES.items()}
-    if missing := [name for name in variables.values() if name not in values]:
+    if missing := [name for name in variables.values() if name not in values and not name.endswith("_PASSWORD")]:
         raise SettingError(f"{', '.join(missing)} not set. Set it in .env (see .env.example), or run make demo.")
-    arguments = {key: values[name] for key, name in variables.items()}
-    if arguments["sslmode"].startswith("verify-"):
+    given = {key: values.get(name, "") for key, name in variables.items()}
+    checked({**given, "database": given["dbname"], "ssl_mode": given["sslmode"], "ssl_enable": True}, role, "landing")
+    arguments = {key: value for key, value in given.items() if value != ""}
+    if given["sslmode"].startswith("verify-"):
         arguments["sslrootcert"] = certificate_authority(arguments["sslmode"], f"{role}_POSTGRES_SSLROOTCERT",
                                                                   values)
-    return postgres.connect(arguments, "landing")
+    return postgres.connect(arguments, "landing", role=role)

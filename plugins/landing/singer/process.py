@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import sys
+import warnings
 
 from singer_sdk import Tap, Target
 
@@ -29,6 +30,7 @@ class OneLine(logging.Filter):
 def run(plugin: type[Tap | Target], around: contextlib.AbstractContextManager = NOTHING) -> None:
     """Run a plugin's command line inside the context `around`. Errors are logged as a sentence, without traceback."""
     keep_private(sys.argv)
+    warnings.simplefilter("ignore", ResourceWarning)  # of the SDK, which would be a failed run's last words
     meltano_files.copy_logging()
     command = plugin.cli  # sets up logging
     _quieten(plugin.name, "singer_sdk")

@@ -19,6 +19,7 @@ from landing.core.commit_point import PASSED
 from landing.core.dates import now, refuse_future, run_date
 from landing.core.errors import FrozenError, IncompleteInputError, SettingError, ZoneError
 from landing.core.settings import landing_root
+from landing.core.slips import environment
 from landing.core.sources import declared_sources, source_name
 from landing.model.manifest import Manifest
 from landing.model.naming import new_run_id
@@ -101,7 +102,16 @@ class TargetCSV(LandingTarget):
         return self.zone.staging(self.run_id)
 
     def accept(self, url: str) -> Object:
-        """Take a file of a BATCH. It must be in the staging area, from where the commit moves it."""
+        """Take a file of a BATCH. It must be in the staging area, from where the commit moves it.
+
+        Raises:
+            SettingError: It is landed.
+        """
+        if landed := [name for name, sink in self.sinks.items() if sink.stream_metadata.extracted_at]:
+            raise SettingError(
+                f"The tap sends {', '.join(landed)} from the landing zone, and target-csv lands extracts: "
+                f"{environment()}, in which tap-csv reads the landing zone. Nothing was committed. Run: "
+                f"{extract_command(self._source_before_input() or 'csv', self.date)}")
         found = self.zone.staged(at(url))
         self._claim(found.key.split("/")[1])
         return found

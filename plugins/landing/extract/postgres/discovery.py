@@ -19,26 +19,29 @@ from landing.core.reporting import reported
 from landing.core.settings import keep_private
 from landing.extract.postgres.catalog import catalog
 from landing.postgres.connect import connect
+from landing.postgres.parameters import checked
 from landing.singer import meltano_files
 from landing.zone.run_log import log_tap_failure
 
 CONNECTION = {"host": "host", "port": "port", "database": "dbname", "user": "user", "password": "password"}
+PLAIN_ARGUMENTS = (["--config", "--discover"], ["--config", "--state", "--discover"])
 PLAIN = {*CONNECTION, "filter_schemas", "ssl_enable", "ssl_mode", "source", "landing_root", "use_batch"}
 
 
 def plain_config(arguments: Sequence[str]) -> Mapping[str, Any] | None:
-    """The settings of `--config FILE --discover`, if discover() supports them all; else None."""
-    if len(arguments) != 3 or arguments[0] != "--config" or arguments[2] != "--discover":
+    """The settings of `--config FILE [--state FILE] --discover`, if discover() supports them all; else None."""
+    if [*arguments[:1], *arguments[2:3], *arguments[4:]] not in PLAIN_ARGUMENTS:
         return None
     config = json.loads(Path(arguments[1]).read_text("utf-8")) if Path(arguments[1]).is_file() else {}
     verified = config.get("ssl_enable") and str(config.get("ssl_mode", "verify-full")).startswith("verify-")
-    plain = {*CONNECTION} <= {*config} <= PLAIN and not verified
+    plain = {*config} <= PLAIN and not verified
     return config if plain else None
 
 
 def discover(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the Singer catalog."""
     run_date("DATESTAMP")  # an invalid date is rejected before anything is read
+    config = checked(config, "SOURCE", "tap-postgres")
     arguments = {libpq: config[setting] for setting, libpq in CONNECTION.items()}
     if config.get("ssl_enable"):
         arguments["sslmode"] = config["ssl_mode"]

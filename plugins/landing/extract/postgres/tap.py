@@ -20,6 +20,7 @@ from landing.extract.postgres.snapshot import Snapshot
 from landing.extract.postgres.stream import CopyStream
 from landing.extract.tap import ExtractTap
 from landing.postgres.connect import connect
+from landing.postgres.parameters import checked
 from landing.postgres.tls import with_certificate_authority
 from landing.postgres.worker_pool import WorkerPool
 from landing.singer.settings import (
@@ -53,7 +54,8 @@ class TapPostgres(ExtractTap, StockTapPostgres):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.date = run_date("DATESTAMP")  # an invalid date is rejected before anything is read
         self._started: set[CopyStream] = set()
-        config = with_certificate_authority(kwargs["config"], "SOURCE_POSTGRES_SSLROOTCERT")
+        config = with_certificate_authority(checked(kwargs["config"], "SOURCE", self.name),
+                                            "SOURCE_POSTGRES_SSLROOTCERT")
         super().__init__(*args, **{**kwargs, "config": config})
 
     @property
@@ -126,6 +128,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
 
     def sync_all(self) -> None:
         """Sync all streams, unless the landed date is frozen."""
+        self.log_slips()
         self.keep_if_frozen()
         try:
             super().sync_all()
