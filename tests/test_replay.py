@@ -103,7 +103,7 @@ def test_a_replay_of_files_that_were_committed_is_refused_and_changes_nothing(re
     assert hear(messages).refusal is None
     before = whole(replayed, DAY)
     assert [path for path in before if "_quarantine-" in path]
-    assert "which is not a file below" in hear(messages).refusal
+    assert "The tap's files are gone" in hear(messages).refusal
     assert whole(replayed, DAY) == before
     # Its table's file alone is there again: the quarantine's is missed.
     urls = [json.loads(line)["manifest"] for line in messages.splitlines() if b'"BATCH"' in line]

@@ -11,10 +11,10 @@ import click
 
 from landing.cli.options import answered, as_json, open_warehouse, output, with_schema
 from landing.core.errors import LandingError
-from landing.core.sources import source_name, source_schemas
+from landing.core.sources import source_keys, source_name, source_schemas
 from landing.core.text import table
 from landing.postgres.configured import connect
-from landing.verify.preflight import AS_TEXT, LOSSLESS, REFUSED, Preflight, Verdict, describe_source
+from landing.verify.preflight import AS_TEXT, LEFT_OUT, LOSSLESS, REFUSED, Preflight, Verdict, describe_source
 
 
 @click.command(short_help="Preflight check: columns that load exactly, as text, or not at all.")
@@ -23,17 +23,19 @@ from landing.verify.preflight import AS_TEXT, LOSSLESS, REFUSED, Preflight, Verd
 @as_json
 @with_schema
 def certify(tables: Sequence[str], everything: bool, as_json: bool, schema: str) -> None:
-    """Check what an extract and a load would do with each column of the PostgreSQL source. Reads no rows.
+    """Check what an extract and a load would do with each column of the PostgreSQL source.
 
     \b
     lossless   lands and loads with its exact type
     as text    kept as PostgreSQL's text output
+    left out   holds no data by nature: a materialized view WITH NO DATA
     refused    the extract or the load would stop here
 
-    Without names: all tables of `filter_schemas`. In a name, * matches anything. Changes nothing on either server.
+    Reads no rows, except to check keys that the setting `keys` declares and no unique index proves. Without names: all
+    tables of `filter_schemas`. In a name, * matches anything. Changes nothing on either server.
     """
     with answered(as_json), contextlib.closing(connect("SOURCE")) as source:
-        found = describe_source(source, source_schemas(), tables)
+        found = describe_source(source, source_schemas(), tables, source_keys())
         with open_warehouse(schema) as warehouse:
             verdicts = list(Preflight(source, source_name(default="postgres"), warehouse).verdicts(found))
             version = warehouse and warehouse.version
@@ -52,7 +54,8 @@ def as_text(verdicts: Sequence[Verdict], everything: bool, warehouse: str | None
     tables = len({(one.schema, one.table) for one in verdicts})
     columns = sum(one.column is not None for one in verdicts)
     checked = f"warehouse: PostgreSQL {warehouse}" if warehouse else "warehouse not checked"
-    summary = (f"{tables} tables, {counts[REFUSED]} of them refused; {columns:,} columns of the others: "
+    left_out = f", {counts[LEFT_OUT]} left out" if counts[LEFT_OUT] else ""
+    summary = (f"{tables} tables, {counts[REFUSED]} of them refused{left_out}; {columns:,} columns of the others: "
              f"{counts[LOSSLESS]:,} lossless, {counts[AS_TEXT]:,} as text ({checked}).")
     head = ("table", "column", "verdict", "type", "loads as", "why")
     return f"{table(head, rows)}\n{summary}" if rows else summary

@@ -126,15 +126,27 @@ def job_of(source: str) -> str:
 
 def source_schemas() -> list[str]:
     """`filter_schemas` of tap-postgres, from its variable or meltano.yml; empty: all but PostgreSQL's own."""
-    if text := settings().get("TAP_POSTGRES_FILTER_SCHEMAS"):
+    return [str(name) for name in _tap_setting("filter_schemas", list, '["public", "crm"]')]
+
+
+def source_keys() -> dict[str, list[str]]:
+    """`keys` of tap-postgres, from its variable or meltano.yml: declared keys by `schema.table`."""
+    return _tap_setting("keys", dict, '{"public.events": ["id"]}')
+
+
+def _tap_setting(name: str, kind: type, example: str) -> Any:
+    variable = f"TAP_POSTGRES_{name.upper()}"
+    if text := settings().get(variable):
         try:
-            return [str(name) for name in json.loads(text)]
-        except (ValueError, TypeError):
-            raise SettingError(f"TAP_POSTGRES_FILTER_SCHEMAS={text!r} is not a JSON list. Expected, for example, "
-                               '["public", "crm"]. Correct it, and run again.') from None
+            if isinstance(found := json.loads(text), kind):
+                return found
+        except ValueError:
+            pass
+        raise SettingError(f"{variable}={text!r} is not a JSON {kind.__name__}. Expected, for example, {example}. "
+                           "Correct it, and run again.")
     extractors = (_declared().get("plugins") or {}).get("extractors") or []
     config = next((one.get("config") for one in extractors if one["name"] == "tap-postgres"), None) or {}
-    return config.get("filter_schemas") or []
+    return config.get(name) or kind()
 
 
 def has_files_of_each_date(source: str, day: date) -> bool:

@@ -27,8 +27,8 @@ from landing.singer.sinks import StrictSink
 
 def not_landed() -> str:
     """What to say of a stream that one of our own taps sends as an extract."""
-    return (f"target-postgres loads landed dates, and this tap sends an extract: {environment()}. Land it by "
-            "`meltano run <tap> target-csv`; to load what is landed, run: "
+    return (f"target-postgres loads landed dates, and this tap sends an extract: {environment()}. Land it first "
+            "(`meltano run <tap> target-csv`); to load what is landed, run: "
             f"{load_command(run_date('EXTRACTED_AT'), os.environ.get('SCHEMA', 'public'))}.")
 
 

@@ -44,6 +44,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     tables: list[Table]
     declared: list[Text] | None = None  # sources that its date consists of; None: written by an older version
 
+    left_out: dict[Text, Text] = {}  # why, by stream: relations of the source that could not be read
+
     @property
     def rows(self) -> int:
         """Data rows of all tables."""
@@ -66,6 +68,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
                    "tables": [schema.to_json(table) for table in self.ordered().tables]}
         if self.declared is None:
             del fields["declared"]
+        if not self.left_out:
+            del fields["left_out"]
         return to_text(versions | fields | changed)
 
     @classmethod

@@ -39,6 +39,7 @@ class Completion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     taken_at: Moment | None = None  # when the snapshot was taken
     snapshot: dict[str, Scalar] = {}
     kept: bool = False  # the partition is frozen, and nothing was sent
+    unreadable: dict[Text, Text] = {}  # why, by stream: relations that hold no data by nature
     left_out: dict[str, list[Text] | None] = {}  # columns by stream, None for a whole stream
     # Of a load:
     sources: list[Text] | None = None

@@ -7,6 +7,7 @@ The private parts of the MeltanoLabs plugins are in load/stock.py.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,6 +37,11 @@ class SdkStream(Stream):
     def tap(self) -> Any:
         """The tap that this stream belongs to."""
         return self._tap
+
+    def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
+        """Drops the SDK's error line: it names the stream that is waited for, and another may have failed."""
+        if level < logging.ERROR:
+            super().log(message, *args, level=level, **kwargs)
 
     def _write_state_message(self) -> None:
         self.write_state()

@@ -3,6 +3,7 @@
     lossless        lands and loads with its exact type; a domain with its base type
     as text         kept as PostgreSQL's text output
     refused         the extract or the load would stop here
+    left out        a relation that holds no data by nature: a materialized view WITH NO DATA, or what reads one
     other moment    a table that reads foreign tables, whose rows are not part of the snapshot
 
 This module has no rules about types and names: it runs the tap's and the warehouse's own code on both servers, in
@@ -11,7 +12,7 @@ transactions that read no rows and are rolled back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -22,14 +23,17 @@ from landing.core.dates import now, today
 from landing.core.errors import LandingError, RefusedError, SourceError, describe
 from landing.extract.postgres import snapshot
 from landing.extract.postgres.catalog import SourceTable, describe_tables
+from landing.extract.postgres.keys import problem, refusal, with_keys
 from landing.extract.postgres.relations import reads
 from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
 from landing.load.warehouse import Warehouse
 from landing.model.naming import new_run_id
 from landing.model.schema import Column, Table
+from landing.postgres.transaction import transaction
 
 LOSSLESS, AS_TEXT, REFUSED, OTHER_MOMENT = "lossless", "as text", "refused", "other moment"
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,15 @@ class Verdict:
     reason: str | None = None
 
 
-def describe_source(connection: Any, schemas: Sequence[str], patterns: Sequence[str]) -> list[SourceTable]:
-    """Tables of `schemas` (empty: all) whose `schema.table` matches a pattern (empty: all).
+def describe_source(
+    connection: Any, schemas: Sequence[str], patterns: Sequence[str], keys: Mapping[str, Sequence[str]]
+) -> list[SourceTable]:
+    """Tables of `schemas` (empty: all) whose `schema.table` matches a pattern (empty: all), with declared `keys`.
 
     Raises:
         SourceError: No table matches.
     """
-    tables = [table for (schema, name), table in describe_tables(connection, schemas).items()
+    tables = [table for (schema, name), table in with_keys(describe_tables(connection, schemas), keys).items()
               if not patterns or any(fnmatchcase(f"{schema}.{name}", pattern) for pattern in patterns)]
     if not tables:
         where = f"schemas {', '.join(schemas)}" if schemas else "any schema"
@@ -99,8 +105,13 @@ class Preflight:
             found = reads(cursor, [(table.schema, table.name) for table in tables])
         for table in tables:
             load = loads[table.stream]
+            key = table.schema, table.name
+            if empty := [one.unreadable for one in found if one.root == key and one.unpopulated]:
+                yield Verdict(*key, None, LEFT_OUT, reason=f"{empty[0]}, so there is nothing to read")
+                continue
             try:
                 snapshot.dry_run(self.connection, table)
+                self._check_key(table)
                 refuse_shared_names([first.setdefault(table.name, load), load])
                 columns = planned(load).table.columns
             except RefusedError as error:
@@ -110,10 +121,19 @@ class Preflight:
             except psycopg2.Error as error:
                 yield Verdict(table.schema, table.name, None, REFUSED, reason=describe(error))
             else:
-                if names := snapshot.foreign(found, (table.schema, table.name)):
+                if names := snapshot.foreign(found, key):
                     yield Verdict(table.schema, table.name, None, OTHER_MOMENT, reason=(
                         f"it reads foreign tables, whose rows are not part of the snapshot: {', '.join(names)}"))
                 yield from (_verdict(table, *pair, known) for pair in zip(table.columns, columns, strict=True))
+
+    def _check_key(self, table: SourceTable) -> None:
+        """Raise SourceError if a declared key does not hold. Reads the table unless an index proves the key."""
+        if table.primary_key and table.primary_key != table.own_key:
+            key = table.schema, table.name
+            with transaction(self.connection) as cursor:
+                why = problem(cursor, key, snapshot.select(table.columns, key), table.primary_key)
+            if why:
+                raise SourceError(f"{refusal(key, table.primary_key, why)}.")
 
 
 def _verdict(table: SourceTable, column: Column, loaded: Column, known: dict[str, bool]) -> Verdict:

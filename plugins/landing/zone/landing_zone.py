@@ -159,11 +159,16 @@ class LandingZone:
     def staged(self, found: Object) -> Object:
         """A file that a tap announced, if it is in the staging area; else ZoneError."""
         key = self.storage.key(found.url)
-        if key is None or not key.startswith(f"{layout.STAGING}/") or self.storage.size(key) is None:
+        if key is None or not key.startswith(f"{layout.STAGING}/"):
             raise ZoneError(
-                f"The tap announced {found}, which is not a file below {self.storage.describe(layout.STAGING)}. If the "
-                "tap failed, its own error says why. Give tap and target the same LANDING_ROOT. A commit "
-                "moves the files, so saved messages cannot be replayed: run the tap again."
+                f"The tap announced {found}, which is not a file below {self.storage.describe(layout.STAGING)}. Give "
+                "tap and target the same LANDING_ROOT, and run again."
+            )
+        if self.storage.size(key) is None:  # no table's name: another may have made the tap fail
+            raise ZoneError(
+                f"The tap's files are gone from {self.storage.describe('/'.join(key.split('/')[:2]))}. Nothing was "
+                "committed. If the tap failed, its own error says why. A commit moves the files, so saved messages "
+                "cannot be replayed: run the tap again."
             )
         return Object(self.storage, key)
 

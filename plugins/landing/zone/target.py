@@ -211,7 +211,7 @@ class TargetCSV(LandingTarget):
             source=source, extracted_at=self.date, run_id=self.run_id,
             taken_at=(completion and completion.taken_at) or self._began(),
             seconds=round(time.monotonic() - self.begun, 3), snapshot=completion.snapshot if completion else {},
-            software=software(), tables=tables,
+            software=software(), tables=tables, left_out=completion.unreadable if completion else {},
             declared=LandedDate(self.zone, self.date).to_record(source, self._began()))
         return manifest, {table.stream: [*self.sinks[table.stream].objects, *self._quarantine(table)]
                           for table in tables}

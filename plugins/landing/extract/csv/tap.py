@@ -138,6 +138,7 @@ class TapCSV(ExtractTap):
     def sync_all(self) -> None:
         """Sync all streams, unless the landed date is frozen."""
         self.log_slips()
+        self.refuse_unmatched()
         self.require_whole_catalog("tap-csv declares")
         if not self.keep_if_frozen() and self.config["use_batch"]:
             self.require_room(sum(stream.size for stream in self.streams.values() if stream.selected))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,8 @@ class SourceTable:
     Attributes:
         kind: pg_class.relkind.
         as_text: Columns that are extracted as text, with the kind of their own type.
+        primary_key: Its own, or a declared one.
+        own_key: The source's primary key.
     """
 
     schema: str
@@ -118,6 +120,7 @@ class SourceTable:
     columns: list[Column]
     foreign_keys: list[ForeignKey]
     as_text: dict[str, str]
+    own_key: list[str]
 
     @property
     def lockable(self) -> bool:
@@ -147,9 +150,9 @@ class SourceTable:
         }
 
 
-def catalog(connection: Connection, schemas: Sequence[str]) -> dict[str, Any]:
-    """The Singer catalog of all tables and views."""
-    return {"streams": [table.catalog_entry() for table in describe_tables(connection, schemas).values()]}
+def catalog(tables: Iterable[SourceTable]) -> dict[str, Any]:
+    """The Singer catalog of tables and views."""
+    return {"streams": [table.catalog_entry() for table in tables]}
 
 
 def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, str], SourceTable]:
@@ -163,7 +166,7 @@ def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tupl
         The tables by (schema, name).
 
     Raises:
-        SourceError: A name or comment is not UTF-8, or two tables have the same stream name.
+        SourceError: A schema does not exist, a name or comment is not UTF-8, or two tables have the same stream name.
     """
     try:
         rows, foreign_keys = _describe(connection, schemas)
@@ -173,13 +176,19 @@ def describe_tables(connection: Connection, schemas: Sequence[str]) -> dict[tupl
             f"UTF-8 ({describe(error)}). Nothing was committed. Correct it there, or exclude its schema "
             "(filter_schemas); then run again."
         ) from error
+    if schemas and (unknown := {*schemas} - (known := _schemas(connection))):
+        raise SourceError(
+            f"filter_schemas: database {connection.info.dbname} has no schema {', '.join(sorted(unknown))}. It has: "
+            f"{', '.join(sorted(known))}. Nothing was committed. Correct filter_schemas of tap-postgres in "
+            "meltano.yml, and run again."
+        )
     tables = {}
     for head, group in itertools.groupby(rows, key=lambda row: row[:5]):
         schema, name, kind, comment, key = head
         fields = [row[5:] for row in group]
         tables[schema, name] = SourceTable(
             schema, name, kind, comment, key, [_column(*field) for field in fields],
-            foreign_keys.get((schema, name), []), {column: why for column, *_, why in fields if why},
+            foreign_keys.get((schema, name), []), {column: why for column, *_, why in fields if why}, key,
         )
     _refuse_ambiguous(tables.values())
     return tables
@@ -196,6 +205,13 @@ def _describe(
         for owner_schema, owner, *key in cursor.fetchall():
             foreign_keys.setdefault((owner_schema, owner), []).append(ForeignKey(*key))
     return rows, foreign_keys
+
+
+def _schemas(connection: Connection) -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' "
+                       "AND nspname <> 'information_schema'")
+        return {name for name, in cursor.fetchall()}
 
 
 def _not_utf8(connection: Connection, schemas: Sequence[str]) -> str:

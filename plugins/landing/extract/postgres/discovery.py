@@ -17,7 +17,8 @@ from typing import Any
 from landing.core.dates import run_date
 from landing.core.reporting import reported
 from landing.core.settings import keep_private
-from landing.extract.postgres.catalog import catalog
+from landing.extract.postgres.catalog import catalog, describe_tables
+from landing.extract.postgres.keys import with_keys
 from landing.postgres.connect import connect
 from landing.postgres.parameters import checked
 from landing.singer import meltano_files
@@ -25,7 +26,8 @@ from landing.zone.run_log import log_tap_failure
 
 CONNECTION = {"host": "host", "port": "port", "database": "dbname", "user": "user", "password": "password"}
 PLAIN_ARGUMENTS = (["--config", "--discover"], ["--config", "--state", "--discover"])
-PLAIN = {*CONNECTION, "filter_schemas", "ssl_enable", "ssl_mode", "source", "landing_root", "use_batch"}
+PLAIN = {*CONNECTION, "filter_schemas", "ssl_enable", "ssl_mode", "source", "landing_root", "use_batch",
+         "keys"}
 
 
 def plain_config(arguments: Sequence[str]) -> Mapping[str, Any] | None:
@@ -45,7 +47,8 @@ def discover(config: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {libpq: config[setting] for setting, libpq in CONNECTION.items()}
     if config.get("ssl_enable"):
         arguments["sslmode"] = config["ssl_mode"]
-    return catalog(connect(arguments, "tap-postgres"), config.get("filter_schemas") or [])
+    tables = describe_tables(connect(arguments, "tap-postgres"), config.get("filter_schemas") or [])
+    return catalog(with_keys(tables, config.get("keys") or {}).values())
 
 
 def run(config: Mapping[str, Any]) -> None:

@@ -26,6 +26,14 @@ WHERE l.granted AND l.mode = 'AccessExclusiveLock'
   AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
 """
 
+# Tables that the role may not read.
+DENIED = """
+SELECT string_agg(format('%%s.%%s', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+  AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+"""
+
 
 def lock_tables(cursor: Any, keys: Sequence[Key]) -> None:
     """Lock tables.
@@ -91,8 +99,10 @@ def _locking(cursor: Any, keys: Sequence[Key]) -> Iterator[None]:
             f"({describe(error)}). Raise max_locks_per_transaction there (double it, say), restart it, and run again."
         ) from error
     except pg_errors.InsufficientPrivilege as error:
+        cursor.execute("ROLLBACK")
+        cursor.execute(DENIED, ([schema for schema, _ in keys], [table for _, table in keys]))
         raise SourceError(
-            f"Permission denied on source tables: {describe(error)}. Nothing was landed. Run "
+            f"Permission denied on source tables: {cursor.fetchone()[0] or describe(error)}. Nothing was landed. Run "
             "extract/roles/source_reader.sql there to grant what the role needs, or exclude the table "
             "(filter_schemas, select); then run again."
         ) from error

@@ -31,7 +31,8 @@ WITH RECURSIVE reads (root, oid) AS (
     ) below (oid)
 )
 SELECT a.nspname, b.relname, n.nspname, c.relname, c.oid::bigint, c.relkind::text, c.relkind = 'p' OR c.relhassubclass,
-       c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
+       c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid),
+       c.relkind = 'm' AND NOT c.relispopulated, c.relpersistence = 'u' AND pg_is_in_recovery()
 FROM reads r
 JOIN pg_class b ON b.oid = r.root
 JOIN pg_namespace a ON a.oid = b.relnamespace
@@ -51,6 +52,8 @@ class Relation:
         kind: pg_class.relkind.
         parent: Whether it may have partitions or children.
         replaced: Whether its file is another than the snapshot's.
+        unpopulated: Whether it is a materialized view WITH NO DATA, which cannot be read.
+        absent: Whether it is an unlogged table on a standby, which does not have its rows.
     """
 
     root: Key
@@ -59,10 +62,19 @@ class Relation:
     kind: str
     parent: bool
     replaced: bool
+    unpopulated: bool
+    absent: bool
 
     def __str__(self) -> str:
         below = "" if self.root == self.key else f" (read by {'.'.join(self.root)})"
         return f"{'.'.join(self.key)}{below}"
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why it cannot be read, if that is known before."""
+        if self.unpopulated:
+            return f"the materialized view {'.'.join(self.key)} is not populated"
+        return f"{'.'.join(self.key)} is unlogged, and a standby does not have its rows" if self.absent else None
 
 
 def reads(cursor: Any, keys: Sequence[Key]) -> list[Relation]:

@@ -16,8 +16,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import psycopg2
 from psycopg2 import errors as pg_errors
@@ -27,6 +27,7 @@ from psycopg2.extensions import connection as Connection
 from landing.core.errors import LandingError, SourceError
 from landing.core.progress import Progress
 from landing.extract.postgres.catalog import SourceTable, describe_tables
+from landing.extract.postgres.keys import problem, with_keys
 from landing.extract.postgres.locks import lock_by_planning, lock_tables, lock_views
 from landing.extract.postgres.relations import Key, Relation, reads
 from landing.extract.postgres.sizes import chunk_conditions, expected_bytes, page_counts, row_counts
@@ -42,6 +43,8 @@ from landing.storage.base import Object
 LOCK_TIMEOUT = "2s"  # for a worker, behind a pending ALTER; see Snapshot.read()
 TRIES = 20  # snapshots, until none is older than a file that it reads
 PAUSE = 0.1  # seconds, times the number of tries so far
+NO_KEYS: Mapping[str, Sequence[str]] = {}
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -53,10 +56,11 @@ class Snapshot:
         tables: Tables and views of the source by (schema, name), as of the snapshot.
         taken_at: The snapshot's time, by the server's clock.
         info: Server version, database and WAL position, for the manifest.
+        left_out: Wanted tables and views that hold no data by nature, and why: nothing can be read from them.
     """
 
     def __init__(self, dsn: str, schemas: Sequence[str], wanted: Sequence[Key], connections: int,
-                 stall_timeout: float = STALL_TIMEOUT) -> None:
+                 stall_timeout: float = STALL_TIMEOUT, keys: Mapping[str, Sequence[str]] = NO_KEYS) -> None:
         """Take the snapshot.
 
         Args:
@@ -66,12 +70,13 @@ class Snapshot:
                 than a TRUNCATE or rewrite sees the table as empty, without an error.
             connections: Number of workers.
             stall_timeout: Seconds without progress until a connection is closed.
+            keys: Declared keys by `schema.table`.
 
         Raises:
             SourceError: A table cannot be locked, or changes each time that a snapshot is taken.
         """
         self.dsn, self.connections, self.wanted = dsn, connections, list(wanted)
-        self.stall_timeout = stall_timeout
+        self.stall_timeout, self.keys = stall_timeout, keys
         self.connection = self._connect()
         self._main_lock = threading.Lock()
         for attempt in range(TRIES):
@@ -88,6 +93,7 @@ class Snapshot:
     def _take(self, schemas: Sequence[str]) -> str | None:
         """Lock, and take a snapshot. Returns the relations that changed before their lock and invalidate it, if any."""
         before = describe_tables(self.connection, schemas)
+        with_keys(before, self.keys)  # refused before anything is locked
         tables, views = _kinds(before, self.wanted, "rp"), _kinds(before, self.wanted, "vm")
         with self.connection.cursor() as cursor:
             begin(cursor, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -101,12 +107,14 @@ class Snapshot:
             for key in views:
                 lock_by_planning(cursor, key)
             self._reads = reads(cursor, self.wanted)
-            self.tables = describe_tables(self.connection, schemas)
+            self.tables = with_keys(describe_tables(self.connection, schemas), self.keys)
             changed = [str(one) for one in self._reads if one.replaced]
             changed += [".".join(key) for key in self.wanted if _kind(self.tables, key) != _kind(before, key)]
             if changed:
                 cursor.execute("ROLLBACK")
                 return ", ".join(dict.fromkeys(changed))
+            self.left_out = {one.root: one.unreadable for one in self._reads if one.unpopulated}
+            _refuse_absent([one for one in self._reads if one.absent])
             self._id = _exported(cursor) if self.connections > 1 else None
             self._pages = page_counts(cursor, tables) if self.connections > 1 else {}
             self._rows = row_counts(cursor, tables)
@@ -170,20 +178,33 @@ class Snapshot:
         return connect(self.dsn, "tap-postgres", self.stall_timeout)
 
     def read(self, worker: Connection, query: sql.Composable, target: Object, progress: Progress) -> Copied:
-        """COPY a query's rows as of the snapshot.
+        """COPY a query's rows as of the snapshot."""
+        return self._as_of_snapshot(worker, lambda one: self._copied(one, query, target, progress), target.delete)
+
+    def key_problem(self, worker: Connection, table: Key, query: sql.Composable, key: Sequence[str]) -> str | None:
+        """Why a declared key does not hold on a query's rows as of the snapshot; None if it does."""
+        def check(connection: Connection) -> str | None:
+            with connection.cursor() as cursor:
+                return problem(cursor, table, query, key)
+
+        return self._as_of_snapshot(worker, check)
+
+    def _as_of_snapshot(self, worker: Connection, work: Callable[[Connection], T],
+                        undo: Callable[[], None] = lambda: None) -> T:
+        """Work with a worker that reads the snapshot.
 
         A pending ALTER queues behind our lock and the worker behind the ALTER: a deadlock. After LOCK_TIMEOUT the main
-        connection, which already holds the lock, reads that table.
+        connection, which already holds the lock, does it.
         """
         if worker is self.connection:
-            return self._copied(worker, query, target, progress)
+            return work(worker)
         try:
             with self._imported(worker):
-                return self._copied(worker, query, target, progress)
+                return work(worker)
         except pg_errors.LockNotAvailable:
-            target.delete()
+            undo()
             with self._main_lock:
-                return self._copied(self.connection, query, target, progress)
+                return work(self.connection)
 
     def _copied(self, connection: Connection, query: sql.Composable, target: Object, progress: Progress) -> Copied:
         passed = progress.stream()
@@ -209,6 +230,20 @@ class Snapshot:
         self.connection.close()
 
 
+def _refuse_absent(found: Sequence[Relation]) -> None:
+    """Raise SourceError for unlogged tables on a standby: they have rows, on another server."""
+    if found:
+        names = ", ".join(dict.fromkeys(map(str, found)))
+        raise SourceError(f"Unlogged on a standby, which does not have its rows: {names}. Nothing was read. Extract "
+                          f"from the primary, or leave it out: {way_out([one.root for one in found])}. Then run")
+
+
+def way_out(keys: Sequence[Key]) -> str:
+    """The setting that leaves out tables."""
+    names = "".join(f', "!{schema}-{name}.*"' for schema, name in dict.fromkeys(keys))
+    return f'`select: ["*.*"{names}]` for tap-postgres in meltano.yml'
+
+
 def foreign(found: Sequence[Relation], key: Key) -> list[str]:
     """Names of the foreign tables among the relations that a table or view reads."""
     return [".".join(one.key) for one in found if one.root == key and one.kind == "f"]
@@ -231,6 +266,7 @@ def dry_run(connection: Connection, table: SourceTable) -> None:
         begin(cursor, "READ ONLY")
         try:
             lock_tables(cursor, [key] if table.lockable else [])
+            _refuse_absent([one for one in reads(cursor, [key]) if one.absent])
             cursor.execute(select(table.columns, key) + sql.SQL(" LIMIT 0"))
         finally:
             cursor.execute("ROLLBACK")

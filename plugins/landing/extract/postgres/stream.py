@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import msgspec
 import psycopg2
+from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from tap_postgres.client import PostgresStream
@@ -16,7 +19,8 @@ from tap_postgres.client import PostgresStream
 from landing.core.errors import SourceError, describe
 from landing.core.progress import Progress
 from landing.extract.postgres.catalog import SourceTable
-from landing.extract.postgres.snapshot import select
+from landing.extract.postgres.keys import refusal
+from landing.extract.postgres.snapshot import select, way_out
 from landing.model.naming import folder_name
 from landing.model.schema import File, Table
 from landing.singer.metadata import StreamMetadata
@@ -24,6 +28,8 @@ from landing.singer.stream import Extract, LandingStream
 from landing.storage.base import Object, Prefix
 from landing.storage.compression import SUFFIXES
 
+# Codes of errors that pass: serialization, resources, locks, an administrator. A lost connection has none.
+PASSING = ("40", "53", "55P03", "55006", "57", "58030")
 REPORT_EVERY = 1.0  # seconds: a query that returns nothing for long has nobody else to report it
 logger = logging.getLogger(__name__)
 
@@ -37,6 +43,20 @@ class CopyStream(LandingStream, PostgresStream):
     def source_key(self) -> tuple[str, str]:
         """(schema, table) at the source."""
         return self.metadata.root.schema_name, self.catalog_entry["table_name"]
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the catalog selects it."""
+        return super().selected
+
+    @property
+    def selected(self) -> bool:
+        """Whether it is extracted; a relation that holds no data by nature is not."""
+        return self.chosen and self.source_key not in self.tap.snapshot.left_out
+
+    @selected.setter
+    def selected(self, value: bool | None) -> None:
+        PostgresStream.selected.fset(self, value)
 
     @cached_property
     def source_table(self) -> SourceTable:
@@ -55,7 +75,8 @@ class CopyStream(LandingStream, PostgresStream):
         source = self.source_table
         columns = self.selected_columns(source.columns)
         names = {column.name for column in columns}
-        key = [name for name in self.primary_keys or source.primary_key if name in names]
+        declared = source.primary_key if ".".join(self.source_key) in self.tap.keys else self.primary_keys
+        key = [name for name in declared or source.primary_key if name in names]
         foreign_keys = [one for one in source.foreign_keys if names.issuperset(one.columns)]
         return Table(stream=self.name, name=source.name, schema=source.schema, columns=columns, primary_key=key,
                      comment=source.comment, foreign_keys=foreign_keys,
@@ -123,17 +144,43 @@ class CopyStream(LandingStream, PostgresStream):
             target = folder / f"{folder_name(self.name)}-{number:04}{suffix}"
             task = functools.partial(self._copy, query=self.query(chunk), target=target)
             self._copies.append((target, self.tap.workers.submit(task)))
+        self._key_check = self.tap.workers.submit(self._check_key) if self._declares_key else None
+
+    @property
+    def _declares_key(self) -> bool:
+        """Whether the key is a person's and not the source's."""
+        return bool(self.table.primary_key) and self.table.primary_key != self.source_table.own_key
+
+    def _check_key(self, worker: Any) -> None:
+        """Raise SourceError if the declared key does not hold."""
+        key = self.table.primary_key
+        with self._explained():
+            why = self.tap.snapshot.key_problem(worker, self.source_key, self.query(), key)
+        if why:
+            raise SourceError(f"{refusal(self.source_key, key, why)}. Nothing of this date was committed. Then run: "
+                              f"{self.tap.retry_command}")
 
     def _copy(self, worker: Any, query: sql.Composable, target: Object) -> File:
         """COPY to a file."""
-        try:
+        with self._explained():
             copied = self.tap.snapshot.read(worker, query, target, self.progress)
+        return File.at(target, copied.rows, copied.bytes, copied.sha256)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Name the table, and what to do: an error that stays is not solved by running again."""
+        try:
+            yield
         except psycopg2.Error as error:
+            mend = "Correct it at the source"
+            if isinstance(error, pg_errors.InsufficientPrivilege):
+                mend = "Grant the role what it lacks (BYPASSRLS, if row-level security is named)"
+            passes = error.pgcode is None or error.pgcode.startswith(PASSING)
+            then = "Run again" if passes else f"{mend}, or leave it out: {way_out([self.source_key])}. Then run"
             raise SourceError(
                 f"Table {'.'.join(self.source_key)} could not be read completely: {describe(error)}. Nothing of this "
-                f"date was committed. Run again: {self.tap.retry_command}"
+                f"date was committed. {then}: {self.tap.retry_command}"
             ) from error
-        return File.at(target, copied.rows, copied.bytes, copied.sha256)
 
     def extract(self, folder: Prefix) -> Extract:
         """Wait for the table's files."""
@@ -146,6 +193,8 @@ class CopyStream(LandingStream, PostgresStream):
                            "records it.", ".".join(self.source_key), ", ".join(self.table.not_of_snapshot))
         self.tap.start(self, folder)
         landed = [self.tap.workers.result(copy, REPORT_EVERY, self.tap.report) for _, copy in self._copies]
+        if self._key_check:
+            self.tap.workers.result(self._key_check, REPORT_EVERY, self.tap.report)
         table = msgspec.structs.replace(self.table, files=landed)
         self.progress.done(table.rows)
         return Extract(table, [target for target, _ in self._copies])

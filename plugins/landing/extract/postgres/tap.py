@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +16,8 @@ from tap_postgres.tap import TapPostgres as StockTapPostgres
 from landing.core.dates import run_date
 from landing.core.errors import SettingError, SourceError, StalledError, UnreachableError, describe
 from landing.core.sources import source_name, stock_source
-from landing.extract.postgres.catalog import catalog
+from landing.extract.postgres.catalog import catalog, describe_tables
+from landing.extract.postgres.keys import with_keys
 from landing.extract.postgres.snapshot import Snapshot
 from landing.extract.postgres.stream import CopyStream
 from landing.extract.tap import ExtractTap
@@ -34,6 +36,14 @@ from landing.singer.settings import (
 )
 from landing.storage.base import Prefix
 
+KEYS = th.Property(
+    "keys",
+    th.ObjectType(additional_properties=th.ArrayType(th.StringType)),
+    description="Key columns of tables without a primary key, by `schema.table`: `{public.events: [id]}`. Checked on "
+    "the rows that are extracted: not NULL, and unique.",
+)
+logger = logging.getLogger(__name__)
+
 
 class TapPostgres(ExtractTap, StockTapPostgres):
     """Singer tap for PostgreSQL."""
@@ -44,7 +54,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         "properties": {
             **StockTapPostgres.config_jsonschema["properties"],
             **th.PropertiesList(
-                SOURCE, LANDING_ROOT, USE_BATCH, CONNECTIONS, COMPRESSION,
+                KEYS, SOURCE, LANDING_ROOT, USE_BATCH, CONNECTIONS, COMPRESSION,
                 STALL_TIMEOUT,
                 DISK_HEADROOM,
             ).to_dict()["properties"],
@@ -74,14 +84,24 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         """The setting `filter_schemas`; empty: all but PostgreSQL's own."""
         return self.config.get("filter_schemas") or []
 
+    @property
+    def keys(self) -> Mapping[str, Sequence[str]]:
+        """The setting `keys`: declared keys by `schema.table`."""
+        return self.config.get("keys") or {}
+
     @cached_property
     def snapshot(self) -> Snapshot:
         """The snapshot of this run, taken on first use."""
-        wanted = [stream.source_key for stream in self.streams.values() if stream.selected]
+        wanted = [stream.source_key for stream in self.streams.values() if stream.chosen]
         try:
-            return Snapshot(self.dsn, self.schemas, wanted, self.config["connections"], self.config["stall_timeout"])
+            found = Snapshot(self.dsn, self.schemas, wanted, self.config["connections"], self.config["stall_timeout"],
+                             self.keys)
         except SourceError as error:
             raise SourceError(f"{str(error).rstrip('.')}: {self.retry_command}") from error
+        for key, why in found.left_out.items():
+            logger.warning("%s is left out: %s, so there is nothing to read. The manifest records it. To land it: "
+                           "REFRESH MATERIALIZED VIEW at the source.", ".".join(key), why)
+        return found
 
     @cached_property
     def workers(self) -> WorkerPool:
@@ -114,7 +134,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
     def discovered_catalog(self) -> dict[str, Any]:
         """Every table and view of the source with its exact types."""
         with contextlib.closing(connect(self.dsn, "tap-postgres", self.config["stall_timeout"])) as connection:
-            return catalog(connection, self.schemas)
+            return catalog(with_keys(describe_tables(connection, self.schemas), self.keys).values())
 
     def discover_streams(self) -> Sequence[Stream]:
         """One stream per table."""
@@ -129,7 +149,8 @@ class TapPostgres(ExtractTap, StockTapPostgres):
     def sync_all(self) -> None:
         """Sync all streams, unless the landed date is frozen."""
         self.log_slips()
-        self.keep_if_frozen()
+        if not self.keep_if_frozen():
+            self.refuse_unmatched()
         try:
             super().sync_all()
         except (UnreachableError, StalledError) as error:
@@ -153,6 +174,8 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         if "snapshot" not in self.__dict__:  # nothing was read
             return self.landed_closing({})
         self.snapshot.confirm()
-        available = {table.stream: [column.name for column in table.columns] for table in self.snapshot.tables.values()}
-        return {**self.landed_closing(available), "taken_at": self.snapshot.taken_at,
+        unreadable = {self.snapshot.tables[key].stream: why for key, why in self.snapshot.left_out.items()}
+        available = {table.stream: [column.name for column in table.columns] for table in self.snapshot.tables.values()
+                     if table.stream not in unreadable}
+        return {**self.landed_closing(available), "unreadable": unreadable, "taken_at": self.snapshot.taken_at,
                 "snapshot": self.snapshot.info}
