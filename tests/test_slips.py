@@ -1,6 +1,7 @@
 """What a new user gets wrong in .env or on the command line is named in a sentence, with the way out."""
 
 import json
+import threading
 
 import pytest
 from landing.core import commands
@@ -180,3 +181,61 @@ def test_a_result_with_a_failure_stays_the_only_json(shop):
 ])
 def test_commands_are_found_in_messages(message, run):
     assert commands.named(message) == run
+
+
+def test_a_schema_that_does_not_exist_is_named_beside_one_that_does(inside):
+    inside.project.source.run("CREATE SCHEMA sales")
+    text = inside.extract(DAY, check=False, filter_schemas=["public", "sale"]).text
+    assert f"filter_schemas: database {inside.project.source.name} has no schema sale. It has: public, sales" in text
+    certified = inside.project.landing("certify", check=False, TAP_POSTGRES_FILTER_SCHEMAS='["public", "sale"]')
+    assert "has no schema sale" in certified.stderr
+
+
+PATTERNS = {
+    "public-order.*": "'public-order.*' matches nothing: the source has no table 'public-order' (streams are named "
+                      "<schema>-<table>). Is it public-orders",
+    "!public-orders.costumer": "public-orders has no column 'costumer' (streams are named <schema>-<table>). Is it "
+                               "customer?",
+    "orders.*": "the source has no table 'orders'",
+    "!*.secret": "has no column 'secret'",
+}
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS])
+def test_a_pattern_of_select_that_matches_nothing_is_named(inside, monkeypatch, pattern):
+    monkeypatch.setenv("MELTANO_EXTRACT__SELECT", json.dumps(["*.*", pattern]))
+    assert PATTERNS[pattern] in inside.extract(DAY, check=False).text
+    assert not inside.project.landed()
+
+
+@pytest.mark.parametrize("patterns", [["*.*"], ["public-*.*", "!public-x*.*"], ["public-orders.customer*", "!*.s?cret"],
+                                      ["public-orders"]])
+def test_patterns_that_may_match_nothing_are_no_typo(inside, monkeypatch, patterns):
+    monkeypatch.setenv("MELTANO_EXTRACT__SELECT", json.dumps(patterns))
+    inside.extract(DAY)
+
+
+def test_the_documented_variable_selects_and_meltano_passes_its_patterns_on(shop):
+    shop.meltano("run", "extract_postgres", DATESTAMP=DAY, TAP_POSTGRES__SELECT='["public-orders.*"]')
+    assert [table["name"] for table in shop.manifest("postgres", DAY)["tables"]] == ["orders"]
+    refused(shop.meltano("run", "extract_postgres", check=False, DATESTAMP="2024-01-21",
+                         TAP_POSTGRES__SELECT='["public-orders.*", "!public-orders.costumer"]'),
+            "has no column 'costumer'")
+
+
+def test_two_dates_by_hand_at_once(shop, tmp_path):
+    """As docs/how-to/sources.md says it."""
+    ended = []
+
+    def run(day):
+        ended.append(shop.meltano("run", f"--state-id-suffix={day}", "extract_postgres", DATESTAMP=day,
+                                  MELTANO_SYS_DIR_ROOT=str(tmp_path / f"own-{day}"), check=False))
+
+    runs = [threading.Thread(target=run, args=(day,)) for day in (DAY, "2024-01-21")]
+    for one in runs:
+        one.start()
+    for one in runs:
+        one.join()
+    assert [one.returncode for one in ended] == [0, 0], ended[0].text + ended[1].text
+    assert shop.manifest("postgres", DAY)
+    assert shop.manifest("postgres", "2024-01-21")

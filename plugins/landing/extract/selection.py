@@ -47,4 +47,5 @@ def _unmatched(pattern: str, why: str, name: str, known: Mapping[str, object] | 
     close = difflib.get_close_matches(name, sorted(known), n=3)
     hint = f" Is it {' or '.join(close)}?" if close else ""
     return SettingError(f"select: the pattern {pattern!r} matches nothing: {why} (streams are named <schema>-<table>)."
-                        f"{hint} Nothing was extracted. Correct `select` in meltano.yml, or --select, and run again.")
+                        f"{hint} Nothing was extracted. Correct `select` in meltano.yml, or what sets it for this run, "
+                        "and run again.")
