@@ -19,20 +19,26 @@ WILDCARD = re.compile(r"[*?\[]")
 DOT = re.compile(r"(?<!\\)\.")
 
 
-def refuse_unmatched(streams: Mapping[str, Sequence[str]]) -> None:
+def patterns() -> list[str]:
+    """The patterns of this run, without those that match everything."""
+    try:
+        found = json.loads(os.environ.get(VARIABLE) or "[]")
+    except ValueError:
+        return []
+    return [str(one) for one in found if one != "*.*"] if isinstance(found, list) else []
+
+
+def refuse_unmatched(given: Sequence[str], streams: Mapping[str, Sequence[str]]) -> None:
     """Raise SettingError for a pattern that names a table or column which the source does not have.
 
     A pattern with a wildcard may match nothing: it is a rule for tables to come.
 
     Args:
+        given: Patterns.
         streams: Columns by stream.
     """
-    try:
-        patterns = json.loads(os.environ.get(VARIABLE) or "[]")
-    except ValueError:
-        return
-    for pattern in patterns if isinstance(patterns, list) else []:
-        stream, *column = DOT.split(str(pattern).removeprefix("!"), maxsplit=1)
+    for pattern in given:
+        stream, *column = DOT.split(pattern.removeprefix("!"), maxsplit=1)
         stream = stream.replace(r"\.", ".")
         found = [name for name in streams if fnmatchcase(name, stream)]
         if not found and not WILDCARD.search(stream):

@@ -11,7 +11,7 @@ from landing.core.commands import extract_command, load_command
 from landing.core.errors import ZoneError
 from landing.core.settings import landing_root
 from landing.core.slips import other_date
-from landing.extract.selection import refuse_unmatched
+from landing.extract.selection import patterns, refuse_unmatched
 from landing.singer.tap import LandingTap
 from landing.storage.base import Prefix
 from landing.zone.landing_zone import LandingZone
@@ -54,7 +54,8 @@ class ExtractTap(LandingTap):
 
     def refuse_unmatched(self) -> None:
         """Raise SettingError for a pattern of `select` that names what the source does not have."""
-        refuse_unmatched({name: list(stream.schema["properties"]) for name, stream in self.streams.items()})
+        if given := patterns():
+            refuse_unmatched(given, {name: list(one.schema["properties"]) for name, one in self.streams.items()})
 
     def keep_if_frozen(self) -> bool:
         """Send nothing if the landed date is frozen; the target checks this again under the commit lock.

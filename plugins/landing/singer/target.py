@@ -152,7 +152,7 @@ class LandingTarget(SignalHandling, SdkTarget):
         if self.completion is None:
             raise IncompleteInputError(
                 "The input ended without the tap's completion message: the tap died, or is not one of ours. Nothing "
-                "was committed. See the tap's own error above, and run again."
+                "was committed. The tap's own error above says what to do; if there is none, it was killed: run again."
             )
         sent = self.completion.streams
         if odd := {*sent} ^ {*arrived}:

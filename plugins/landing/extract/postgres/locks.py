@@ -34,6 +34,14 @@ WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
   AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
 """
 
+# Codes of errors that pass: serialization, resources, locks, an administrator. A lost connection has none.
+PASSING = ("40", "53", "55P03", "55006", "57", "58030")
+
+
+def passes(error: psycopg2.Error) -> bool:
+    """Whether running again may help."""
+    return error.pgcode is None or error.pgcode.startswith(PASSING)
+
 
 def lock_tables(cursor: Any, keys: Sequence[Key]) -> None:
     """Lock tables.

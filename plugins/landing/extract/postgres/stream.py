@@ -20,6 +20,7 @@ from landing.core.errors import SourceError, describe
 from landing.core.progress import Progress
 from landing.extract.postgres.catalog import SourceTable
 from landing.extract.postgres.keys import refusal
+from landing.extract.postgres.locks import passes
 from landing.extract.postgres.snapshot import select, way_out
 from landing.model.naming import folder_name
 from landing.model.schema import File, Table
@@ -28,8 +29,6 @@ from landing.singer.stream import Extract, LandingStream
 from landing.storage.base import Object, Prefix
 from landing.storage.compression import SUFFIXES
 
-# Codes of errors that pass: serialization, resources, locks, an administrator. A lost connection has none.
-PASSING = ("40", "53", "55P03", "55006", "57", "58030")
 REPORT_EVERY = 1.0  # seconds: a query that returns nothing for long has nobody else to report it
 logger = logging.getLogger(__name__)
 
@@ -175,8 +174,7 @@ class CopyStream(LandingStream, PostgresStream):
             mend = "Correct it at the source"
             if isinstance(error, pg_errors.InsufficientPrivilege):
                 mend = "Grant the role what it lacks (BYPASSRLS, if row-level security is named)"
-            passes = error.pgcode is None or error.pgcode.startswith(PASSING)
-            then = "Run again" if passes else f"{mend}, or leave it out: {way_out([self.source_key])}. Then run"
+            then = "Run again" if passes(error) else f"{mend}, or leave it out: {way_out([self.source_key])}. Then run"
             raise SourceError(
                 f"Table {'.'.join(self.source_key)} could not be read completely: {describe(error)}. Nothing of this "
                 f"date was committed. {then}: {self.tap.retry_command}"

@@ -18,6 +18,7 @@ from landing.core.errors import SettingError, SourceError, StalledError, Unreach
 from landing.core.sources import source_name, stock_source
 from landing.extract.postgres.catalog import catalog, describe_tables
 from landing.extract.postgres.keys import with_keys
+from landing.extract.postgres.locks import passes
 from landing.extract.postgres.snapshot import Snapshot
 from landing.extract.postgres.stream import CopyStream
 from landing.extract.tap import ExtractTap
@@ -157,8 +158,9 @@ class TapPostgres(ExtractTap, StockTapPostgres):
             raise type(error)(f"{error} Nothing of {self.date} was committed. Then run: {self.retry_command}"
                               ) from error
         except psycopg2.Error as error:
+            then = "Run again" if passes(error) else "Correct it at the source, then run"
             raise SourceError(f"The extract of {self.date} failed at the source: {describe(error)}. Nothing of this "
-                              f"date was committed. Run again: {self.retry_command}") from error
+                              f"date was committed. {then}: {self.retry_command}") from error
         with contextlib.suppress(psycopg2.Error):  # everything is sent and confirmed
             self.close_connections()
 
