@@ -105,3 +105,17 @@ def test_singers_metadata_declares_a_key_too_and_is_checked(shop):
     refused = shop.meltano("run", "extract_postgres", check=False, DATESTAMP=DAY)
     assert "public.notes: the declared key (order_id) does not hold: 30 rows repeat the key" in refused.text
     assert not shop.landed()
+
+
+def test_the_setting_in_meltano_yml_is_what_a_run_and_certify_use(shop):
+    text = (shop.folder / "meltano.yml").read_text()
+    (shop.folder / "meltano.yml").write_text(text.replace(
+        "      filter_schemas: [public]\n",
+        "      filter_schemas: [public]\n      keys:\n        public.notes: [order_id, note]\n"))
+    certified = shop.landing("certify", check=False)
+    assert "public.notes: the declared key (order_id, note) does not hold: 30 rows repeat the key" in certified.stdout
+    shop.source.run("TRUNCATE notes; INSERT INTO notes VALUES (1, 'a'), (1, 'b')")
+    assert shop.landing("certify").returncode == 0
+    shop.meltano("run", "extract_postgres", DATESTAMP=DAY)
+    keys = {table["name"]: table["primary_key"] for table in shop.manifest("postgres", DAY)["tables"]}
+    assert keys == {"notes": ["order_id", "note"], "orders": ["order_id"]}

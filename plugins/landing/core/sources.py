@@ -129,7 +129,7 @@ def source_schemas() -> list[str]:
     return [str(name) for name in _tap_setting("filter_schemas", list, '["public", "crm"]')]
 
 
-def source_keys() -> dict[str, list[str]]:
+def source_keys() -> dict[str, Any]:
     """`keys` of tap-postgres, from its variable or meltano.yml: declared keys by `schema.table`."""
     return _tap_setting("keys", dict, '{"public.events": ["id"]}')
 

@@ -50,7 +50,7 @@ class Verdict:
 
 
 def describe_source(
-    connection: Any, schemas: Sequence[str], patterns: Sequence[str], keys: Mapping[str, Sequence[str]]
+    connection: Any, schemas: Sequence[str], patterns: Sequence[str], keys: Mapping[str, Any]
 ) -> list[SourceTable]:
     """Tables of `schemas` (empty: all) whose `schema.table` matches a pattern (empty: all), with declared `keys`.
 

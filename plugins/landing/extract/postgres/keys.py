@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg2 import errors as pg_errors
@@ -25,19 +25,19 @@ SELECT EXISTS (
 """
 
 
-def with_keys(tables: Mapping[Key, SourceTable], keys: Mapping[str, Sequence[str]]) -> dict[Key, SourceTable]:
+def with_keys(tables: Mapping[Key, SourceTable], keys: Mapping[str, Any]) -> dict[Key, SourceTable]:
     """Tables with the keys of the setting `keys`.
 
     Args:
         tables: All tables of the configured schemas.
-        keys: Columns by `schema.table`.
+        keys: Columns by `schema.table`; Meltano makes that an object `schema` with a property `table`.
 
     Raises:
         SettingError: A table or column does not exist.
     """
     found = dict(tables)
     names = {".".join(key): key for key in tables}
-    for name, columns in keys.items():
+    for name, columns in _flat(keys):
         if name not in names:
             raise SettingError(f"keys: the source has no table {name!r} in the schemas of filter_schemas. Correct "
                                "`keys` of tap-postgres in meltano.yml (schema.table: [columns]), and run again.")
@@ -48,6 +48,14 @@ def with_keys(tables: Mapping[Key, SourceTable], keys: Mapping[str, Sequence[str
                                "Correct `keys` of tap-postgres in meltano.yml, and run again.")
         found[names[name]] = dataclasses.replace(table, primary_key=list(columns))
     return found
+
+
+def _flat(keys: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
+    for name, value in keys.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", columns) for inner, columns in _flat(value))
+        else:
+            yield name, [value] if isinstance(value, str) else list(value or [])
 
 
 def problem(cursor: Any, table: Key, query: sql.Composable, key: Sequence[str]) -> str | None:

@@ -43,7 +43,7 @@ from landing.storage.base import Object
 LOCK_TIMEOUT = "2s"  # for a worker, behind a pending ALTER; see Snapshot.read()
 TRIES = 20  # snapshots, until none is older than a file that it reads
 PAUSE = 0.1  # seconds, times the number of tries so far
-NO_KEYS: Mapping[str, Sequence[str]] = {}
+NO_KEYS: Mapping[str, Any] = {}
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Snapshot:
     """
 
     def __init__(self, dsn: str, schemas: Sequence[str], wanted: Sequence[Key], connections: int,
-                 stall_timeout: float = STALL_TIMEOUT, keys: Mapping[str, Sequence[str]] = NO_KEYS) -> None:
+                 stall_timeout: float = STALL_TIMEOUT, keys: Mapping[str, Any] = NO_KEYS) -> None:
         """Take the snapshot.
 
         Args:
@@ -70,7 +70,7 @@ class Snapshot:
                 than a TRUNCATE or rewrite sees the table as empty, without an error.
             connections: Number of workers.
             stall_timeout: Seconds without progress until a connection is closed.
-            keys: Declared keys by `schema.table`.
+            keys: The setting `keys`: declared keys by `schema.table`.
 
         Raises:
             SourceError: A table cannot be locked, or changes each time that a snapshot is taken.

@@ -74,7 +74,7 @@ class CopyStream(LandingStream, PostgresStream):
         source = self.source_table
         columns = self.selected_columns(source.columns)
         names = {column.name for column in columns}
-        declared = source.primary_key if ".".join(self.source_key) in self.tap.keys else self.primary_keys
+        declared = source.primary_key if source.primary_key != source.own_key else self.primary_keys
         key = [name for name in declared or source.primary_key if name in names]
         foreign_keys = [one for one in source.foreign_keys if names.issuperset(one.columns)]
         return Table(stream=self.name, name=source.name, schema=source.schema, columns=columns, primary_key=key,

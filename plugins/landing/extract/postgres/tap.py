@@ -39,7 +39,7 @@ from landing.storage.base import Prefix
 
 KEYS = th.Property(
     "keys",
-    th.ObjectType(additional_properties=th.ArrayType(th.StringType)),
+    th.ObjectType(additional_properties=True),  # Meltano splits `public.events` at its dot
     description="Key columns of tables without a primary key, by `schema.table`: `{public.events: [id]}`. Checked on "
     "the rows that are extracted: not NULL, and unique.",
 )
@@ -86,7 +86,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         return self.config.get("filter_schemas") or []
 
     @property
-    def keys(self) -> Mapping[str, Sequence[str]]:
+    def keys(self) -> Mapping[str, Any]:
         """The setting `keys`: declared keys by `schema.table`."""
         return self.config.get("keys") or {}
 
