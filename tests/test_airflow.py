@@ -86,7 +86,7 @@ FAILED = {"false": "What failed. Exit status 1, and no program left an error: on
                    "itself failed. Its lines are in the task's log.",
           "kill -9 $$": "What failed. It was killed by SIGKILL.",
           f"{REFUSED}{ENDED_EARLY}exit 1": "What failed. tap-csv: in.csv, line 2: expected 2 fields, found 3.",
-          f"{ENDED_EARLY}exit 1": "What failed. target-csv: The input ended."}
+          f"{ENDED_EARLY}printf '{{\"pro' >> $LANDING_ERRORS; exit 1": "What failed. target-csv: The input ended."}
 
 
 def look(folder, **variables):
@@ -210,13 +210,13 @@ def dag_process(ending):
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
-@pytest.mark.parametrize("ending", ["SIGKILL", "a timeout"])
+@pytest.mark.parametrize("ending", ["SIGKILL", "SIGTERM", "a timeout"])
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
 def test_a_command_does_not_outlive_its_task(ending):
     with dag_process(ending) as task:
         pid = next(int(line) for line in task.stdout if line.strip().isdigit())
-        if ending == "SIGKILL":
-            task.kill()
+        if ending.startswith("SIG"):
+            task.send_signal(signal.Signals[ending])
         task.wait(60)
         assert task.returncode != 0
         deadline = time.monotonic() + 30
@@ -336,20 +336,21 @@ class Airflow:
                       "WHERE table_name = %s AND extracted_at = %s", table, day)
                 for table in TABLES for day in days}
 
-    def processes(self) -> list[str]:
-        """Command lines of all processes of Airflow and of its tasks' commands."""
-        return [" ".join(one.cmdline()) for one in self.running()]
+    def processes(self) -> list[psutil.Process]:
+        """All processes of Airflow, and of its tasks."""
+        supervisor = psutil.Process(int((self.project.folder / ".airflow/pid").read_text().split()[0]))
+        return [supervisor, *supervisor.children(recursive=True)]
 
-    def running(self, program: str = "") -> list[psutil.Process]:
-        """Processes of this project that have `program` in their command line."""
-        found, folder = [], str(self.project.folder)
-        for process in psutil.process_iter():
+    def load_of(self, day: str) -> list[psutil.Process]:
+        """The Meltano that loads a date, and its plugins; empty until the load waits for a lock."""
+        for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                environment = process.environ()
-                if (folder in (environment.get("AIRFLOW_HOME", "")[:len(folder)], environment.get(
-                        "MELTANO_PROJECT_ROOT")) and program in " ".join(process.cmdline())):
-                    found.append(process)
-        return found
+                command = process.cmdline()
+                if ("--state-id-suffix", day, "load_to_postgres") == tuple(command[-3:]) and self.loading():
+                    plugins = process.children()
+                    if any("target-postgres" in " ".join(one.cmdline()) for one in plugins):
+                        return [process, *plugins]
+        return []
 
     def sent(self, day: str) -> list[tuple[str, str]]:
         """Title and text of each message about a date, the same by webhook and by mail."""
@@ -367,8 +368,8 @@ class Airflow:
             cursor.execute("CREATE SCHEMA IF NOT EXISTS public_history; CREATE TABLE IF NOT EXISTS "
                            "public_history._loads (); LOCK TABLE public_history._loads IN ACCESS EXCLUSIVE MODE")
             assert self.trigger(conf={"date": day})[0] == 200
-            self.until(self.loading, "the load did not begin")
             try:
+                self.until(lambda: self.load_of(day), "the load did not begin")
                 yield
             finally:
                 lock.rollback()
@@ -394,17 +395,20 @@ def airflow(server, tmp_path_factory):
                       make("metadata"), alerts)
         started = one.make("airflow")
         assert started.returncode == 0, started.stdout + started.stderr
+        assert "Warning: Alert 3 of ALERT_URLS (nosuch) is not a URL that apprise knows." in started.stdout
+        assert CANARY not in started.stdout + started.stderr
         assert len(one.processes()) > 4
         try:
             yield one
             with one.held_load("2024-02-09"):
-                one.make("airflow-stop")
-                assert one.processes() == [], "a command outlives Airflow"
-                assert not one.loading()
+                processes = one.processes()
+                stopped = one.make("airflow-stop")
+                assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+                assert not [process for process in processes if at_work(process)]
+            one.until(lambda: not one.loading(), "a load goes on")  # its session waited for the lock
+            assert "not running" in one.make("airflow-stop").stdout
         finally:
-            stopped = one.make("airflow-stop")
-            assert stopped.returncode == 0, stopped.stdout + stopped.stderr
-            assert one.processes() == []
+            one.make("airflow-stop")
             assert "not running" in one.make("airflow-stop").stdout
 
 
@@ -499,23 +503,24 @@ def test_a_source_that_is_down_blocks_the_load_and_clearing_its_task_heals_the_r
     assert len(airflow.sent(day)) == 1  # none for each retry, and none for success
 
 
+def at_work(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def test_a_killed_task_ends_its_load_and_so_does_one_that_is_marked_as_failed(airflow):
     day = "2024-01-31"
     with airflow.held_load(day):
         run = airflow.runs(day)[day]
-        command, = airflow.running(f"--state-id-suffix {day}")
-        processes = [command, *command.children()]
-        assert len(processes) > 1
-        command.parent().send_signal(signal.SIGKILL)  # the task
-        airflow.until(lambda: not any(one.is_running() for one in processes), "the load goes on")
-        airflow.until(lambda: airflow.running(f"--state-id-suffix {day}") and airflow.loading(), "no retry")
-        command, = airflow.running(f"--state-id-suffix {day}")
-        processes = [command, *command.children()]
-        assert len(processes) > 1
+        first = airflow.load_of(day)
+        first[0].parent().send_signal(signal.SIGKILL)  # the task
+        airflow.until(lambda: not any(map(at_work, first)), "the load goes on")
+        airflow.until(lambda: airflow.load_of(day), "no retry")
+        second = airflow.load_of(day)
         task = f"{DAG}/dagRuns/{quote(run['dag_run_id'])}/taskInstances/load_to_postgres"
         assert airflow.ask("PATCH", task, {"new_state": "failed"})[0] == 200
-        airflow.until(lambda: not any(one.is_running() for one in processes), "the load goes on")
-        airflow.until(lambda: not airflow.loading(), "its connection is left")
+        airflow.until(lambda: not any(map(at_work, second)), "the load goes on")
     airflow.wait(day, state="failed")
     airflow.until(lambda: airflow.sent(day), "no message came")
     (title, text), = airflow.sent(day)
@@ -548,9 +553,25 @@ def test_a_date_that_is_late_is_told_with_what_it_lacks_and_one_that_is_complete
 
 
 def test_airflow_listens_on_its_port_of_loopback_and_nowhere_else(airflow):
-    found = {connection.laddr for process in airflow.running() for connection in process.net_connections("inet")
+    found = {connection.laddr for process in airflow.processes() for connection in process.net_connections("inet")
              if connection.status == psutil.CONN_LISTEN}
     assert found == {("127.0.0.1", airflow.port)}
+
+
+URLS = """
+import sys
+sys.path.append(sys.argv[1])
+from meltano_dags import alerts
+print(alerts.urls())
+"""
+
+
+def test_alert_urls_are_separated_by_spaces_or_commas_and_keep_their_own_commas():
+    one, two, three = "mailto://h/?to=a@example.com,b@example.com", "slack://T/B/x", "json://h/a?b=1,2"
+    environment = {**os.environ, "ALERT_URLS": f" {one}, {two},{three} "}
+    said = subprocess.run([ROOT / PYTHON, "-c", URLS, ROOT / DAGS], env=environment, capture_output=True, text=True,
+                          check=True).stdout
+    assert said.strip() == str([one, two, three])
 
 
 def servers(folder):

@@ -139,6 +139,8 @@ def start() -> None:
     where = address()
     where.require_free()
     alerts.deadline()
+    for name in alerts.unknown() if alerts.urls() else ():
+        print(f"Warning: {name} is not a URL that apprise knows. Nothing will be sent there.", flush=True)
     prepare()
     print("Airflow: migrating its metadata database", flush=True)
     with LOG.open("ab") as log:

@@ -77,7 +77,8 @@ def leave(program: str, error: str, message: str) -> None:
 def errors_in(path: Path) -> str | None:
     """What the programs of a run left in their caller's file, each with its name; None if they left nothing."""
     found = []
-    with contextlib.suppress(FileNotFoundError):
-        found = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):  # cut short by a full disk or a kill
+            found.append(json.loads(line))
     causes = [one for one in found if one["error"] not in CONSEQUENCES] or found
     return " ".join(f"{one['program']}: {one['message']}" for one in causes) or None

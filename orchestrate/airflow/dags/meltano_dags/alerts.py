@@ -33,10 +33,23 @@ def deadline() -> time | None:
                            "Correct it in .env, and start Airflow again.") from None
 
 
+def named_urls() -> Iterator[tuple[str, str]]:
+    """Each URL after its name, which has no secret."""
+    for number, url in enumerate(urls(), 1):
+        yield f"Alert {number} of ALERT_URLS ({url.partition(':')[0]})", url
+
+
+def unknown() -> list[str]:
+    """Names of the URLs that apprise does not know."""
+    import apprise  # imported here: half a second, and most tasks do not need it
+
+    with _silence():
+        return [name for name, url in named_urls() if not apprise.Apprise().add(url)]
+
+
 def send(title: str, body: str) -> None:
     """Send one message to each service. Errors are logged, never raised."""
-    for number, url in enumerate(urls(), 1):
-        name = f"Alert {number} of ALERT_URLS ({url.partition(':')[0]})"
+    for name, url in named_urls():
         problem = _send(url, without_secrets(title), without_secrets(body))
         if problem:
             logger.error("%s was not sent: %s. To see why, run: orchestrate/airflow/.venv/bin/apprise -vv -b test URL",
@@ -47,7 +60,7 @@ def send(title: str, body: str) -> None:
 
 def _send(url: str, title: str, body: str) -> str | None:
     """What went wrong, without the URL."""
-    import apprise  # imported here: half a second, and no other task needs it
+    import apprise
 
     with _silence():
         try:

@@ -6,12 +6,14 @@ the task's process is killed by SIGKILL.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,10 @@ GRACE = 30  # seconds between SIGTERM and SIGKILL
 NOT_INHERITED = ("MELTANO_", "AIRFLOW_", "ALERT_", "SOURCE", "DATESTAMP", "EXTRACTED_AT", "SCHEMA", "REEXTRACT",
                  "RELOAD", "ALLOW_FEWER_TABLES", "WITHOUT_SOURCES", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH",
                  "VIRTUAL_ENV")
+
+
+class StoppedError(BaseException):
+    """Raised in a task that receives SIGTERM."""
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -65,8 +71,11 @@ def run(name: str, retry_command: str, command: list[str], **variables: Any) -> 
         with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, errors="replace", preexec_fn=_end_with_parent) as process:
             try:
-                for line in process.stdout:
-                    print(line.rstrip("\n"), flush=True)
+                with _sigterm_raises():
+                    for line in process.stdout:
+                        print(line.rstrip("\n"), flush=True)
+            except StoppedError:
+                _end(process)
             except BaseException:  # a timeout or Ctrl-C: the command must not outlive its task
                 _end(process)
                 raise
@@ -89,9 +98,22 @@ def _end_with_parent(number: int = signal.SIGTERM) -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Raise StoppedError on SIGTERM, which Airflow's own handler ignores: that is left to operators."""
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _end(process: subprocess.Popen) -> None:
     process.terminate()
     try:
-        process.wait(GRACE)
+        print(process.communicate(timeout=GRACE)[0], end="", flush=True)
     except subprocess.TimeoutExpired:
         process.kill()
