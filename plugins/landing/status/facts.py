@@ -116,11 +116,6 @@ class SourceStatus:
         """The failed run that started last, of the shown dates, with its date."""
         return max((one for one in self._runs() if one[1].outcome == RUN_FAILED), key=_start, default=None)
 
-    @property
-    def last_success(self) -> datetime | None:
-        """When the newest landed date was taken."""
-        return self.landed and self.landed.taken_at
-
     def _runs(self) -> Iterator[tuple[date, Run]]:
         return ((one.day, run) for one in self.dates for run in one.runs)
 

@@ -20,7 +20,7 @@ ICONS = {GOOD: "%231a7f4e", WAITING: "%238a6100", BAD: "%23c02a21", NEUTRAL: "%2
 LEVELS = {"fresh": GOOD, "late": BAD, "not declared": NEUTRAL}
 MANY = 31  # days: with more, the bars have no symbols
 SHOWN = 20  # problems
-BRIEF = 160  # characters of an error in a card; the problem has all of it
+BRIEF = 90  # characters of an error in a card; the problem has all of it
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
 
 
