@@ -465,3 +465,34 @@ def test_two_schemas_and_what_plan_and_certify_say_before_the_load(shop):
         assert all(one["equal"] for one in proofs)
     finally:
         warehouse.run("DROP OWNED BY ann, bob CASCADE; DROP ROLE ann, bob")
+
+
+def test_a_view_of_the_loader_that_cannot_be_created_on_the_new_types_is_named_before_the_copy(shared):
+    shared.build("CREATE VIEW own AS SELECT sum(b) AS total FROM orders; CREATE VIEW fine AS SELECT b FROM orders;"
+                 "CREATE VIEW upon AS SELECT total + 1 AS one FROM own", "warehouse_loader")
+    shared.land(D2, ABC | {"b": "text"}, [["1", "b", "x"]], "a")
+    message = shared.refused(D2)
+    assert "view public.own of role warehouse_loader cannot be created again on the new columns of public." in message
+    assert "function sum(text) does not exist" in message
+    assert "`DROP VIEW public.upon; DROP VIEW public.own;`" in message
+    shared.run("DROP VIEW upon, own")
+    shared.load(D2)
+    assert shared.read("public.fine", "tester") == [("b",)]
+
+
+def test_a_view_that_belongs_to_another_role_than_the_loaders_is_named(shared):
+    shared.run("ALTER VIEW public.orders OWNER TO ann")
+    shared.land(D2, ABC, ROW, "a")
+    message = shared.refused(D2)
+    assert "public.orders belongs to role ann; role warehouse_loader cannot change it" in message
+    shared.run((ROOT / ROLES["warehouse"][1]).read_text())
+    shared.load(D2)
+
+
+def test_the_role_of_loads_takes_over_kept_views(shared):
+    shared.build("CREATE VIEW lab.v AS SELECT a FROM public.orders")
+    shared.day(D2, {"c": "text", "a": "integer"}, [["y", "5"]], "a")
+    shared.run('ALTER VIEW public_history."orders@view-1" OWNER TO tester')
+    shared.run((ROOT / ROLES["warehouse"][1]).read_text())
+    shared.day(D3, {"c": "text", "a": "integer"}, [["y", "6"]], "a")
+    assert shared.read("lab.v") == [(6,)]

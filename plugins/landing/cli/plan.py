@@ -39,7 +39,7 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
     damaged    a manifest or a landed file cannot be used
 
     A date needs the sources that were declared on its day. The plan includes what a load of landed tables would refuse
-    (types, names) and columns that it would turn into text.
+    (types, names, other people's objects) and columns that it would turn into text.
     Durations are medians of earlier runs; without earlier runs they are unknown.
     """
     with answered(as_json):

@@ -8,7 +8,7 @@ from datetime import date
 from psycopg2 import sql
 
 from landing.core.errors import RefusedError
-from landing.load import history, kept_views, obstacles
+from landing.load import history, kept_views, obstacles, view_dry_run
 from landing.load.dependents import Dependents
 from landing.load.history import history_key, history_name
 from landing.load.kept_views import changes
@@ -28,6 +28,15 @@ WHERE c.relkind = 'v' GROUP BY c.oid
 """
 
 
+# Views and tables of history that this session does not own.
+NOT_OWNED = """
+SELECT c.relname, format('%%I.%%I belongs to role %%I; role %%I cannot change it', n.nspname, c.relname,
+                         pg_get_userbyid(c.relowner), current_user)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE (n.nspname, c.relkind) IN ((%s, 'v'), (%s, 'p')) AND NOT pg_has_role(c.relowner, 'USAGE')
+"""
+
+
 class PlannedChanges:
     """Finds other people's objects that stop planned loads of a schema. Reads catalogs, and locks nothing."""
 
@@ -38,6 +47,7 @@ class PlannedChanges:
         self._oids: dict[str, int] = {}
         for name, oid, columns, types in query(self.cursor, SHOWN, (schema,)):
             self._oids[name], self._shown[name] = oid, dict(zip(columns, types, strict=True))
+        self._not_owned = dict(query(self.cursor, NOT_OWNED, (schema, self.history)))
         self._tables = history.tables(self.cursor, self.history)
         self._kept = kept_views.by_table(self.cursor, self.history)
         self._partitions: dict[date, dict[str, Obstacle]] = {}
@@ -48,6 +58,9 @@ class PlannedChanges:
         name = load.table.name
         if name not in self._tables:
             return
+        if name in self._not_owned:
+            raise RefusedError(load, self._not_owned[name], "Run load/roles/warehouse_loader.sql as an administrator, "
+                               "which has its role take it over, then load again")
         have, key = self._tables[name]
         found = [self._of_partition(load)]
         widened = {column: type_ for column, type_ in load.layout.items() if have.get(column, type_) != type_}
@@ -90,6 +103,7 @@ class PlannedChanges:
         found = []
         if [*wanted.items()][:len(have)] != [*have.items()]:
             view = Dependents(self.cursor, sql.Identifier(self.schema, name))
-            found.append(obstacles.of_newest_view(view, label, have, changes(have, wanted)))
+            obstacle = obstacles.of_newest_view(view, label, have, changes(have, wanted))
+            found.append(obstacle or view_dry_run.obstacle(self.cursor, self.schema, name, view, wanted))
         return found + [kept_views.in_the_way(self.cursor, self.schema, self.history, kept, wanted)
                         for kept in self._kept.get(name, ())]
