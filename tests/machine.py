@@ -387,13 +387,17 @@ class Machine(RuleBasedStateMachine):
                  for name, table in take.tables.items() if name in history
                  for column, type_ in table.columns.items()
                  if (have := history[name].columns.get(history_name(column))) and not must_widen(have, type_)]
-        return found + [why for take in takes.values() for why in self._in_the_way(schema, take)]
+        return found + [why for take in takes.values() for why in self._in_the_way(schema, take, history)]
 
-    def _in_the_way(self, schema: str, take: Take) -> list[str]:
-        """What people built that cannot stay: on a column that goes, or as a materialized view."""
-        return [f"{name} is built on {column} of {table}" for name, (where, table, column, kind) in self.people.items()
-                if where == schema and table in take.tables and (
-                    kind != "VIEW" or column not in take.tables[table].columns)]
+    def _in_the_way(self, schema: str, take: Take, history: dict) -> list[str]:
+        """What people built that cannot stay: on a column that goes, or as a materialized view on one that changes."""
+        found = []
+        for name, (where, table, column, kind) in self.people.items():
+            if where == schema and table in take.tables:
+                new, old = take.tables[table].columns.get(column), history[table].columns.get(history_name(column))
+                if new is None or (kind != "VIEW" and new != old):
+                    found.append(f"{name} is built on {column} of {table}")
+        return found
 
     def _loaded(self, day: str, schema: str, ended: Ended, takes: dict[str, Take] | None, may: list[str]) -> None:
         """What a load has to have done."""

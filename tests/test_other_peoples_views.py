@@ -15,6 +15,7 @@ from dates import Dates
 from landing.core.errors import RefusedError, WarehouseError
 from landing.load import locks, planned_changes
 from landing.load.warehouse import Warehouse
+from psycopg2.errors import InsufficientPrivilege
 
 D1, D2, D3, D4, D5 = (f"2024-01-2{day}" for day in range(5))
 ABC = {"a": "integer", "b": "integer", "c": "text"}
@@ -160,8 +161,13 @@ def test_grants_and_comments_are_as_they_were_on_the_new_view_and_for_the_collea
     assert shared.run(of, "public.orders")[0] == before
     kept = shared.run(of, 'public_history."orders@view-1"')[0]
     assert (kept[:3], kept[4]) == (before[:3], before[4])
-    shared.run("REVOKE SELECT ON public.orders FROM ann")  # ann's view reads with ann's rights on the view that it has
-    assert shared.read("lab.v") == [(5,)]
+    shared.run("REVOKE SELECT ON public.orders FROM ann; REVOKE UPDATE (c) ON public.orders FROM bob")
+    assert shared.read("lab.v") == [(5,)]  # ann's view reads with ann's rights on the view that it has,
+    shared.day(D3, {"a": "integer", "c": "text"}, [["6", "y"]], "a")
+    with pytest.raises(InsufficientPrivilege):  # which are those on the newest view from the next load on
+        shared.read("lab.v")
+    assert shared.run("SELECT has_any_column_privilege('bob', oid, 'UPDATE'), has_column_privilege('bob', oid, 'a', "
+                      "'SELECT') FROM pg_class WHERE relname = 'orders@view-1'") == [(False, True)]
 
 
 KINDS = """

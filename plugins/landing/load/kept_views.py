@@ -45,6 +45,28 @@ SELECT format('%%I.%%I', h, k), format('%%I.%%I', s, t), quote_ident(k), quote_i
 FROM (VALUES (%s, %s, %s, %s)) v(h, k, s, t)
 """
 
+# Statements that take from a kept view the privileges that nobody has on the newest view any more; on columns of both.
+WITHDRAWN = """
+WITH view AS (
+    SELECT c.oid, c.relowner, coalesce(c.relacl, acldefault('r', c.relowner)) AS acl,
+           c.oid = to_regclass(%(kept)s) AS kept
+    FROM pg_class c
+    WHERE c.oid IN (to_regclass(%(kept)s), to_regclass(%(newest)s)) AND to_regclass(%(newest)s) IS NOT NULL
+), granted AS (
+    SELECT v.kept, NULL AS attname, a.privilege_type, a.grantee
+    FROM view v, aclexplode(v.acl) a WHERE a.grantee <> v.relowner
+  UNION ALL
+    SELECT v.kept, t.attname, a.privilege_type, a.grantee
+    FROM view v JOIN pg_attribute t ON t.attrelid = v.oid, aclexplode(t.attacl) a
+    WHERE EXISTS (SELECT FROM pg_attribute n WHERE n.attrelid = to_regclass(%(newest)s) AND n.attname = t.attname)
+)
+SELECT format('REVOKE %%s%%s ON %%s FROM %%s CASCADE', o.privilege_type, ' (' || quote_ident(o.attname) || ')',
+              %(kept)s, coalesce(quote_ident(r.rolname), 'PUBLIC'))
+FROM (SELECT attname, privilege_type, grantee FROM granted WHERE kept
+      EXCEPT SELECT attname, privilege_type, grantee FROM granted WHERE NOT kept) o
+LEFT JOIN pg_roles r ON r.oid = o.grantee
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -124,6 +146,9 @@ def point(cursor: Cursor, schema: str, history: str, view: KeptView, wanted: Map
     if obstacle := in_the_way(cursor, schema, history, view, wanted):
         raise obstacle.error()
     put(cursor, history, view, have, day, missing)
+    newest = sql.Identifier(schema, view.table).as_string(cursor)
+    for (statement,) in query(cursor, WITHDRAWN, {"kept": relation.as_string(cursor), "newest": newest}):
+        query(cursor, statement)
     names = ", ".join(str(one) for one in found.direct[:NAMED]) + (" and others" if found.direct[NAMED:] else "")
     text = f"Columns of {label} as they were, for {names}. The load after the last of them left drops this view."
     text += f" NULL here: {', '.join(missing)}." if missing else ""
