@@ -162,7 +162,8 @@ class Dependents:
         Views that this session can drop itself stay, as far as what blocks does not depend on them.
         """
         start = {key for one in blocking for key in self._immovable(one)}
-        moved = {one.key: one for one in self.all if one.key in self.above(start)}
+        above = self.above(start)
+        moved = {one.key: one for one in self.all if one.key in above}
         owners = {one.owner for key, one in moved.items() if key in start and one.owner}
         creates = [statement for one in moved.values() for statement in create(self.cursor, one.catalog, one.oid)]
         return Steps(owners, [drop(one.kind, one.identity) for one in reversed(moved.values())], creates)

@@ -132,10 +132,11 @@ class NewestViews:
         changes = kept_views.changes(have, self._wanted(name, columns))
         if obstacle := obstacles.of_newest_view(found, label, have, changes):
             raise obstacle.error()
+        fixed = found.fixed
         view = kept_views.keep(self.cursor, self.schema, self.history, name, options)
         self._kept.setdefault(name, []).append(view)
         logger.warning("The columns of %s changed. %s stays on the old ones, in %s.%s. Create it again on %s.", label,
-                       ", ".join(map(str, found.direct)), self.history, view.name, label)
+                       ", ".join(str(one) for one in found.direct if one.key in fixed), self.history, view.name, label)
 
     def _wanted(self, name: str, columns: Sequence[str]) -> dict[str, str]:
         """Types of columns of a view, as history has them; of all columns if a person dropped the view."""
