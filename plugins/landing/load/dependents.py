@@ -82,6 +82,15 @@ GROUP BY 1, 2, 3, 4, 5, 6, own.depth, f.depth
 ORDER BY 11, 5
 """
 
+# A relation, and whether anything may depend on it: a hundred times quicker.
+ROOT = """
+SELECT c.oid, EXISTS (
+    SELECT FROM pg_depend p WHERE p.deptype = 'n' AND p.refobjid IN (c.oid, c.reltype, t.typarray)
+    AND p.refclassid IN ('pg_class'::regclass, 'pg_type'::regclass) AND NOT EXISTS (
+        SELECT FROM pg_rewrite r WHERE p.classid = 'pg_rewrite'::regclass AND r.oid = p.objid AND r.ev_class = c.oid))
+FROM pg_class c LEFT JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = to_regclass(%s)
+"""
+
 Key = tuple[str, int]  # catalog and oid
 
 
@@ -128,10 +137,11 @@ class Dependents:
     def __init__(self, cursor: Cursor, relation: sql.Identifier) -> None:
         self.cursor = cursor
         name = relation.as_string(cursor)
-        self.root: Key = "pg_class", query(cursor, "SELECT coalesce(to_regclass(%s)::oid, 0)", (name,))[0][0]
+        found = query(cursor, ROOT, (name,))
+        self.root: Key = "pg_class", found[0][0] if found else 0
         self.all = [Dependent(base, oid, catalog, kind, identity, owner, frozenset(columns), *more)
-                    for base, oid, catalog, kind, identity, owner, columns, *more in query(
-                        cursor, DEPENDENTS, {"relation": name})]
+                    for base, oid, catalog, kind, identity, owner, columns, *more in (
+                        query(cursor, DEPENDENTS, {"relation": name}) if found and found[0][1] else ())]
 
     @property
     def direct(self) -> list[Dependent]:
