@@ -502,3 +502,11 @@ def test_the_role_of_loads_takes_over_kept_views(shared):
     shared.run((ROOT / ROLES["warehouse"][1]).read_text())
     shared.day(D3, {"c": "text", "a": "integer"}, [["y", "6"]], "a")
     assert shared.read("lab.v") == [(6,)]
+
+
+def test_a_view_through_which_people_write_may_check_what_they_write(shared):
+    shared.run("ALTER VIEW public.orders SET (check_option=local); GRANT ALL ON public.orders TO ann")
+    shared.build("CREATE VIEW lab.v AS SELECT a FROM public.orders")
+    shared.day(D2, ABC | {"b": "bigint"}, [["5", "6", "y"]], "a")
+    assert shared.read("lab.v") == [(5,)]
+    assert shared.one("SELECT reloptions FROM pg_class WHERE oid = 'public.orders'::regclass") == ["check_option=local"]

@@ -145,7 +145,8 @@ def point(cursor: Cursor, schema: str, history: str, view: KeptView, wanted: Map
     missing = changes(have, wanted)
     if obstacle := in_the_way(cursor, schema, history, view, wanted):
         raise obstacle.error()
-    put(cursor, history, view, have, day, missing)
+    views.put(cursor, relation, select(history, view.table, have, day, {column: have[column] for column in missing}),
+              view.options)
     newest = sql.Identifier(schema, view.table).as_string(cursor)
     for (statement,) in query(cursor, WITHDRAWN, {"kept": relation.as_string(cursor), "newest": newest}):
         query(cursor, statement)
@@ -153,16 +154,3 @@ def point(cursor: Cursor, schema: str, history: str, view: KeptView, wanted: Map
     text = f"Columns of {label} as they were, for {names}. The load after the last of them left drops this view."
     text += f" NULL here: {', '.join(missing)}." if missing else ""
     query(cursor, sql.SQL("COMMENT ON VIEW {} IS {}").format(relation, sql.Literal(text)))
-
-
-def release(cursor: Cursor, history: str, view: KeptView, day: date) -> None:
-    """Have a kept view use no column of its table, so that their types can change."""
-    have = columns_of(cursor, sql.Identifier(history, view.name))
-    put(cursor, history, view, have, day, have)
-
-
-def put(
-    cursor: Cursor, history: str, view: KeptView, have: Mapping[str, str], day: date, missing: Iterable[str]
-) -> None:
-    views.put(cursor, sql.Identifier(history, view.name),
-              select(history, view.table, have, day, {column: have[column] for column in missing}), view.options)

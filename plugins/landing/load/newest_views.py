@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from psycopg2 import sql
@@ -56,14 +56,15 @@ class NewestViews:
             query(self.cursor, sql.SQL("DO {}").format(sql.Literal(f"BEGIN {statements}; END")))
             query(self.cursor, "SELECT set_config('statement_timeout', '0', true)")
 
-    def release(self, name: str, day: date) -> None:
-        """Have the views of a table use none of its columns, so that types can change; update() points them again."""
-        view = sql.Identifier(self.schema, name)
-        if have := columns_of(self.cursor, view):
-            options = views.options_of(self.cursor, view)
-            views.put(self.cursor, view, kept_views.select(self.history, name, have, day, have), options)
-        for kept in self._kept.get(name, ()):
-            kept_views.release(self.cursor, self.history, kept, day)
+    def release(self, name: str, day: date, stays: Mapping[str, str]) -> None:
+        """Have the views of a table use only those of its columns whose type stays; update() points them again."""
+        for view in [sql.Identifier(self.schema, name), *(
+                sql.Identifier(self.history, kept.name) for kept in self._kept.get(name, ()))]:
+            have = columns_of(self.cursor, view)
+            missing = {column: type_ for column, type_ in have.items() if stays.get(history_name(column)) != type_}
+            if missing:
+                views.put(self.cursor, view, kept_views.select(self.history, name, have, day, missing),
+                          views.options_of(self.cursor, view))
 
     def update(self, loads: Sequence[Load]) -> None:
         """Point the views at the newest date of their source; a view of a table that it lacks is empty."""

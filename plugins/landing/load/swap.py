@@ -44,8 +44,9 @@ class Swap:
         for load in loads:
             table = HistoryTable(self.cursor, self.history, load.table.name, *tables.get(load.table.name, ()))
             need = {history_name(column.name): column.type for column in load.table.columns}
-            if any(table.columns.get(column, type_) != type_ for column, type_ in need.items()):
-                self.views.release(load.table.name, day)
+            stays = {column: type_ for column, type_ in table.columns.items() if need.get(column, type_) == type_}
+            if stays != table.columns:
+                self.views.release(load.table.name, day, stays)
             table.reconcile(need, history_key(load.table.primary_key))
             table.attach(load.staging, day, partitions.get(load.table.name), reserved)
         self.load_history.record(loads)
