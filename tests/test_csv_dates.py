@@ -93,20 +93,21 @@ def test_a_past_date_is_as_it_was_if_all_files_of_a_source_are_of_their_dates(tm
 
 def test_dates_land_and_load_by_the_jobs_without_a_variable_in_the_settings(project):
     settings = project.folder / "meltano.yml"
-    settings.write_text(settings.read_text().replace("path: extract/order_details.csv", "path: inbox/orders_{date}.csv")
+    entry = "path: inbox/orders_{date}.csv\n        columns: {price: {type: numeric, decimal_comma: true}}"
+    settings.write_text(settings.read_text().replace("path: extract/order_details.csv", entry)
                         .replace("- name: extract_postgres\n  tasks:\n  - tap-postgres target-csv\n", ""))
     (project.folder / "inbox").mkdir()
     for day, price in [("2024-01-19", 1), ("2024-01-20", 2)]:
         path = project.folder / f"inbox/orders_{day}.csv"
-        path.write_text(f"order_id,product_id,price\n1,1,{price}\n")
+        path.write_text(f"order_id;product_id;price\n1;1;{price},5\n")
         project.meltano("run", "extract_csv", MELTANO_ENVIRONMENT="extract", DATESTAMP=day)
     project.meltano("run", "load_to_postgres", MELTANO_ENVIRONMENT="load", EXTRACTED_AT="2024-01-19")
-    assert project.rows("order_details") == [("(1,1,1)",)]
-    for change in (lambda: path.write_text("order_id,product_id,price\n1,1,3\n"), path.unlink):
+    assert project.rows("order_details") == [("(1,1,1.5)",)]
+    for change in (lambda: path.write_text("order_id;product_id;price\n1;1;3\n"), path.unlink):
         change()  # the past date is frozen all the same, and its file may be archived
         project.meltano("run", "extract_csv", MELTANO_ENVIRONMENT="extract", DATESTAMP="2024-01-20")
     project.load("2024-01-20")
-    assert project.rows("order_details") == [("(1,1,2)",)]
+    assert project.rows("order_details") == [("(1,1,2.5)",)]
     run = project.meltano("run", "extract_csv", MELTANO_ENVIRONMENT="extract", DATESTAMP="2024-01-21", check=False)
     assert run.returncode
     assert "orders_2024-01-21.csv does not exist" in " ".join(run.text.split())

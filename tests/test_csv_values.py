@@ -143,6 +143,15 @@ def test_a_column_may_differ_from_its_entity(convert):
     assert found.text == "a,b,c\n1.5,1.5,-\n"
 
 
+def test_a_renamed_column_takes_options_by_either_name_but_not_those_of_another(convert):
+    found = convert("Betrag;b\n1,5;-\n", rename={"Betrag": "amount"}, decimal_comma=["Betrag"],
+                    columns={"amount": {"null_values": ["-"], "type": "numeric(3,1)"}})
+    assert (found.text, found.types["amount"]) == ("amount,b\n1.5,-\n", "numeric(3,1)")
+    found = convert("a;b\n1,5;1,5\n", rename={"a": "b", "b": "a"}, decimal_comma=["a"], types={"b": "text"})
+    assert found.text == 'b,a\n"1,5",1.5\n'
+    assert found.types == {"b": "text", "a": "numeric"}
+
+
 def test_keys_are_compared_and_required_by_their_converted_values(convert):
     with pytest.raises(BadFileError, match=r"line 3: duplicate key \(a\), first in line 2"):
         convert("a;b\n1.234,5;x\n1234,50;y\n", keys=["a"], decimal_comma=["a"])

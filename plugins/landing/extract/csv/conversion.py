@@ -6,7 +6,8 @@ are rejected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -41,18 +42,18 @@ class ColumnReading:
     guesses: tuple[Reading, ...] = ()
 
     @classmethod
-    def of(cls, settings: ValueSettings, names: tuple[str, str], where: str) -> ColumnReading:
+    def of(cls, settings: ValueSettings, names: Sequence[str], where: str) -> ColumnReading:
         """Read the settings of a column.
 
         Args:
             settings: Those of the entity.
-            names: The column's new and original name.
+            names: The names that declarations may use for the column; the first one counts more.
             where: The entity and column, for messages.
 
         Raises:
             SettingError: Its options do not fit its type, or each other.
         """
-        own = next((settings.columns[name] for name in names if name in settings.columns), {})
+        own = dict(ChainMap(*(dict(settings.columns.get(name, {})) for name in names)))
         type_ = next((settings.types[name] for name in names if name in settings.types), None)
         options = {option: value for option in OPTIONS if (value := own.get(option, settings.everywhere.get(option)))}
         implied = {_implied(option, own[option]) for option in OPTIONS if own.get(option)} - {None}

@@ -1,7 +1,8 @@
 """An entity of CSV files: its files have the same columns, in whatever order, and are landed as one table.
 
 text.py reads each file first and checks the form of every row. DuckDB parses the same rows, infers types, checks
-declared types and keys; both readers must find the same fields. Field text is landed unchanged.
+declared types and keys; both readers must find the same fields. Field text is landed unchanged, unless options say how
+values are read: see conversion.py.
 
 A row that fails is refused with its file, or quarantined: with a quarantine, DuckDB reads a copy without the rows that
 text.py rejects.
@@ -56,8 +57,9 @@ class CsvEntity:
         for text in self.texts[1:]:
             text.order = column_order(headers[text.path], self.header)
         self.readings = [
-            ColumnReading.of(declaration.values, names, f"tap-csv, entity {declaration.entity!r}: column {names[0]!r}")
-            for names in zip(self.names, self.header, strict=True)]
+            ColumnReading.of(declaration.values, [name] if original in self.names else [name, original],
+                             f"tap-csv, entity {declaration.entity!r}: column {name!r}")
+            for name, original in zip(self.names, self.header, strict=True)]
         if declaration.metadata:
             self.names += [column.name for column in provenance.COLUMNS]
         self.converted: dict[str, Reading] = {}  # by column, of what convert() wrote
