@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -100,7 +101,8 @@ class Day:
         if self.date not in loaded:
             raise WarehouseError(self._not_loaded(loaded))
         self.before = max((day for day in loaded if day < self.date), default=None)
-        self.tables = [table for manifest in loaded[self.date].manifests() for table in manifest.tables]
+        self.tables = [(manifest.source, table) for manifest in loaded[self.date].manifests()
+                       for table in manifest.tables]
 
     def __str__(self) -> str:
         return f"{self.date} in schema {self.schema}: {len(self.tables)} tables"
@@ -143,23 +145,31 @@ class Day:
     def loads(self) -> pd.DataFrame:
         """The load history of all dates: table_name, extracted_at, rows."""
         with self._cursor() as cursor:
-            found = [(entry.table, entry.day, entry.rows) for entry in LoadHistory(cursor, self.history).present()]
+            found = [(entry.label(self.schema), entry.day, entry.rows)
+                     for entry in LoadHistory(cursor, self.history).present()]
         return pd.DataFrame(sorted(found), columns=["table_name", "extracted_at", "rows"])
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
-        """A cursor that sees this date's tables under their own names, whichever date the views show."""
+        """A cursor that sees this date's tables under their own names, whichever date the views show.
+
+        A table in another schema is `"schema.table"`, and `table` if no other has that name.
+        """
         with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             cursor.execute("SET LOCAL search_path = pg_temp")
-            for table in self.tables:
-                there = columns_of(cursor, sql.Identifier(self.history, table.name))
+            loaded = LoadHistory(cursor, self.history).loaded(self.date)
+            found = [(table, entry) for source, table in self.tables if (entry := loaded.get(source, table))]
+            counts = Counter(entry.table for _, entry in found)
+            for table, entry in found:
+                names = {entry.label(self.schema), *([entry.table] if counts[entry.table] == 1 else [])}
+                relation = sql.Identifier(entry.history, entry.table)
+                there = columns_of(cursor, relation)
                 fields = [sql.SQL("{} AS {}").format(sql.Identifier(history_name(name)), sql.Identifier(name))
                           for name in (column.name for column in table.columns) if history_name(name) in there]
-                if there:
+                for name in sorted(names):
                     cursor.execute(sql.SQL("CREATE TEMPORARY VIEW {} AS SELECT {} FROM {} WHERE {} = {}::date").format(
-                        sql.Identifier(table.name), sql.SQL(", ").join(fields),
-                        sql.Identifier(self.history, table.name), sql.Identifier(PARTITION_KEY),
+                        sql.Identifier(name), sql.SQL(", ").join(fields), relation, sql.Identifier(PARTITION_KEY),
                         sql.Literal(str(self.date))))
             yield cursor
 

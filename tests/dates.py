@@ -8,6 +8,7 @@ from datetime import date
 
 from conftest import Project
 from landing.core.dates import now
+from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
 from landing.load.warehouse import Warehouse
 from landing.model import csv_dialect
@@ -31,6 +32,7 @@ class Dates:
 
     def __init__(self, project: Project) -> None:
         self.project, self.zone = project, LandingZone.at(project.output)
+        self.names: Mapping[str, str] = {}  # the setting table_names
         self._connections = contextlib.ExitStack()
         self.connection = self._connect()
         self.run, self.one = project.warehouse.run, project.warehouse.one
@@ -62,20 +64,22 @@ class Dates:
         """As target-postgres does it."""
         when, sources = date.fromisoformat(day), sources or ("postgres",)
         manifests = [self.zone.require(source, when) for source in sources]
-        loads = {table.stream: (manifest, Load(manifest.source, when, manifest.run_id, manifest.taken_at, table))
+        warehouse = Warehouse(self.connection, "public", logger, names=self.names)
+        loads = {f"{manifest.source}-{table.stream}": warehouse.names.placed(
+                     Load(manifest.source, when, manifest.run_id, manifest.taken_at, table))
                  for manifest in manifests for table in manifest.tables}
-        warehouse = Warehouse(self.connection, "public", logger)
-        warehouse.acquire()
+        refuse_shared_names(loads.values())
+        warehouse.acquire(loads=loads.values())
         try:
-            loaded = {} if reload else warehouse.loaded(when)
-            new = warehouse.planned({stream: load for stream, (_, load) in loads.items()
-                                     if loaded.get((load.source, load.table.name)) != load.run_id})
-            files = {stream: [(self.zone.file(manifest, file), file) for file in load.table.files]
-                     for stream, (manifest, load) in loads.items()}
+            missing = loads if reload else warehouse.missing(when, loads)
+            new = warehouse.planned(missing, [load for stream, load in loads.items() if stream not in missing])
+            files = {f"{manifest.source}-{table.stream}": [(self.zone.file(manifest, file), file)
+                                                           for file in table.files]
+                     for manifest in manifests for table in manifest.tables}
             with WorkerPool(connections, self._connect) as workers:
                 staged = warehouse.stage(workers, [(load, files[stream]) for stream, load in new.items()],
                                          alone=connections == 1)
-            warehouse.swap(when, sources, staged, {(load.source, load.table.name) for _, load in loads.values()})
+            warehouse.swap(when, sources, staged, loads.values())
         finally:
             warehouse.drop_staging()
             warehouse.execute("SELECT pg_advisory_unlock_all()")

@@ -49,7 +49,7 @@ GROUPS = {
     "history": ("load/history", [], WAREHOUSE_TESTS),
     "evolution": ("load/evolution", [], WAREHOUSE_TESTS),
     "warehouse": ("load/warehouse", ["loaded", "swap"], WAREHOUSE_TESTS),
-    "swap": ("load/swap", ["publish", "_retire", "_replaceable"], WAREHOUSE_TESTS),
+    "swap": ("load/swap", ["publish", "_retire", "replaceable"], WAREHOUSE_TESTS),
     "newest_views": ("load/newest_views", ["lock", "update", "point"], WAREHOUSE_TESTS),
     "locks": ("load/locks", ["LockRetry"], WAREHOUSE_TESTS),
 }

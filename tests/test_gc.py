@@ -246,7 +246,8 @@ def test_a_reader_of_old_history_makes_gc_wait_and_give_up_in_time(shop, monkeyp
     shop.load(D2)
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(shop.folder))
     original = Warehouse.__init__
-    monkeypatch.setattr(Warehouse, "__init__", lambda self, *rest: original(self, *rest, lock_timeout=1))
+    monkeypatch.setattr(Warehouse, "__init__", lambda self, *rest, **named: original(
+        self, *rest, **named, lock_timeout=1))
     with contextlib.closing(shop.warehouse.connect()) as reader, reader.cursor() as cursor:
         cursor.execute(f"BEGIN; SELECT count(*) FROM public_history.orders WHERE extracted_at = '{D1}'")
         result = invoked("gc", "--keep-days", "0", "--yes", "--json")

@@ -222,3 +222,18 @@ def test_the_committed_notebook_shows_its_sample_and_nothing_of_a_machine():
     for written in (content, page):
         readable = re.sub(r"[A-Za-z0-9+/=]{200,}", "", written)  # without the pictures
         assert not re.search(r"/(home|root|tmp|work|Users)/|password|127\.0\.0\.1|T\d\d:\d\d:\d\d", readable)
+
+
+def test_tables_in_a_schema_of_their_own_are_shown_like_all_others(sold):
+    apart = {"TARGET_POSTGRES_TABLE_NAMES": '{"csv": "files.{table}"}'}
+    assert "files.order_details" in sold.landing("move", "--yes", **apart).stdout
+    try:
+        result = sold.make(f"DATE={FIRST}")
+        assert result.returncode == 0, result.text
+        shown = sold.shown(FIRST)
+        assert text(shown["reconciliation"][0]).count(">yes<") == 14
+        assert "files.order_details" in text(shown["reconciliation"][0])
+        assert "image/png" in shown["months"][0]
+        assert len((sold.output / f"notebook/orders_with_details@{FIRST}.csv").read_text().splitlines()) > 1
+    finally:
+        sold.landing("move", "--yes", TARGET_POSTGRES_TABLE_NAMES="{}")

@@ -8,7 +8,7 @@ import pytest
 from dates import Dates
 from landing.core.dates import now, today
 from landing.core.errors import RefusedError
-from landing.load.load_history import LoadedTable
+from landing.load.load_history import LoadedTable, LoadedTables
 from landing.model.manifest import Manifest
 from landing.verify.estimates import Estimates
 
@@ -150,10 +150,12 @@ def test_times_are_medians_scaled_by_rows_where_there_are_many():
     day = date(2024, 1, 1)
     manifests = [Manifest(source="s", extracted_at=day, run_id="r", taken_at=now(), seconds=seconds, snapshot={},
                           software={}, tables=[]) for seconds in (1.0, 9.0, 2.0)]
-    loads = [LoadedTable("s", day, "small", 10, "", now(), now(), "r", seconds) for seconds in (0.1, 0.3, 0.2)]
-    loads += [LoadedTable("s", day, "big", rows, "", now(), now(), "r", rows / 1e5) for rows in (100_000, 300_000)]
-    loads += [LoadedTable("s", day, "old", 10, "", now(), now(), "r", None)]
-    times = Estimates(manifests, loads)
+    loads = [LoadedTable("s", day, "small", 10, "", now(), now(), "r", seconds, "public")
+             for seconds in (0.1, 0.3, 0.2)]
+    loads += [LoadedTable("s", day, "big", rows, "", now(), now(), "r", rows / 1e5, "public")
+              for rows in (100_000, 300_000)]
+    loads += [LoadedTable("s", day, "old", 10, "", now(), now(), "r", None, "public")]
+    times = Estimates(manifests, [LoadedTables(loads)])
     assert times.extract("s", 5) == 2.0
     assert times.extract("other", 5) is None
     assert times.load("s", "small", 9_999) == 0.2

@@ -499,13 +499,14 @@ def test_sources_with_a_table_of_the_same_name_are_refused_by_name(shop):
     target = shop.target_postgres()
     both = shop.pipe(shop.tap_landed(sources=["postgres", "csv"]), target, check=False, EXTRACTED_AT=D1)
     assert both.returncode != 0
-    assert "public-orders of source postgres" in both.text
-    assert "orders of source csv" in both.text
+    assert "orders of source csv and public.orders of source postgres both map to table 'orders'" in both.text
+    assert 'table_names: {csv: "csv.{table}"}' in both.text
     load(shop, D1)
     before = state(shop)
     later = shop.pipe(shop.tap_landed(sources=["csv"]), target, check=False, EXTRACTED_AT=D1)
     assert later.returncode != 0
     assert "public_history.orders belongs to source postgres" in later.text
+    assert 'table_names: {csv: "csv.{table}"}' in later.text
     assert state(shop) == before
 
 

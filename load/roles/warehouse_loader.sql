@@ -6,7 +6,7 @@
 --     \password warehouse_loader
 DO $$
 DECLARE
-    schemas text[] := ARRAY['public'];  -- every SCHEMA that is loaded into
+    schemas text[] := ARRAY['public'];  -- every SCHEMA that is loaded into, and schemas of table_names
     role text := 'warehouse_loader';
     one text;
     history text;

@@ -11,8 +11,9 @@ import click
 
 from landing.cli.options import answered, as_json, open_warehouse, output, with_schema
 from landing.core.errors import LandingError
-from landing.core.sources import source_keys, source_name, source_schemas
+from landing.core.sources import source_keys, source_name, source_schemas, table_names
 from landing.core.text import table
+from landing.load.table_names import TableNames
 from landing.postgres.configured import connect
 from landing.verify.preflight import AS_TEXT, LEFT_OUT, LOSSLESS, REFUSED, Preflight, Verdict, describe_source
 
@@ -37,7 +38,8 @@ def certify(tables: Sequence[str], everything: bool, as_json: bool, schema: str)
     with answered(as_json), contextlib.closing(connect("SOURCE")) as source:
         found = describe_source(source, source_schemas(), tables, source_keys())
         with open_warehouse(schema) as warehouse:
-            verdicts = list(Preflight(source, source_name(default="postgres"), warehouse).verdicts(found))
+            preflight = Preflight(source, source_name(default="postgres"), warehouse, TableNames(table_names(), schema))
+            verdicts = list(preflight.verdicts(found))
             version = warehouse and warehouse.version
         shown = {"warehouse": version, "columns": [asdict(one) for one in verdicts]}
         output(as_json, shown, lambda: as_text(verdicts, everything, version))

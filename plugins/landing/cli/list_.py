@@ -14,7 +14,7 @@ from landing.core.dates import parse_date, today
 from landing.core.errors import DamagedError, SettingError, ZoneError
 from landing.core.sources import declared_sources
 from landing.core.text import moment, table
-from landing.load.load_history import LoadHistory
+from landing.load.load_history import LoadedTable, LoadedTables, LoadHistory
 from landing.model.manifest import Manifest
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
@@ -29,8 +29,8 @@ def list_(as_json: bool, schema: str) -> None:
     """List every source and date: tables, rows, bytes, time of the extract, whether loaded."""
     with answered(as_json):
         zone = LandingZone.configured()
-        runs = read_load_history(_runs, schema)
-        lines = [_line(zone, source, day, runs) for source, day in zone.folders()]
+        loaded = read_load_history(_loaded, schema)
+        lines = [_line(zone, source, day, loaded) for source, day in zone.folders()]
         nothing = f"Nothing is landed in {zone.storage.describe()}. {_first_command()}"
         output(as_json, lines, lambda: as_text(lines, _missing(zone, lines)) if lines else nothing)
         if damaged := [f"{line['source']} of {line['extracted_at']}" for line in lines if line["damaged"]]:
@@ -51,33 +51,33 @@ def _missing(zone: LandingZone, lines: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{one.day} ({', '.join(one.missing)})" for one in dates if one.lacks_declared() and one.missing]
 
 
-def _runs(load_history: LoadHistory) -> dict[tuple[str, date], dict[str, str]]:
-    """Run ids of loaded tables, by source and date."""
-    found: dict[tuple[str, date], dict[str, str]] = {}
+def _loaded(load_history: LoadHistory) -> dict[tuple[str, date], LoadedTables]:
+    """Loaded tables by source and date."""
+    found: dict[tuple[str, date], list[LoadedTable]] = {}
     for one in load_history.present():
-        found.setdefault((one.source, one.day), {})[one.table] = one.run_id
-    return found
+        found.setdefault((one.source, one.day), []).append(one)
+    return {partition: LoadedTables(entries) for partition, entries in found.items()}
 
 
 def _line(zone: LandingZone, source: str, day: str,
-          loaded: dict[tuple[str, date], dict[str, str]] | None) -> dict[str, Any]:
+          loaded: dict[tuple[str, date], LoadedTables] | None) -> dict[str, Any]:
     line = dict.fromkeys(LISTED) | {"source": source, "extracted_at": day, "damaged": None}
     try:
         manifest = zone.require(source, parse_date(day, "extracted_at"))
     except (SettingError, ZoneError) as error:
         return line | {"damaged": str(error)}
-    state = _state(manifest, None if loaded is None else loaded.get((source, manifest.extracted_at), {}))
+    state = _state(manifest, None if loaded is None else loaded.get((source, manifest.extracted_at), LoadedTables(())))
     return line | {"tables": len(manifest.tables), "rows": manifest.rows, "bytes": manifest.bytes,
                    "taken_at": moment(manifest.taken_at), "run_id": manifest.run_id, "loaded": state}
 
 
-def _state(manifest: Manifest, runs: dict[str, str] | None) -> str:
-    """Whether a landed partition is loaded. `runs`: loaded run ids by table, None if unknown."""
-    if runs is None:
+def _state(manifest: Manifest, loaded: LoadedTables | None) -> str:
+    """Whether a landed partition is loaded. `loaded`: its tables, None if unknown."""
+    if loaded is None:
         return "unknown"
-    if {*runs.values()} - {manifest.run_id}:
+    if {one.run_id for one in loaded.entries} - {manifest.run_id}:
         return "an older run"
-    here = [table.name in runs for table in manifest.tables]
+    here = [loaded.get(manifest.source, table) is not None for table in manifest.tables]
     return "yes" if all(here) else "partly" if any(here) else "no"
 
 

@@ -15,6 +15,7 @@ import psycopg2
 from landing.core.commands import named
 from landing.core.errors import LandingError, WarehouseError, describe
 from landing.core.reporting import reported
+from landing.core.sources import table_names
 from landing.load.load_history import LoadHistory
 from landing.load.warehouse import Warehouse
 from landing.postgres.configured import connect
@@ -70,22 +71,24 @@ def open_warehouse(schema: str) -> Iterator[Warehouse | None]:
         yield None
         return
     with contextlib.closing(connection):
-        yield Warehouse(connection, schema, logging.Logger("certify", logging.ERROR))
+        yield Warehouse(connection, schema, logging.Logger("certify", logging.ERROR), names=table_names())
 
 
 @contextlib.contextmanager
-def locked_warehouse(schema: str) -> Iterator[Warehouse | None]:
-    """The warehouse, locked against loads; None if nothing was ever loaded.
+def locked_warehouse(schema: str, before: Callable[[Warehouse], Any] = lambda _: None) -> Iterator[Warehouse | None]:
+    """The warehouse, locked against loads; None if nothing was ever loaded. `before`: called before it is locked.
 
     Raises:
         WarehouseError: A load holds the lock.
     """
     with contextlib.closing(connect()) as connection:
-        warehouse = Warehouse(connection, schema, logger)
+        warehouse = Warehouse(connection, schema, logger, names=table_names())
         if not warehouse.load_history.exists():
             yield None
             return
+        before(warehouse)
         if not warehouse.lock.acquire(LOAD_WAIT):
-            raise WarehouseError(f"Timed out after {LOAD_WAIT:g} s waiting for a load of schema {schema}: "
-                                 f"{warehouse.lock.holder()}. Nothing was removed there. Run again when it has ended.")
+            raise WarehouseError(f"Timed out after {LOAD_WAIT:g} s waiting for a load of schema "
+                                 f"{warehouse.lock.blocked}: {warehouse.lock.holder()}. Nothing was changed there. Run "
+                                 "again when it has ended.")
         yield warehouse

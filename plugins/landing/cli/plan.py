@@ -16,7 +16,7 @@ from landing.core.commands import without_command
 from landing.core.dates import parse_date
 from landing.core.errors import describe
 from landing.core.text import duration, table
-from landing.load.load_history import LoadedTable, LoadHistory
+from landing.load.load_history import LoadedTable, LoadedTables, LoadHistory
 from landing.verify.backfill import EXTRACT, KEEP, LOAD, NOTHING, REFUSE, UNKNOWN, BackfillPlanner, DatePlan, Loaded
 from landing.zone.landing_zone import LandingZone
 
@@ -58,10 +58,10 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
 
 def _loaded(load_history: LoadHistory) -> Loaded:
     """Loaded tables whose rows are present."""
-    found: dict[date, dict[tuple[str, str], LoadedTable]] = {}
+    found: dict[date, list[LoadedTable]] = {}
     for one in load_history.present():
-        found.setdefault(one.day, {})[one.source, one.table] = one
-    return found
+        found.setdefault(one.day, []).append(one)
+    return {day: LoadedTables(entries) for day, entries in found.items()}
 
 
 def as_text(plans: Sequence[DatePlan]) -> str:

@@ -16,7 +16,7 @@ from landing.core.dates import parse_date
 from landing.core.errors import DamagedError, printable
 from landing.core.sources import declared_sources
 from landing.core.text import duration, moment, table
-from landing.load.load_history import LoadedTable
+from landing.load.load_history import LoadedTable, LoadedTables
 from landing.model.manifest import Manifest
 from landing.zone import run_log
 from landing.zone.landed_date import LandedDate
@@ -24,7 +24,7 @@ from landing.zone.landing_zone import LandingZone
 from landing.zone.run_log import Run
 
 NOT_REQUIRED = "The date is complete without it: it was not a source on that day, or it was left out on purpose."
-Shown = tuple[str, Manifest | None, str | None, list[LoadedTable], list[Run]]
+Shown = tuple[str, Manifest | None, str | None, list[LoadedTable], list[Run], str]
 
 
 @click.command(short_help="Details of a date: tables, hashes, snapshot, loads, run log.")
@@ -40,7 +40,7 @@ def show(day: str, as_json: bool, schema: str) -> None:
         landed = LandedDate(zone, when, left_out)
         sources = dict.fromkeys([*landed.sources, *declared_sources(), *landed.landed,
                                  *(name for name, at, _ in run_log.logs(zone.storage) if at == when)])
-        found = [_source(zone, name, when, entries or []) for name in sources]
+        found = [_source(zone, name, when, entries or [], schema) for name in sources]
         value = {"date": when, "warehouse": entries is not None,
                  "sources": [as_dict(*one) | {"required": one[0] in landed.sources} for one in found]}
         output(as_json, value, lambda: "\n\n".join(as_text(landed, *one) for one in found))
@@ -48,25 +48,27 @@ def show(day: str, as_json: bool, schema: str) -> None:
             raise DamagedError(f"Damaged: {', '.join(damaged)}. The output above has reasons and commands.")
 
 
-def _source(zone: LandingZone, source: str, day: date, entries: Sequence[LoadedTable]) -> Shown:
+def _source(zone: LandingZone, source: str, day: date, entries: Sequence[LoadedTable], schema: str) -> Shown:
     manifest, problem = None, None
     try:
         manifest = zone.manifest(source, day)
     except DamagedError as error:
         problem = str(error)
     return (source, manifest, problem, [one for one in entries if one.source == source],
-            run_log.read(zone.storage, source, day))
+            run_log.read(zone.storage, source, day), schema)
 
 
 def as_text(landed: LandedDate, source: str, manifest: Manifest | None, problem: str | None,
-            entries: Sequence[LoadedTable], runs: Sequence[Run]) -> str:
-    """Render one source's partition."""
+            entries: Sequence[LoadedTable], runs: Sequence[Run], schema: str) -> str:
+    """Render one source's partition. `schema`: the default one of the warehouse."""
     parts = [f"{source} of {landed.day}: {_landed(landed, source, manifest, problem)}"]
     if manifest:
-        loads = {entry.table: entry for entry in entries}
-        rows = [(one.name, one.rows, one.bytes, one.sha256[:12], *_loaded(manifest, loads.get(one.name)))
+        loads = LoadedTables(entries)
+        rows = [(one.name, one.rows, one.bytes, one.sha256[:12], *_loaded(manifest, loads.get(source, one), schema))
                 for one in manifest.tables]
-        parts.append(table(("table", "rows", "bytes", "sha256", "loaded at (UTC)", "from run"), rows))
+        head = ("table", "rows", "bytes", "sha256", "loaded at (UTC)", "from run", "as")
+        named_alike = all(one.label(schema) == (one.source_table or one.table) for one in entries)
+        parts.append(table(head[:-1], [row[:-1] for row in rows]) if named_alike else table(head, rows))
         parts += [f"{one.name}: {one.quarantine.rows:,} rejected rows, not included above, in {one.quarantine.path}"
                   for one in manifest.tables if one.quarantine]
     if runs:
@@ -89,16 +91,17 @@ def _landed(landed: LandedDate, source: str, manifest: Manifest | None, problem:
             f"run {manifest.run_id}, extracted at {moment(manifest.taken_at)} UTC{took}{f'; {about}' if about else ''}")
 
 
-def _loaded(manifest: Manifest, entry: LoadedTable | None) -> tuple[str | None, str | None]:
+def _loaded(manifest: Manifest, entry: LoadedTable | None, schema: str) -> tuple[str | None, str | None, str | None]:
     if entry is None:
-        return None, None
-    return moment(entry.loaded_at), "this run" if entry.run_id == manifest.run_id else entry.run_id
+        return None, None, None
+    run = "this run" if entry.run_id == manifest.run_id else entry.run_id
+    return moment(entry.loaded_at), run, entry.label(schema)
 
 
 def as_dict(source: str, manifest: Manifest | None, problem: str | None, entries: Sequence[LoadedTable],
-              runs: Sequence[Run]) -> dict[str, Any]:
+              runs: Sequence[Run], schema: str) -> dict[str, Any]:
     """One source's partition for JSON, with full hashes and load history."""
-    loads = {one.table: {"loaded_at": one.loaded_at.isoformat(), "run_id": one.run_id, "rows": one.rows,
+    loads = {one.label(schema): {"loaded_at": one.loaded_at.isoformat(), "run_id": one.run_id, "rows": one.rows,
                          "sha256": one.sha256, "seconds": one.seconds} for one in entries}
     found = {"source": source, "landed": manifest is not None, "damaged": problem, "loaded": loads,
              "attempts": [asdict(one) for one in runs]}

@@ -46,3 +46,8 @@ def how_to_land(source: str, day: date) -> str:
 def without_command(sources: Iterable[str], day: date) -> str:
     """The shell command that loads a date without some of its sources."""
     return f"WITHOUT_SOURCES={shlex.quote(','.join(sources))} {load_command(day, os.environ.get('SCHEMA', 'public'))}"
+
+
+def move_command(schema: str) -> str:
+    """The shell command that moves tables to where the setting `table_names` has them."""
+    return f"meltano invoke landing move --schema {shlex.quote(schema)} --yes"

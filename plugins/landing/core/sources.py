@@ -126,16 +126,22 @@ def job_of(source: str) -> str:
 
 def source_schemas() -> list[str]:
     """`filter_schemas` of tap-postgres, from its variable or meltano.yml; empty: all but PostgreSQL's own."""
-    return [str(name) for name in _tap_setting("filter_schemas", list, '["public", "crm"]')]
+    return [str(name) for name in _setting("extractors", "tap-postgres", "filter_schemas", list, '["public", "crm"]')]
 
 
 def source_keys() -> dict[str, Any]:
     """`keys` of tap-postgres, from its variable or meltano.yml: declared keys by `schema.table`."""
-    return _tap_setting("keys", dict, '{"public.events": ["id"]}')
+    return _setting("extractors", "tap-postgres", "keys", dict, '{"public.events": ["id"]}')
 
 
-def _tap_setting(name: str, kind: type, example: str) -> Any:
-    variable = f"TAP_POSTGRES_{name.upper()}"
+def table_names() -> dict[str, Any]:
+    """`table_names` of target-postgres, from its variable or meltano.yml: Meltano passes it to the plugin only."""
+    return _setting("loaders", "target-postgres", "table_names", dict, '{"crm": "crm.{table}"}')
+
+
+def _setting(plugins: str, plugin: str, name: str, kind: type, example: str) -> Any:
+    """A plugin's setting, from its variable or meltano.yml."""
+    variable = f"{plugin}_{name}".replace("-", "_").upper()
     if text := settings().get(variable):
         try:
             if isinstance(found := json.loads(text), kind):
@@ -144,8 +150,8 @@ def _tap_setting(name: str, kind: type, example: str) -> Any:
             pass
         raise SettingError(f"{variable}={text!r} is not a JSON {kind.__name__}. Expected, for example, {example}. "
                            "Correct it, and run again.")
-    extractors = (_declared().get("plugins") or {}).get("extractors") or []
-    config = next((one.get("config") for one in extractors if one["name"] == "tap-postgres"), None) or {}
+    declared = (_declared().get("plugins") or {}).get(plugins) or []
+    config = next((one.get("config") for one in declared if one["name"] == plugin), None) or {}
     return config.get(name) or kind()
 
 

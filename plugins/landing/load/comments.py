@@ -73,7 +73,7 @@ def _comments(table: Table) -> Iterator[tuple[str | None, str | None, list[str]]
 
 
 def _reference(key: ForeignKey, table: Table) -> str:
-    """One line. The table's own schema is left out, so that the name is that of the view."""
+    """One line. The table's own schema is left out: the name is that of the view (see table_names.py)."""
     where = key.table if key.schema == table.schema else f"{key.schema}.{key.table}"
     columns = f"({', '.join(key.columns)}) " if len(key.columns) > 1 else ""
     return f"Foreign key {columns}to {where} ({', '.join(key.references)})".replace("\n", " ")

@@ -15,8 +15,9 @@ from msgspec import structs
 from landing.core.errors import DamagedError, SettingError
 from landing.core.sources import declared_sources
 from landing.load import history
-from landing.load.gc import SIZES
+from landing.load.gc import partitions, sizes
 from landing.load.history import history_name
+from landing.load.load_history import LoadedTables
 from landing.load.staging import Load
 from landing.load.warehouse import Warehouse
 from landing.model.naming import new_run_id
@@ -44,7 +45,8 @@ class Drop:
         """
         landed = self._landed()
         self._check(landed)
-        if self.warehouse and (tables := self.warehouse.load_history.tables(self.day, self.sources)):
+        if self.warehouse and (tables := [(part.history, *one) for part in self.warehouse.load_history.parts()
+                                          for one in part.tables(self.day, self.sources)]):
             yield self._loaded(self.warehouse, tables)
         for source in landed:
             if self.source in (None, source):
@@ -69,14 +71,13 @@ class Drop:
             return None
         return manifest and manifest.rows
 
-    def _loaded(self, warehouse: Warehouse, tables: Sequence[tuple[str, str]]) -> Leftover:
-        partitions = history.partitions(warehouse.cursor, warehouse.history, self.day)
-        sizes = dict(warehouse.execute(SIZES, (warehouse.history,)))
+    def _loaded(self, warehouse: Warehouse, tables: Sequence[tuple[str, str, str]]) -> Leftover:
+        found, bytes_of = partitions(warehouse, self.day), sizes(warehouse)
         rows = sum(entry.rows for entry in warehouse.load_history.entries(self.day)
-                   if (entry.source, entry.table) in tables)
-        sources = sorted({source for source, _ in tables} - {""})
+                   if (entry.history, entry.source, entry.table) in tables)
+        sources = sorted({source for _, source, _ in tables} - {""})
         return Leftover("loaded date", f"{warehouse.history} {self.day} {', '.join(sources)}".rstrip(),
-                        sum(sizes.get(partitions.get(name), 0) for _, name in tables), rows,
+                        sum(bytes_of.get(found.get((where, name, self.day)), 0) for where, _, name in tables), rows,
                         "; ".join(self._views(warehouse, sources)) or "views unchanged",
                         partial(self._unload, warehouse))
 
@@ -106,11 +107,14 @@ class Drop:
             manifest = day and self.zone.manifest(source, day)
         except DamagedError:
             return []
-        runs = warehouse.load_history.runs(day) if manifest else {}
-        have = history.tables(warehouse.cursor, warehouse.history)
-        return [Load(source, day, manifest.run_id, manifest.taken_at, _as_stored(table, have[table.name][0]))
-                for table in (manifest.tables if manifest else [])
-                if runs.get((source, day, table.name)) == manifest.run_id and table.name in have]
+        entries = LoadedTables(warehouse.load_history.entries(day) if manifest else [])
+        have = {(schema, name): columns for schema in warehouse.schemas()
+                for name, (columns, _) in history.tables(warehouse.cursor, f"{schema}_history").items()}
+        found = [(table, entries.get(source, table)) for table in (manifest.tables if manifest else [])]
+        return [warehouse.names.at(Load(source, day, manifest.run_id, manifest.taken_at,
+                                        _as_stored(table, have[entry.schema, entry.table])), entry.schema, entry.table)
+                for table, entry in found
+                if entry and entry.run_id == manifest.run_id and (entry.schema, entry.table) in have]
 
     def _remove(self, source: str) -> bool:
         remove(self.zone, source, self.day)

@@ -14,9 +14,20 @@ from landing.load.warehouse import Warehouse
 from landing.zone.gc import Leftover
 
 SIZES = """
-SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s WHERE c.relkind = 'r'
+SELECT n.nspname, c.relname, pg_total_relation_size(c.oid) FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = ANY (%s) WHERE c.relkind = 'r'
 """
+
+
+def sizes(warehouse: Warehouse) -> dict[tuple[str, str], int]:
+    """Bytes of each partition and staging table, by schema of history and name."""
+    return {(history, name): size for history, name, size in warehouse.execute(SIZES, (warehouse.histories,))}
+
+
+def partitions(warehouse: Warehouse, *days: date) -> dict[tuple[str, str, date], tuple[str, str]]:
+    """Schema and name of each partition by schema of history, table and date, of every date or of these."""
+    return {(history, table, at): (history, name) for history in warehouse.histories
+            for (table, at), name in all_partitions(warehouse.cursor, history, *days).items()}
 
 
 class WarehouseLeftovers:
@@ -28,10 +39,10 @@ class WarehouseLeftovers:
 
     def __iter__(self) -> Iterator[Leftover]:
         warehouse = self.warehouse
-        sizes = dict(warehouse.execute(SIZES, (warehouse.history,)))
-        for name in sorted(name for name in sizes if name.startswith(STAGING)):
-            yield Leftover("staging table", f"{warehouse.history}.{name}", sizes[name], None, "left by a dead load",
-                           partial(self._drop, name))
+        bytes_of = sizes(warehouse)
+        for history, name in sorted(one for one in bytes_of if one[1].startswith(STAGING)):
+            yield Leftover("staging table", f"{history}.{name}", bytes_of[history, name], None, "left by a dead load",
+                           partial(self._drop, sql.Identifier(history, name)))
         if self.first is None:
             return
         newest: dict[str, date] = {}  # of present rows: a person may have dropped partitions
@@ -40,16 +51,15 @@ class WarehouseLeftovers:
         tables: dict[tuple[date, str], list[LoadedTable]] = {}
         for entry in warehouse.load_history.entries():
             tables.setdefault((entry.day, entry.source), []).append(entry)
-        partitions = all_partitions(warehouse.cursor, warehouse.history)
+        found = partitions(warehouse)
         for (day, source), entries in sorted(tables.items(), key=lambda one: one[0]):
             if day < min(self.first, newest.get(source, day)):
-                size = sum(sizes.get(partitions.get((entry.table, day)), 0) for entry in entries)
+                size = sum(bytes_of.get(found.get((entry.history, entry.table, day)), 0) for entry in entries)
                 yield Leftover("loaded date", f"{warehouse.history} {day} {source}", size,
                                sum(entry.rows for entry in entries), f"before {self.first}",
                                partial(self._remove, source, day))
 
-    def _drop(self, name: str) -> bool:
-        relation = sql.Identifier(self.warehouse.history, name)
+    def _drop(self, relation: sql.Identifier) -> bool:
         statement = sql.SQL("DROP TABLE IF EXISTS {}").format(relation)
         self.warehouse.lock_retry.run(lambda: self.warehouse.execute(statement), "Nothing was removed.", "landing gc")
         return True

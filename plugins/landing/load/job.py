@@ -17,6 +17,7 @@ from landing.core.dates import today
 from landing.core.errors import LandingError, StalledError, UnreachableError, WarehouseError, describe
 from landing.load.planning import refuse_shared_names
 from landing.load.staging import Files, Load
+from landing.load.table_names import SETTING, TableNames
 from landing.load.warehouse import Warehouse
 from landing.postgres.worker_pool import WorkerPool
 
@@ -47,18 +48,17 @@ class LoadJob:
         Raises:
             WarehouseError: The warehouse refused the load, or the connection failed.
         """
-        tables = {stream: load for stream, (load, _) in loads.items()}
-        present = {(load.source, load.table.name) for load in tables.values()}
-        refuse_shared_names(tables.values())
-        with self._locked() as warehouse:
-            loaded = {} if reload else warehouse.loaded(self.day)
-            new = warehouse.planned({stream: load for stream, load in tables.items()
-                                     if loaded.get((load.source, load.table.name)) != load.run_id})
-            warehouse.refuse_removal(self.day, warehouse.vanished(self.day, sources, present))
+        names = TableNames(self.config.get(SETTING), self.schema)
+        tables = {stream: names.placed(load) for stream, (load, _) in loads.items()}
+        refuse_shared_names(sorted(tables.values(), key=lambda load: [*sources, load.source].index(load.source)))
+        with self._locked(tables.values()) as warehouse:
+            missing = tables if reload else warehouse.missing(self.day, tables)
+            new = warehouse.planned(missing, [load for stream, load in tables.items() if stream not in missing])
+            warehouse.refuse_removal(self.day, warehouse.vanished(self.day, sources, tables.values()))
             with WorkerPool(count := self.config["connections"], self._worker) as workers:
                 staged = warehouse.stage(workers, [(load, loads[stream][1]) for stream, load in new.items()],
                                          alone=count == 1)
-            warehouse.swap(self.day, sources, staged, present, left_out)
+            warehouse.swap(self.day, sources, staged, tables.values(), left_out)
             ahead = warehouse.ahead(self.day, sources)
         self._log(sources, staged, len(loads), ahead)
         if left_out:
@@ -78,15 +78,16 @@ class LoadJob:
         return connection
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[Warehouse]:
+    def _locked(self, loads: Collection[Load]) -> Iterator[Warehouse]:
         """The warehouse, locked against other loads; staging tables are dropped at the end."""
         self.point.done = f"{self.day} is loaded into {self.schema}."
         self.point.unknown = (
             f"The server did not confirm the COMMIT of {self.day} into {self.schema}. Check with `landing verify "
             f"{self.day}`, or load again, which changes nothing that is loaded: {self._command}")
         with self._explained(), contextlib.closing(self.connect()) as connection:
-            warehouse = Warehouse(connection, self.schema, self.logger, self.config["lock_timeout"], self.point)
-            warehouse.acquire(self.config["load_lock_timeout"])
+            warehouse = Warehouse(connection, self.schema, self.logger, self.config["lock_timeout"], self.point,
+                                  self.config.get(SETTING))
+            warehouse.acquire(self.config["load_lock_timeout"], loads)
             try:
                 yield warehouse
             finally:

@@ -108,13 +108,18 @@ def keep(cursor: Cursor, schema: str, history: str, table: str, options: list[st
     """Move a newest view to history."""
     taken = {name for name, in query(cursor, TAKEN, ([schema, history],))}
     number = 1
-    while (name := short_name(table, f"@view-{number}")) in taken:
+    while (name := kept_name(table, number)) in taken:
         number += 1
     rename = "ALTER VIEW {} RENAME TO {}; ALTER VIEW {} SET SCHEMA {}"
     query(cursor, sql.SQL(rename).format(sql.Identifier(schema, table), sql.Identifier(name),
                                          sql.Identifier(schema, name), sql.Identifier(history)))
     oid, = query(cursor, "SELECT to_regclass(%s)::oid", (sql.Identifier(history, name).as_string(cursor),))[0]
     return KeptView(table, name, oid, options)
+
+
+def kept_name(table: str, number: int) -> str:
+    """Name of a kept view of a table."""
+    return short_name(table, f"@view-{number}")
 
 
 def in_the_way(

@@ -1,4 +1,8 @@
-"""The load history `<schema>_history._loads`: time, run and hash of each loaded table of each date."""
+"""The load history `<schema>_history._loads`: time, run and hash of each loaded table of each date.
+
+It covers all tables that loads into one SCHEMA replace, also those whose views are in other schemas (table_names.py),
+and records where each table of each date is.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from psycopg2.extras import execute_values
 from landing.load import history
 from landing.load.history import all_partitions, columns_of
 from landing.load.staging import Load
+from landing.model.schema import Table
+from landing.postgres.query import query
 
 LOADS = "_loads"
 
@@ -21,50 +27,74 @@ CREATE TABLE IF NOT EXISTS {} (
     source text, extracted_at date, table_name text,
     rows bigint NOT NULL, sha256 text NOT NULL,
     snapshot_at timestamptz NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now(), run_id text NOT NULL,
-    seconds double precision, left_out text[], PRIMARY KEY (source, extracted_at, table_name)
+    seconds double precision, PRIMARY KEY (source, extracted_at, table_name)
 )
 """
-ADDED = {"seconds": "double precision", "left_out": "text[]"}  # columns that tables of older versions lack
+# Columns that were added later. `table_schema`: of the view; `source_schema` and `source_table`: the source's names.
+ADDED = {"seconds": "double precision", "left_out": "text[]", "table_schema": "text", "source_schema": "text",
+         "source_table": "text"}
+
+KEY = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'p'"
 
 RECORD = """
-INSERT INTO {} (source, extracted_at, table_name, rows, sha256, snapshot_at, run_id, seconds)
+INSERT INTO {} (source, extracted_at, table_schema, table_name, source_schema, source_table, rows, sha256, snapshot_at,
+                run_id, seconds)
 VALUES %s
-ON CONFLICT (source, extracted_at, table_name) DO UPDATE SET
+ON CONFLICT (source, extracted_at, table_schema, table_name) DO UPDATE SET
+    source_schema = excluded.source_schema, source_table = excluded.source_table,
     rows = excluded.rows, sha256 = excluded.sha256, snapshot_at = excluded.snapshot_at,
     loaded_at = excluded.loaded_at, run_id = excluded.run_id, seconds = excluded.seconds
 """
 
-# Through JSON: a table that an older version created has no column `seconds` until the next load.
 ENTRIES = """
-SELECT source, extracted_at, table_name, rows, sha256, snapshot_at, loaded_at, run_id,
-       (to_jsonb(l) ->> 'seconds')::double precision
-FROM {} l WHERE extracted_at = ANY (coalesce(%s::date[], ARRAY[extracted_at])) ORDER BY source, extracted_at, table_name
-"""
-
-# Through JSON, too.
-LEFT_OUT = """
-SELECT DISTINCT source, to_jsonb(l) -> 'left_out' FROM {} l WHERE extracted_at = %s
+SELECT source, extracted_at, table_name, rows, sha256, snapshot_at, loaded_at, run_id, seconds,
+       table_schema, source_schema, source_table
+FROM {loads} l WHERE extracted_at = ANY (coalesce(%s::date[], ARRAY[extracted_at]))
+                 AND table_schema = coalesce(%s, table_schema)
+ORDER BY source, extracted_at, table_schema <> {default}, table_schema, table_name
 """
 
 # Tables that the newest loaded date of their source lacks, with the first date without them and that newest date. Both
 # are NULL for a table that no loaded date has.
 GONE = """
-WITH last AS (SELECT table_name, max(source) AS source, max(extracted_at) AS day FROM {loads} GROUP BY table_name),
-     newest AS (SELECT source, max(extracted_at) AS day FROM {loads} GROUP BY source)
+WITH last AS (SELECT table_name, max(source) AS source, max(extracted_at) AS day FROM {loads} l
+              WHERE table_schema = %(schema)s GROUP BY table_name),
+     newest AS (SELECT source, max(extracted_at) AS day FROM {loads} l GROUP BY source)
 SELECT c.relname, (SELECT min(later.extracted_at) FROM {loads} later
                    WHERE later.source = last.source AND later.extracted_at > last.day), newest.day
 FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %s
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %(history)s
 LEFT JOIN last ON last.table_name = c.relname
 LEFT JOIN newest ON newest.source = last.source
 WHERE c.relkind = 'p' AND (last.day IS NULL OR last.day <> newest.day)
 ORDER BY c.relname
 """
 
+PLACES = """
+SELECT source, source_schema, source_table, table_schema, table_name, max(extracted_at), count(*), sum(rows)::bigint
+FROM {loads} l GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 4, 5, 2, 3
+"""
+
+# Other load histories of the database that this role can read, and whether they record their tables' schemas.
+OTHERS = """
+SELECT n.nspname, EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'table_schema')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = %s AND c.relkind = 'r' AND n.nspname LIKE '%%\\_history' AND n.nspname <> %s
+  AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+"""
+
 
 @dataclass(frozen=True)
 class LoadedTable:
-    """One table of one loaded date. `seconds`: duration of COPY and key, None if an older version loaded it."""
+    """One table of one loaded date.
+
+    Attributes:
+        table: Name in the warehouse.
+        seconds: Duration of COPY and key, None if an older version loaded it.
+        schema: Of its view.
+        source_schema: Schema in the source, if it has one.
+        source_table: Name in the source; None if an older version loaded it, under this very name.
+    """
 
     source: str
     day: date
@@ -75,43 +105,180 @@ class LoadedTable:
     loaded_at: datetime
     run_id: str
     seconds: float | None
+    schema: str
+    source_schema: str | None = None
+    source_table: str | None = None
+
+    @property
+    def history(self) -> str:
+        """Schema of its partition."""
+        return f"{self.schema}_history"
+
+    def label(self, default: str) -> str:
+        """Name in the warehouse; with the schema unless that is the default one."""
+        return self.table if self.schema == default else f"{self.schema}.{self.table}"
+
+
+class LoadedTables:
+    """Entries of one date, found by the source's tables."""
+
+    def __init__(self, entries: Iterable[LoadedTable]) -> None:
+        self.entries = list(entries)
+        self._by_name = {(one.source, one.source_schema, one.source_table or one.table): one for one in self.entries}
+
+    def get(self, source: str, table: Table) -> LoadedTable | None:
+        """The entry of a landed table. One of an older version does not say which schema of the source it is of."""
+        return self._by_name.get((source, table.schema, table.name)) or self._by_name.get((source, None, table.name))
+
+    def others(self, source: str, tables: Iterable[Table]) -> list[LoadedTable]:
+        """Entries of a source that are of none of these tables."""
+        found = {id(self.get(source, table)) for table in tables}
+        return [one for one in self.entries if one.source == source and id(one) not in found]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A source's table and where its history is. `day`: newest of its `dates` dates."""
+
+    source: str
+    source_schema: str | None
+    source_table: str | None
+    schema: str
+    table: str
+    day: date
+    dates: int
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}"
 
 
 class LoadHistory:
-    """The load history of one schema."""
+    """The load history of one SCHEMA, with all tables that it records."""
 
     def __init__(self, cursor: Any, history: str) -> None:
-        self.cursor, self.history, self.relation = cursor, history, sql.Identifier(history, LOADS)
+        self.cursor, self.loads_schema, self.relation = cursor, history, sql.Identifier(history, LOADS)
+        self.default = history.removesuffix("_history")
+        self.schema: str | None = None  # of the tables; None: any
         # psycopg2 would take a `%` in the schema's name for a placeholder.
-        self._doubled = sql.SQL(self.relation.as_string(cursor).replace("%", "%%"))
+        self.doubled = sql.SQL(self.relation.as_string(cursor).replace("%", "%%"))
 
-    def _rows(self, statement: str, *values: Any) -> list[tuple]:
-        self.cursor.execute(sql.SQL(statement).format(self._doubled, loads=self._doubled), values)
-        return self.cursor.fetchall()
+    def label(self, schema: str, table: str) -> str:
+        """A table's name; with its schema unless that is the default one."""
+        return table if schema == self.default else f"{schema}.{table}"
+
+    def _rows(self, statement: str, values: Any = ()) -> list[tuple]:
+        names = {"loads": self._read_from(), "default": sql.Literal(self.default)}
+        doubled = {name: sql.SQL(part.as_string(self.cursor).replace("%", "%%")) for name, part in names.items()}
+        return query(self.cursor, sql.SQL(statement).format(**doubled), values)
+
+    def _read_from(self) -> sql.Composable:
+        """The table, with the columns that an older version's lacks until the next load."""
+        have = columns_of(self.cursor, self.relation)
+        lacking = [sql.SQL("{}::{} AS {}").format(sql.Literal(self._value(name)), sql.SQL(type_), sql.Identifier(name))
+                   for name, type_ in ADDED.items() if name not in have]
+        return sql.SQL("(SELECT *, {} FROM {})").format(sql.SQL(", ").join(lacking), self.relation) if (
+            lacking) else self.relation
+
+    def _value(self, column: str) -> str | None:
+        """Value of an added column in older entries."""
+        return self.default if column == "table_schema" else None
 
     def create(self) -> None:
         """Create the table, or add the columns that it lacks."""
         self.cursor.execute(sql.SQL(CREATE).format(self.relation))
         have = columns_of(self.cursor, self.relation)
-        for name, type_ in ADDED.items():
-            if name not in have:  # checked first: ALTER waits for all readers
-                self.cursor.execute(sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
-                    self.relation, sql.Identifier(name), sql.SQL(type_)))
+        lacking = [name for name in ADDED if name not in have]
+        actions = [sql.SQL("ADD COLUMN {} {} DEFAULT {}").format(
+            sql.Identifier(name), sql.SQL(ADDED[name]), sql.Literal(self._value(name))) for name in lacking]
+        if "table_schema" in lacking:  # a part of the key
+            keys = query(self.cursor, KEY, (self.relation.as_string(self.cursor),))
+            actions += [sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(name)) for name, in keys]
+            actions.append(sql.SQL("ADD PRIMARY KEY (source, extracted_at, table_schema, table_name)"))
+        if actions:  # checked first: ALTER waits for all readers
+            self.cursor.execute(sql.SQL("ALTER TABLE {} {}").format(self.relation, sql.SQL(", ").join(actions)))
 
     def exists(self) -> bool:
         """Whether anything was ever loaded."""
         self.cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (self.relation.as_string(self.cursor),))
         return self.cursor.fetchone()[0]
 
-    def runs(self, day: date | None = None) -> dict[tuple[str, date, str], str]:
-        """Run ids by (source, date, table), of one date or of all."""
-        rows = self._rows("SELECT source, extracted_at, table_name, run_id FROM {} "
-                          "WHERE extracted_at = coalesce(%s, extracted_at)", day)
-        return {(source, at, table): run_id for source, at, table, run_id in rows}
+    def schemas(self) -> list[str]:
+        """The default schema, then the others that tables were loaded into."""
+        found = self._rows("SELECT DISTINCT table_schema FROM {loads} l") if self.exists() else []
+        return [self.default, *sorted({schema for schema, in found} - {self.default})]
+
+    def part(self, schema: str) -> SchemaHistory:
+        """The tables of one schema."""
+        return SchemaHistory(self, schema)
+
+    def parts(self) -> list[SchemaHistory]:
+        """The tables of each schema."""
+        return [self.part(schema) for schema in self.schemas()]
 
     def entries(self, *days: date) -> list[LoadedTable]:
         """Entries of these dates, or of all; empty if nothing was ever loaded."""
-        return [LoadedTable(*row) for row in self._rows(ENTRIES, [*days] or None)] if self.exists() else []
+        return [LoadedTable(*row) for row in self._rows(ENTRIES, ([*days] or None, self.schema))] if (
+            self.exists()) else []
+
+    def present(self, *days: date) -> list[LoadedTable]:
+        """Entries whose rows are present: without partitions that a person dropped, detached or emptied."""
+        return [entry for part in self.parts() for entry in part.present(*days)]
+
+    def loaded(self, day: date) -> LoadedTables:
+        """Tables of a date whose rows are present, found by the source's tables."""
+        return LoadedTables(self.present(day))
+
+    def newest(self) -> dict[str, date]:
+        """Newest loaded date of each source: the one that its views show."""
+        return dict(self._rows("SELECT source, max(extracted_at) FROM {loads} l GROUP BY source"))
+
+    def sources(self, day: date) -> set[str]:
+        """Sources with an entry for a date."""
+        rows = self._rows("SELECT DISTINCT source FROM {loads} l WHERE extracted_at = %s", (day,))
+        return {source for source, in rows}
+
+    def left_out(self, day: date) -> set[str]:
+        """Sources that the load of a date left out on purpose, and that were not loaded since."""
+        rows = self._rows("SELECT DISTINCT source, left_out FROM {loads} l WHERE extracted_at = %s", (day,)) if (
+            self.exists()) else []
+        return {name for _, names in rows for name in names or []} - {source for source, _ in rows}
+
+    def record_left_out(self, day: date, sources: Collection[str], left_out: Collection[str]) -> None:
+        """Record which sources the load of these sources left out."""
+        query(self.cursor, sql.SQL(
+            "UPDATE {} SET left_out = %s::text[] WHERE extracted_at = %s AND source = ANY (%s) "
+            "AND left_out IS DISTINCT FROM %s::text[]"
+        ).format(self.doubled), (names := sorted(left_out) or None, day, list(sources), names))
+
+    def places(self) -> list[Place]:
+        """Where the tables of each source are."""
+        return [Place(*row) for row in self._rows(PLACES)] if self.exists() else []
+
+    def others(self) -> dict[str, str]:
+        """Schemas whose tables another SCHEMA's load history records, with that SCHEMA."""
+        found = {}
+        for name, records in query(self.cursor, OTHERS, (LOADS, self.loads_schema)):
+            other = LoadHistory(self.cursor, name)
+            schemas = [schema for schema, in query(self.cursor, sql.SQL("SELECT DISTINCT table_schema FROM {}").format(
+                other.relation))] if records else [other.default]
+            found |= dict.fromkeys(schemas, other.default)
+        return found
+
+    def record(self, loads: Iterable[Load]) -> None:
+        """Add or replace the entries of loaded tables."""
+        values = [(load.source, load.day, load.schema, load.table.name, load.table.schema,
+                   load.source_table or load.table.name, load.table.rows, load.table.sha256, load.taken_at, load.run_id,
+                   load.seconds) for load in loads]
+        execute_values(self.cursor, sql.SQL(RECORD).format(self.doubled).as_string(self.cursor), values)
+
+
+class SchemaHistory(LoadHistory):
+    """The entries of a load history whose tables are in one schema, and their partitions."""
+
+    def __init__(self, whole: LoadHistory, schema: str) -> None:
+        super().__init__(whole.cursor, whole.loads_schema)
+        self.schema, self.history = schema, f"{schema}_history"
 
     def present(self, *days: date) -> list[LoadedTable]:
         """Entries whose rows are present: without partitions that a person dropped, detached or emptied."""
@@ -122,27 +289,30 @@ class LoadHistory:
         empty = history.empty(self.cursor, self.history, [name for entry, name in there if entry.rows])
         return [entry for entry, name in there if name not in empty]
 
+    def runs(self, day: date) -> dict[tuple[str, str], str]:
+        """Run ids of a date by (source, table)."""
+        return {(entry.source, entry.table): entry.run_id for entry in self.entries(day)}
+
     def tables(self, day: date, sources: Collection[str] | None = None) -> list[tuple[str, str]]:
         """(source, table) of everything that a date has in the load history or as a partition.
 
-        The source of a partition without any entry is ''.
+        The source of a partition without any entry is ''; only the default schema's can be ours.
         """
         owners = self.owners()
-        found = {(source, table) for source, _, table in self.runs(day)}
-        found |= {(owners.get(table, ""), table) for table in history.partitions(self.cursor, self.history, day)}
+        found = {*self.runs(day)}
+        found |= {(owners.get(table, ""), table) for table in history.partitions(self.cursor, self.history, day)
+                  if table in owners or self.schema == self.default}
         return sorted(one for one in found if sources is None or one[0] in sources)
 
     def owners(self) -> dict[str, str]:
         """Source of each table; empty if nothing was ever loaded."""
-        return dict(self._rows("SELECT DISTINCT table_name, source FROM {}")) if self.exists() else {}
-
-    def newest(self) -> dict[str, date]:
-        """Newest loaded date of each source: the one that its views show."""
-        return dict(self._rows("SELECT source, max(extracted_at) FROM {} GROUP BY source"))
+        return dict(self._rows("SELECT DISTINCT table_name, source FROM {loads} l WHERE table_schema = %s",
+                               (self.schema,))) if self.exists() else {}
 
     def last(self) -> dict[str, date]:
         """Newest loaded date of each table: its comments describe the table."""
-        return dict(self._rows("SELECT table_name, max(extracted_at) FROM {} GROUP BY table_name"))
+        return dict(self._rows("SELECT table_name, max(extracted_at) FROM {loads} l WHERE table_schema = %s "
+                               "GROUP BY table_name", (self.schema,)))
 
     def gone(self) -> dict[str, tuple[date, date] | None]:
         """Tables that the newest date of their source lacks.
@@ -150,32 +320,10 @@ class LoadHistory:
         Returns:
             First date without the table and newest date of the source; None for a table that no loaded date has.
         """
-        return {name: (since, newest) if since else None for name, since, newest in self._rows(GONE, self.history)}
-
-    def record(self, loads: Iterable[Load]) -> None:
-        """Add or replace the entries of loaded tables."""
-        values = [(load.source, load.day, load.table.name, load.table.rows, load.table.sha256, load.taken_at,
-                   load.run_id, load.seconds) for load in loads]
-        execute_values(self.cursor, sql.SQL(RECORD).format(self._doubled).as_string(self.cursor), values)
-
-    def sources(self, day: date) -> set[str]:
-        """Sources with an entry for a date."""
-        return {source for source, _, _ in self.runs(day)}
-
-    def left_out(self, day: date) -> set[str]:
-        """Sources that the load of a date left out on purpose, and that were not loaded since."""
-        rows = self._rows(LEFT_OUT, day) if self.exists() else []
-        return {name for _, names in rows for name in names or []} - {source for source, _ in rows}
-
-    def record_left_out(self, day: date, sources: Collection[str], left_out: Collection[str]) -> None:
-        """Record which sources the load of these sources left out."""
-        self.cursor.execute(sql.SQL(
-            "UPDATE {} SET left_out = %s::text[] WHERE extracted_at = %s AND source = ANY (%s) "
-            "AND left_out IS DISTINCT FROM %s::text[]"
-        ).format(self._doubled), (names := sorted(left_out) or None, day, list(sources), names))
+        rows = self._rows(GONE, {"schema": self.schema, "history": self.history})
+        return {name: (since, newest) if since else None for name, since, newest in rows}
 
     def remove(self, source: str, day: date, table: str) -> None:
         """Delete the entry of one table of a date."""
-        self.cursor.execute(sql.SQL(
-            "DELETE FROM {} WHERE source = %s AND extracted_at = %s AND table_name = %s"
-        ).format(self._doubled), (source, day, table))
+        query(self.cursor, sql.SQL("DELETE FROM {} WHERE source = %s AND extracted_at = %s AND table_schema = %s "
+                                   "AND table_name = %s").format(self.doubled), (source, day, self.schema, table))

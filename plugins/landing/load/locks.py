@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg2 import errors as pg_errors
@@ -37,7 +37,7 @@ BLOCKERS = """
 SELECT DISTINCT a.pid, a.usename, a.application_name, a.state, date_trunc('second', now() - a.xact_start)::text
 FROM pg_locks l
 JOIN pg_class c ON c.oid = l.relation
-JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname IN (%s, %s)
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = ANY (%s)
 JOIN pg_stat_activity a ON a.pid = l.pid AND coalesce(a.backend_type, 'client backend') = 'client backend'
 WHERE l.granted AND l.pid <> pg_backend_pid()
 """
@@ -53,11 +53,17 @@ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
 
 
 class SchemaLock:
-    """The session advisory lock of one schema. Loads, `gc` and `drop` hold it."""
+    """The session advisory locks of all schemas that a load changes. Loads, `gc`, `drop` and `move` hold them.
 
-    def __init__(self, connection: Any, schema: str, logger: logging.Logger) -> None:
-        self.connection, self.schema, self.logger = connection, schema, logger
+    They are taken all or none: who waits for one of them holds no other.
+    """
+
+    def __init__(self, connection: Any, schemas: Callable[[], Sequence[str]], logger: logging.Logger) -> None:
+        """`schemas`: the schemas to lock, asked again under the locks: another load may have added one."""
+        self.connection, self._schemas, self.logger = connection, schemas, logger
         self._cursor = connection.cursor()
+        self._held: list[str] = []
+        self.blocked = ""  # the schema that another session has locked
 
     def acquire(self, timeout: float) -> bool:
         """Take the lock; log while waiting.
@@ -76,23 +82,33 @@ class SchemaLock:
             if time.monotonic() - logged > PROGRESS_EVERY:
                 logged = time.monotonic()
                 self.logger.info("Another load is running in schema %s (%s). Waiting up to %g s for it to finish.",
-                                 self.schema, self.holder(), max(timeout - waited, 0))
+                                 self.blocked, self.holder(), max(timeout - waited, 0))
             time.sleep(POLL)
         if isinstance(self.connection, Session):
             self.connection.require_same()
         return True
 
     def _try(self) -> bool:
-        return query(self._cursor, "SELECT pg_try_advisory_lock(hashtext('landing'), hashtext(%s))",
-                     (self.schema,))[0][0]
+        for schema in (wanted := sorted({*self._schemas()})):
+            if not query(self._cursor, "SELECT pg_try_advisory_lock(hashtext('landing'), hashtext(%s))",
+                         (schema,))[0][0]:
+                self.blocked = schema
+                self.release()
+                return False
+            self._held.append(schema)
+        if {*self._schemas()} <= {*wanted}:
+            return True
+        self.release()
+        return self._try()
 
     def holder(self) -> str:
         """Describe the session that holds the lock."""
-        return query(self._cursor, HOLDER, (self.schema,))[0][0] or "session already ended"
+        return query(self._cursor, HOLDER, (self.blocked,))[0][0] or "session already ended"
 
     def release(self) -> None:
-        """Release the lock. Behind a pooler the session outlives this connection."""
-        query(self._cursor, "SELECT pg_advisory_unlock(hashtext('landing'), hashtext(%s))", (self.schema,))
+        """Release the locks. Behind a pooler the session outlives this connection."""
+        while self._held:
+            query(self._cursor, "SELECT pg_advisory_unlock(hashtext('landing'), hashtext(%s))", (self._held.pop(),))
 
 
 class LockRetry:
@@ -102,9 +118,9 @@ class LockRetry:
     locks are free between two attempts.
     """
 
-    def __init__(self, connection: Any, schemas: tuple[str, str], timeout: float, logger: logging.Logger,
+    def __init__(self, connection: Any, schemas: Callable[[], Sequence[str]], timeout: float, logger: logging.Logger,
                  point: CommitPoint | None) -> None:
-        """`schemas`: of the views and of history. `timeout`: seconds for all attempts together."""
+        """`schemas`: of views and history. `timeout`: seconds for all attempts together."""
         self.connection, self.schemas, self.timeout, self.logger = connection, schemas, timeout, logger
         self.point = point
 
@@ -128,7 +144,7 @@ class LockRetry:
                 if (left := deadline - time.monotonic()) <= 0:
                     raise WarehouseError(
                         f"Timed out after {self.timeout:g} s waiting for other sessions to release locks in "
-                        f"{self.schemas[0]}: {self._blockers()}. {outcome} When they have ended, run: {retry_command}"
+                        f"{self.schemas()[0]}: {self._blockers()}. {outcome} When they have ended, run: {retry_command}"
                     ) from error
                 if not logged:
                     self.logger.info("Waiting up to %d s for other sessions to release their locks: %s", left,
@@ -138,8 +154,9 @@ class LockRetry:
                 if "shared memory" not in str(error):
                     raise
                 raise WarehouseError(
-                    f"The swap needs about {LOCKS_PER_TABLE} locks for each table, more than the warehouse's server "
-                    "allows. Raise max_locks_per_transaction there (double it, for example) and restart that server. "
+                    f"The swap needs about {LOCKS_PER_TABLE} locks for each table, and a move one for each partition: "
+                    "more than the warehouse's server allows. Raise max_locks_per_transaction there (double it, for "
+                    "example) and restart that server. "
                     f"{outcome} Then run: {retry_command}"
                 ) from error
 
@@ -154,7 +171,7 @@ class LockRetry:
             found = [
                 f"pid {pid} (user {user}, {application or 'no application name'}, {state or 'state unknown'}"
                 f"{f', for {since}' if since else ''})"
-                for pid, user, application, state, since in query(cursor, BLOCKERS, self.schemas)
+                for pid, user, application, state, since in query(cursor, BLOCKERS, (list(self.schemas()),))
             ]
         return "; ".join(found) or "sessions already ended"
 

@@ -13,7 +13,7 @@ from landing.load.comments import GONE, UNLOADED
 from landing.load.dependents import Dependents
 from landing.load.history import columns_of, history_name
 from landing.load.kept_views import KeptView
-from landing.load.load_history import LoadHistory
+from landing.load.load_history import SchemaHistory
 from landing.load.locks import LOCK_WAIT
 from landing.load.staging import Load
 from landing.postgres.query import query
@@ -38,7 +38,7 @@ WHERE c.relkind = 'v' AND d.description LIKE %s
 class NewestViews:
     """The views of one schema, in the caller's transaction."""
 
-    def __init__(self, schema: str, load_history: LoadHistory) -> None:
+    def __init__(self, schema: str, load_history: SchemaHistory) -> None:
         self.schema, self.load_history = schema, load_history
         self.cursor, self.history = load_history.cursor, load_history.history
         self._kept: dict[str, list[KeptView]] = {}  # by table, as of the lock

@@ -12,7 +12,7 @@ from landing.load import history, kept_views, obstacles, view_dry_run
 from landing.load.dependents import Dependents
 from landing.load.history import history_key, history_name
 from landing.load.kept_views import changes
-from landing.load.load_history import LoadHistory
+from landing.load.load_history import SchemaHistory
 from landing.load.obstacles import Obstacle
 from landing.load.staging import Load
 from landing.postgres.query import query
@@ -40,7 +40,7 @@ WHERE (n.nspname, c.relkind) IN ((%s, 'v'), (%s, 'p')) AND NOT pg_has_role(c.rel
 class PlannedChanges:
     """Finds other people's objects that stop planned loads of a schema. Reads catalogs, and locks nothing."""
 
-    def __init__(self, schema: str, load_history: LoadHistory) -> None:
+    def __init__(self, schema: str, load_history: SchemaHistory) -> None:
         self.schema, self.cursor, self.history = schema, load_history.cursor, load_history.history
         self._newest = load_history.newest() if load_history.exists() else {}
         self._shown: dict[str, dict[str, str]] = {}

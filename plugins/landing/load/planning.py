@@ -11,11 +11,12 @@ from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
+from landing.core.commands import move_command
 from landing.core.errors import DamagedError, RefusedError
 from landing.load import history
 from landing.load.evolution import widened
 from landing.load.history import PARTITION_KEY, STAGING, columns_of, history_name
-from landing.load.load_history import LOADS, LoadHistory
+from landing.load.load_history import LOADS, LoadHistory, Place, SchemaHistory
 from landing.load.planned_changes import PlannedChanges
 from landing.load.staging import Load
 from landing.model.schema import MAX_COLUMNS, NAME_BYTES, TYPE, Column
@@ -37,15 +38,22 @@ SUPPORTED = "SELECT type, to_regtype(type) IS NOT NULL FROM unnest(%s::text[]) A
 
 def refuse_shared_names(loads: Iterable[Load]) -> None:
     """Raise RefusedError if two tables of a date, of any source and schema, map to one warehouse table."""
-    seen: dict[str, Load] = {}
+    seen: dict[tuple[str, str], Load] = {}
     for load in loads:
-        other = seen.setdefault(load.table.name, load)
+        other = seen.setdefault((load.schema, load.table.name), load)
         if other is not load:
             raise RefusedError(
-                load, f"{load.table.stream} of source {load.source} and {other.table.stream} of source {other.source} "
-                f"both map to table {load.table.name!r} in the warehouse",
-                "Exclude one (filter_schemas, select) or rename it, extract again, and load"
+                load, f"{load.source_label} and {other.source_label} both map to table {load.label!r} in the warehouse",
+                way_out(load.source, [load.source] if load.source == other.source else [load.source, other.source])
             )
+
+
+def way_out(source: str, sources: Collection[str]) -> str:
+    """The setting that gives a source's tables names of their own. `sources`: those whose tables share names."""
+    template = f"{source.replace('.', '_')}.{{table}}" if len(sources) > 1 else "{schema}.{table}"
+    return (f"Give {source} a schema or a prefix of its own in meltano.yml, under target-postgres: table_names: "
+            f'{{{source}: "{template}"}}, then load again; or exclude one of the tables (filter_schemas, select) and '
+            "extract again")
 
 
 def supported_types(cursor: Cursor, types: Collection[str]) -> dict[str, bool]:
@@ -62,16 +70,64 @@ def supported_types(cursor: Cursor, types: Collection[str]) -> dict[str, bool]:
 class LoadPlanner:
     """Plans loads one after the other against the warehouse's state at construction time."""
 
-    def __init__(self, schema: str, load_history: LoadHistory, loads: Sequence[Load], logger: logging.Logger) -> None:
-        """`loads`: all that will be planned."""
+    def __init__(self, load_history: LoadHistory, loads: Sequence[Load], logger: logging.Logger) -> None:
+        """`loads`: all that will be planned, with their schemas."""
+        self._default = load_history.default
+        self._schemas = {schema: SchemaPlanner(load_history.part(schema), [
+            load for load in loads if load.schema == schema], logger) for schema in {load.schema for load in loads}}
+        self._places: dict[str, list[Place]] = {}
+        for place in load_history.places():
+            self._places.setdefault(place.source, []).append(place)
+        self._claimed = {(load.source, load.schema, load.table.name) for load in loads}
+
+    @property
+    def supported(self) -> dict[str, bool]:
+        """Whether the server can read each type."""
+        return {type_: can for planner in self._schemas.values() for type_, can in planner.supported.items()}
+
+    def __call__(self, load: Load) -> Load:
+        """Decide the types and the layout that the load's table then has in history.
+
+        Raises:
+            RefusedError: Its names or types do not fit.
+        """
+        load = replace(load, schema=load.schema or self._default)
+        self._refuse_moved(load)
+        return self._schemas[load.schema](load)
+
+    def assume(self, load: Load) -> list[str]:
+        """Treat a planned load as loaded.
+
+        Returns:
+            History columns that it turns into text, with their types so far.
+        """
+        return self._schemas[load.schema].assume(load)
+
+    def _refuse_moved(self, load: Load) -> None:
+        """Refuse a table whose history is in another place: it would be divided."""
+        name = load.source_table or load.table.name
+        for place in self._places.get(load.source, []):
+            same = (place.source_table or place.table) == name and (place.source_schema == load.table.schema or (
+                place.source_schema is None and (load.source, place.schema, place.table) not in self._claimed))
+            if same and (place.schema, place.table) != (load.schema, load.table.name):
+                raise RefusedError(
+                    load, f"its history is in {place} ({place.dates} dates, the newest {place.day}), and table_names "
+                    f"of target-postgres now gives it the name {load.schema}.{load.table.name}",
+                    f"Move the history: {move_command(self._default)}; or set table_names back")
+
+
+class SchemaPlanner:
+    """Plans the loads of one schema."""
+
+    def __init__(self, load_history: SchemaHistory, loads: Sequence[Load], logger: logging.Logger) -> None:
         self.cursor, self.history, self.logger = load_history.cursor, load_history.history, logger
-        names = {"schema": schema, "history": self.history, "names": [load.table.name for load in loads]}
+        names = {"schema": load_history.schema, "history": self.history, "names": [load.table.name for load in loads]}
         self._occupied = {name: where for name, where, ours in query(self.cursor, OCCUPIED, names) if not ours}
         self.supported = supported_types(self.cursor, {column.type for load in loads for column in load.table.columns})
         self._owners = load_history.owners()
         self._columns: dict[str, Mapping[str, str]] = {
             name: columns for name, (columns, _) in history.tables(self.cursor, self.history).items()}
-        self._changes = PlannedChanges(schema, load_history)
+        self._changes = PlannedChanges(load_history.schema, load_history)
         self._filled: set[tuple[str, str]] = set()  # columns that assumed loads have values for
 
     def __call__(self, load: Load) -> Load:
@@ -119,10 +175,10 @@ class LoadPlanner:
         owner = self._owners.get(name)
         if owner not in (None, load.source):
             raise RefusedError(load, f"{self.history}.{name} belongs to source {owner}",
-                               "Rename one of the tables, or load the sources into different SCHEMAs")
+                               way_out(load.source, [load.source, owner]))
         if name in self._occupied:
             raise RefusedError(load, f"{self._occupied[name]}.{name} exists in the warehouse and was not created by a "
-                               "load", "Rename it there, or load into another SCHEMA")
+                               "load", "Rename it there, or load into another SCHEMA (or table_names)")
 
     def _refuse_width(self, load: Load, have: Mapping[str, str]) -> None:
         width = len({PARTITION_KEY, *have, *(history_name(column.name) for column in load.table.columns)})

@@ -55,11 +55,30 @@ class Load:
     taken_at: datetime
     table: Table
     layout: Mapping[str, str] = field(default_factory=dict)
+    schema: str = ""  # of its view in the warehouse; planned loads have it
+    source_table: str = ""  # name in the source, if it has another name or schema in the warehouse
     staging: str = ""  # name of the staging table, once it exists
     seconds: float | None = None  # duration of COPY and key
 
     def __str__(self) -> str:
-        return f"{self.source} of {self.day}, table {self.table.name}"
+        return f"{self.source} of {self.day}, table {self.source_table or self.table.name}" + (
+            f" ({self.label} in the warehouse)" if self.source_table else "")
+
+    @property
+    def source_label(self) -> str:
+        """The table in its source."""
+        name = self.source_table or self.table.name
+        return f"{name if self.table.schema is None else f'{self.table.schema}.{name}'} of source {self.source}"
+
+    @property
+    def label(self) -> str:
+        """The table in the warehouse; with its schema if that may be any."""
+        return f"{self.schema}.{self.table.name}" if self.source_table else self.table.name
+
+    @property
+    def history(self) -> str:
+        """Schema of its history."""
+        return f"{self.schema}_history"
 
     @property
     def reextract_command(self) -> str:
@@ -72,24 +91,23 @@ def name_for(load: Load, number: int) -> str:
     return f"{STAGING}{load.run_id}_{number}".lower()
 
 
-def drop_all(cursor: Any, schema: str) -> None:
-    """Drop all staging tables in `schema`, in batches: one statement could exceed the server's lock table."""
-    cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
-                   (schema, STAGING))
-    tables = [sql.Identifier(schema, name) for name, in cursor.fetchall()]
+def drop_all(cursor: Any, schemas: Sequence[str]) -> None:
+    """Drop all staging tables in `schemas`, in batches: one statement could exceed the server's lock table."""
+    cursor.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY (%s) "
+                   "AND starts_with(tablename, %s)", (list(schemas), STAGING))
+    tables = [sql.Identifier(schema, name) for schema, name in cursor.fetchall()]
     for start in range(0, len(tables), DROP_BATCH):
         cursor.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(tables[start:start + DROP_BATCH])))
 
 
 def fill(
-    workers: WorkerPool, connection: Any, schema: str, loads: Sequence[tuple[Load, Files]], *, frozen: bool
+    workers: WorkerPool, connection: Any, loads: Sequence[tuple[Load, Files]], *, frozen: bool
 ) -> list[Load]:
-    """Copy loads into staging tables of `schema` in parallel, the largest first, and build their keys.
+    """Copy loads into staging tables beside their history in parallel, the largest first, and build their keys.
 
     Args:
         workers: Connections that copy.
         connection: Creates the tables and reads progress.
-        schema: Schema of history.
         loads: Planned loads with their files.
         frozen: Copy all files of a table in one transaction, visible to older snapshots.
 
@@ -101,9 +119,9 @@ def fill(
         WarehouseError: PostgreSQL cannot read a value, or the key does not hold.
     """
     started = time.monotonic()
-    fillings = [_Filling(schema, load, paths, frozen or len(paths) == 1) for load, paths in loads]
+    fillings = [_Filling(load, paths, frozen or len(paths) == 1) for load, paths in loads]
     by_size = sorted(fillings, key=lambda one: -one.load.table.bytes)
-    names = {one.load.staging: one.load.table.name for one in fillings}
+    names = {one.load.staging: one.load.label for one in fillings}
     wait = functools.partial(workers.result, every=PROGRESS_EVERY, report=lambda: _log_key_progress(connection, names))
     for one in by_size:
         one.start(workers, connection)
@@ -122,11 +140,11 @@ class _Filling:
     parallel, so rows of different files are in no defined order: verification compares them as a sum.
     """
 
-    def __init__(self, schema: str, load: Load, paths: Files, frozen: bool) -> None:
+    def __init__(self, load: Load, paths: Files, frozen: bool) -> None:
         self.load, self.seconds = load, 0.0
         self._paths, self._frozen = paths, frozen
-        self._relation = sql.Identifier(schema, load.staging)
-        self._progress = Progress(logger, load.table.name, size=load.table.bytes)
+        self._relation = sql.Identifier(load.history, load.staging)
+        self._progress = Progress(logger, load.label, size=load.table.bytes)
         self._tasks: list[Future[float]] = []
 
     def start(self, workers: WorkerPool, connection: Any) -> None:
@@ -181,9 +199,9 @@ def _log_key_progress(connection: Any, names: Mapping[str, str]) -> None:
                             "" if share is None else f", {share:.0%} done")
 
 
-def dry_run(cursor: Any, schema: str, load: Load) -> None:
+def dry_run(cursor: Any, load: Load) -> None:
     """Create a load's staging table without rows in the caller's transaction, and roll it back."""
-    relation = sql.Identifier(schema, name_for(load, 0))
+    relation = sql.Identifier(load.history, name_for(load, 0))
     cursor.execute("SAVEPOINT dry_run")
     try:
         _create(cursor, relation, load)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
 from landing.load import history, obstacles
 from landing.load.history import HistoryTable, history_key, history_name, key_name, partition_name
-from landing.load.load_history import LoadHistory
+from landing.load.load_history import SchemaHistory
 from landing.load.newest_views import NewestViews
 from landing.load.staging import Load
 from landing.postgres.query import query
@@ -24,20 +24,18 @@ WHERE n.nspname = %s AND c.relname = ANY (%s) AND c.relname <> ALL (%s) AND NOT 
 class Swap:
     """Changes partitions, load history and views of one schema together."""
 
-    def __init__(self, schema: str, load_history: LoadHistory, logger: logging.Logger) -> None:
-        self.schema, self.load_history, self.logger = schema, load_history, logger
+    def __init__(self, load_history: SchemaHistory, logger: logging.Logger) -> None:
+        self.schema, self.load_history, self.logger = load_history.schema, load_history, logger
         self.cursor, self.history = load_history.cursor, load_history.history
-        self.views = NewestViews(schema, load_history)
+        self.views = NewestViews(self.schema, load_history)
 
-    def publish(self, day: date, sources: Sequence[str], loads: Sequence[Load], vanished: Sequence[tuple[str, str]],
-                left_out: Sequence[str]) -> None:
-        """Attach staging tables as the partitions of a date; remove the (source, table) pairs that vanished from it.
+    def lock(self, loads: Sequence[Load], vanished: Sequence[tuple[str, str]]) -> None:
+        """Lock the views that publish() replaces."""
+        self.views.lock([*(load.table.name for load in loads), *(name for _, name in vanished), *self.views.stale()])
 
-        `left_out`: recorded for the date of these sources.
-        """
-        names = [load.table.name for load in loads] + [name for _, name in vanished]
-        self.views.lock([*names, *self.views.stale()])
-        partitions = self.replaceable(day, {*names})
+    def publish(self, day: date, loads: Sequence[Load], vanished: Sequence[tuple[str, str]]) -> None:
+        """Attach staging tables as the partitions of a date; remove the (source, table) pairs that vanished from it."""
+        partitions = self.replaceable(day, {*(load.table.name for load in loads), *(name for _, name in vanished)})
         tables = history.tables(self.cursor, self.history)
         wanted = {name(load.table.name, day) for load in loads for name in (partition_name, key_name)}
         reserved = {*tables, *(load.table.name for load in loads), *self._existing(wanted, partitions.values())}
@@ -51,29 +49,30 @@ class Swap:
             table.attach(load.staging, day, partitions.get(load.table.name), reserved)
         self.load_history.record(loads)
         for source, name in vanished:
-            self.logger.info("%s of %s no longer has table %s: removed from that partition.", source, day, name)
+            self.logger.info("%s of %s no longer has table %s: removed from that partition.", source, day,
+                             self.load_history.label(self.schema, name))
         self._retire(day, vanished, partitions)
-        self.load_history.record_left_out(day, sources, left_out)
-        self.views.update(loads)
 
     def remove(self, source: str, day: date) -> None:
         """Remove a date of a source that no view shows."""
-        tables = [(source, name) for owner, _, name in self.load_history.runs(day) if owner == source]
+        tables = [(source, name) for owner, name in self.load_history.runs(day) if owner == source]
         names = [name for _, name in tables]
         self.views.lock(names)
         self._retire(day, tables, self.replaceable(day, names))
 
     def drop(self, day: date, sources: Collection[str] | None, left: Sequence[Load]) -> None:
-        """Remove any date of some sources, or of all (None), and point the views at the newest date that is left."""
-        before, tables = self.load_history.newest(), self.load_history.tables(day, sources)
+        """Remove any date of some sources, or of all (None)."""
+        tables = self.load_history.tables(day, sources)
         names = [name for _, name in tables]
         self.views.lock([*names, *(load.table.name for load in left)])
-        partitions = self.replaceable(day, names)
-        self._retire(day, tables, partitions)
+        self._retire(day, tables, self.replaceable(day, names))
+
+    def restore(self, before: Mapping[str, date], left: Sequence[Load]) -> None:
+        """Point the views at the newest date of each source that is left. `before`: newest dates until now."""
         described = {load.table.name for load in left}
         self.views.restore([
             (name, newest) for source, newest in self.load_history.newest().items() if before[source] != newest
-            for owner, _, name in self.load_history.runs(newest) if owner == source and name not in described])
+            for owner, name in self.load_history.runs(newest) if owner == source and name not in described])
         self.views.update(left)
 
     def _retire(self, day: date, tables: Sequence[tuple[str, str]], partitions: dict[str, str]) -> None:

@@ -6,11 +6,13 @@ The tables come from the manifests of all sources of the date; they are not list
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import msgspec
+from msgspec import structs
 from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
@@ -38,6 +40,7 @@ class LandedStream(LandingStream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
     def __init__(self, tap: TapLanding, manifest: Manifest, table: Table) -> None:
+        """`table`: with the stream's name, if that differs."""
         self.manifest, self._table = manifest, table
         names = [column.name for column in table.columns]
         source, day = (unused_name(name, names) for name in ("source", "extracted_at"))
@@ -141,13 +144,17 @@ class TapLanding(LandingTap):
 
     def discover_streams(self) -> Sequence[LandingStream]:
         """All tables of the date."""
+        counts = Counter(table.stream for manifest in self.manifests for table in manifest.tables)
         streams: dict[str, LandedStream] = {}
         for manifest in self.manifests:
             for table in manifest.tables:
-                other = streams.setdefault(table.stream, LandedStream(self, manifest, table))
-                if other.manifest is not manifest:
+                shared = counts[table.stream] > 1
+                # Third-party targets read such a name as database-schema-table.
+                name = f"{manifest.source}-{table.stream}" if shared else table.stream
+                named = structs.replace(table, stream=name)
+                if streams.setdefault(name, LandedStream(self, manifest, named)).manifest is not manifest:
                     raise SettingError(
-                        f"Sources {other.manifest.source} and {manifest.source} both have a table {table.stream}. "
+                        f"Two tables would both be the stream {name}; one is {table.stream} of {manifest.source}. "
                         "Rename one (the entity in meltano.yml) or exclude it (filter_schemas), then extract again."
                     )
         return list(streams.values())

@@ -31,6 +31,7 @@ from landing.core.settings import flag
 from landing.load.job import LoadJob
 from landing.load.staging import Load
 from landing.load.stock import StockSink, not_landed
+from landing.load.table_names import EXAMPLE, SETTING, TableNames
 from landing.load.warehouse import LOAD_LOCK_TIMEOUT, LOCK_TIMEOUT
 from landing.model.schema import File, Table
 from landing.postgres.connect import connect
@@ -49,6 +50,14 @@ SETTINGS = th.PropertiesList(
         "default_target_schema",
         th.StringType,
         description="Schema of the views; history is in <schema>_history. Unset: SCHEMA, else `public`.",
+    ),
+    th.Property(
+        SETTING,
+        th.ObjectType(additional_properties=th.StringType),
+        description="Where the tables of a source go, by source: a template such as " + EXAMPLE.replace("\"", "`") +
+                    ". Placeholders: {table}, {schema} (of the source), {source}, {target_schema} (SCHEMA). Before a "
+                    "dot is a schema of its own, with a history of its own. Unset: the default schema, under their own "
+                    "names.",
     ),
     th.Property(
         "lock_timeout",
@@ -93,6 +102,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         if not config["default_target_schema"]:
             raise SettingError("SCHEMA is empty. Run again with SCHEMA=public, or leave it unset.")
         super().__init__(*args, **{**kwargs, "config": config})
+        TableNames(self.config.get(SETTING), self.config["default_target_schema"])  # fail before anything is read
         self._received: dict[str, int] = {}  # RECORDs of our own taps for the stock sink, by stream
 
     @cached_property

@@ -14,7 +14,7 @@ earlier dates had been loaded, so the plan knows which load of landed tables wou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -27,14 +27,14 @@ from landing.load.staging import Load
 from landing.load.warehouse import Warehouse
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
-from landing.verify.estimates import Estimates
+from landing.verify.estimates import Estimates, LoadedTables
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
 MEASURED_DATES = 60  # newest dates of a source whose durations count, besides those of the plan
 EXTRACT, KEEP, REFUSE = "extract", "keep", "refuse"
 LOAD, NOTHING, UNKNOWN = "load", "nothing", "unknown"
-Loaded = Mapping[date, Mapping[tuple[str, str], LoadedTable]]  # by date, then (source, table)
+Loaded = Mapping[date, LoadedTables]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,17 @@ class DryRun:
 
     def __init__(self, warehouse: Warehouse, manifests: Iterable[Manifest]) -> None:
         """`manifests`: all partitions that will be planned."""
-        self._plan = warehouse.planner([load for manifest in manifests for load in _loads(manifest)])
+        self._warehouse = warehouse
+        self._plan = warehouse.planner([load for manifest in manifests for load, _ in self._placed(manifest, [])])
+
+    def _placed(self, manifest: Manifest, refusals: list[str]) -> Iterator[tuple[Load, Table]]:
+        """The loads of a manifest's tables. Adds to the refusals those that have no place in the warehouse."""
+        for table in manifest.tables:
+            load = Load(manifest.source, manifest.extracted_at, manifest.run_id, manifest.taken_at, table)
+            try:
+                yield self._warehouse.names.placed(load), table
+            except RefusedError as error:
+                refusals.append(_refusal(error))
 
     def date(self, manifests: Iterable[Manifest], tables: Sequence[tuple[str, Table]]) -> tuple[list[str], list[str]]:
         """Plan the load of `tables`.
@@ -84,25 +94,20 @@ class DryRun:
         Returns:
             Refusals, and columns that become text. If anything is refused, nothing counts as loaded.
         """
-        loads = [load for manifest in manifests for load in _loads(manifest)]
-        names = {(source, table.name) for source, table in tables}
         refusals, planned = [], []
+        loads = [pair for manifest in manifests for pair in self._placed(manifest, refusals)]
+        wanted = {(source, table.stream) for source, table in tables}
         try:
-            refuse_shared_names(loads)
+            refuse_shared_names(load for load, _ in loads)
         except RefusedError as error:
             refusals.append(_refusal(error))
-        for load in loads:
-            if (load.source, load.table.name) in names:
+        for load, table in loads:
+            if (load.source, table.stream) in wanted:
                 try:
                     planned.append(self._plan(load))
                 except RefusedError as error:
                     refusals.append(_refusal(error))
         return refusals, [] if refusals else [column for load in planned for column in self._plan.assume(load)]
-
-
-def _loads(manifest: Manifest) -> Iterable[Load]:
-    return (Load(manifest.source, manifest.extracted_at, manifest.run_id, manifest.taken_at, table)
-            for table in manifest.tables)
 
 
 def _refusal(error: RefusedError) -> str:
@@ -133,8 +138,8 @@ class BackfillPlanner:
         found = {day: {source: self._landed(source, day) for source in LandedDate(self.zone, day).required()}
                  for day in days}
         self._newest = {source: self._known(source) for source in {source for one in found.values() for source in one}}
-        entries = (entry for tables in (self.loaded or {}).values() for entry in tables.values())
-        self._estimates = Estimates((one.manifest for one in self._seen.values() if one.manifest), entries)
+        manifests = (one.manifest for one in self._seen.values() if one.manifest)
+        self._estimates = Estimates(manifests, (self.loaded or {}).values())
         landed = [one.manifest for day in days for one in found[day].values() if one.manifest]
         self._dry_run = DryRun(self.warehouse, landed) if self.warehouse else None
         return [self._date(day, found[day]) for day in days]
@@ -160,8 +165,8 @@ class BackfillPlanner:
         return next((one.manifest for one in [self._landed(source, day) for day in days] if one.manifest), None)
 
     def _date(self, day: date, found: Mapping[str, Landed]) -> DatePlan:
-        have = None if self.loaded is None else {
-            table: entry for table, entry in self.loaded.get(day, {}).items() if table[0] in found}
+        have = None if self.loaded is None else LoadedTables(
+            one for one in (self.loaded[day].entries if day in self.loaded else ()) if one.source in found)
         state, why = _state(found, have)
         sources = {source: self._action(day, one) for source, one in found.items()}
         will = {source: self._newest[source] if sources[source] == EXTRACT else one.manifest
@@ -202,35 +207,38 @@ class BackfillPlanner:
 
 
 def _load(sources: Mapping[str, str], will: Mapping[str, Manifest | None],
-          have: Mapping[tuple[str, str], LoadedTable] | None) -> tuple[str, list[tuple[str, Table]]]:
+          have: LoadedTables | None) -> tuple[str, list[tuple[str, Table]]]:
     """Whether the load has anything to do, and the tables whose run is not in the load history."""
     if have is None and EXTRACT not in sources.values():
         return UNKNOWN, []
     tables = [(source, table) for source, manifest in will.items() if manifest for table in manifest.tables
               if sources[source] == EXTRACT or _run(have, source, table) != manifest.run_id]
-    landed = {(source, table.name) for source, manifest in will.items() if manifest for table in manifest.tables}
-    something = tables or EXTRACT in sources.values() or not landed.issuperset(have or {})
-    return LOAD if something else NOTHING, tables
+    gone = [one for source, manifest in will.items() if have
+            for one in have.others(source, manifest.tables if manifest else ())]
+    return LOAD if tables or EXTRACT in sources.values() or gone else NOTHING, tables
 
 
-def _run(have: Mapping[tuple[str, str], LoadedTable] | None, source: str, table: Table) -> str | None:
-    entry = (have or {}).get((source, table.name))
+def _run(have: LoadedTables | None, source: str, table: Table) -> str | None:
+    entry: LoadedTable | None = have.get(source, table) if have else None
     return entry.run_id if entry else None
 
 
-def _state(found: Mapping[str, Landed], have: Mapping[tuple[str, str], LoadedTable] | None) -> tuple[str, str]:
+def _state(found: Mapping[str, Landed], have: LoadedTables | None) -> tuple[str, str]:
     """State of a date and the reason for it."""
     if problems := [one.problem for one in found.values() if one.problem]:
         return "damaged", "; ".join(problems)
     missing = [source for source, one in found.items() if one.manifest is None]
     if missing:
-        loaded = have and {*missing} <= {source for source, _ in have}
+        loaded = have and {*missing} <= {one.source for one in have.entries}
         return "loaded" if loaded else "missing", f"{', '.join(missing)} not landed"
     if have is None:
         return "unknown", "landed; the warehouse cannot be reached"
-    if not have:
+    if not have.entries:
         return "landed", "not loaded"
-    landed = {(source, table.name): table.sha256 for source, one in found.items() for table in one.manifest.tables}
-    differ = sorted(f"{source}.{table}" for source, table in {*landed} | {*have}
-                    if (source, table) not in have or have[source, table].sha256 != landed.get((source, table)))
-    return ("stale", f"differs: {', '.join(differ)}") if differ else ("identical", "")
+    landed = [(source, table, have.get(source, table)) for source, one in found.items()
+              for table in one.manifest.tables]
+    differ = {f"{source}.{table.name}" for source, table, entry in landed
+              if entry is None or entry.sha256 != table.sha256}
+    differ |= {f"{source}.{entry.table}" for source, one in found.items()
+               for entry in have.others(source, one.manifest.tables)}
+    return ("stale", f"differs: {', '.join(sorted(differ))}") if differ else ("identical", "")

@@ -89,19 +89,20 @@ class Comparison:
                 for source, name in sorted({*old} | {*new})]
 
     def _loaded(self, day: date) -> dict[tuple[str, str], sql.Identifier]:
-        """Partitions of a date by source and table."""
+        """Partitions of a date by source and table, with its schema unless that is the default one."""
         load_history = LoadHistory(self.cursor, self.history)
-        entries = {(one.source, one.table) for one in load_history.entries(day)}
+        entries = load_history.entries(day)
         if not entries:
             raise WarehouseError(f"{day} is not loaded into {self.schema}. Load it first: "
                                  f"{load_command(day, self.schema)}")
-        partitions = history.partitions(self.cursor, self.history, day)
-        present = {(one.source, one.table) for one in load_history.present(day)}
-        if gone := sorted(table for _, table in entries - present):
+        partitions = {part.schema: history.partitions(self.cursor, part.history, day) for part in load_history.parts()}
+        present = load_history.present(day)
+        if gone := sorted(one.label(self.schema) for one in entries if one not in present):
             raise WarehouseError(f"The load history of {self.history} lists {day} as loaded, but its partitions of "
                                  f"{', '.join(gone)} are missing or empty. Load it again: "
                                  f"{load_command(day, self.schema)}")
-        return {(source, table): sql.Identifier(self.history, partitions[table]) for source, table in entries}
+        return {(one.source, one.label(self.schema)): sql.Identifier(one.history, partitions[one.schema][one.table])
+                for one in entries}
 
     def _lock(self, partitions: list[sql.Identifier]) -> None:
         """Lock before the snapshot is taken: a load could replace partitions between the two."""

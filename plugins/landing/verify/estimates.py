@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from landing.load.load_history import LoadedTable
+from landing.load.load_history import LoadedTables
 from landing.model.manifest import Manifest
 
 FIXED_COST_ROWS = 10_000  # below, a table's duration does not depend on its rows
@@ -14,14 +14,15 @@ FIXED_COST_ROWS = 10_000  # below, a table's duration does not depend on its row
 class Estimates:
     """Durations, scaled to a number of rows. None where nothing was measured."""
 
-    def __init__(self, manifests: Iterable[Manifest], entries: Iterable[LoadedTable]) -> None:
+    def __init__(self, manifests: Iterable[Manifest], loaded: Iterable[LoadedTables]) -> None:
         self._extracts: dict[str, list[tuple[int, float]]] = {}
         self._loads: dict[tuple[str, str], list[tuple[int, float]]] = {}
         for manifest in manifests:
             self._extracts.setdefault(manifest.source, []).append((manifest.rows, manifest.seconds))
-        for entry in entries:
+        for entry in (entry for tables in loaded for entry in tables.entries):
             if entry.seconds is not None:
-                self._loads.setdefault((entry.source, entry.table), []).append((entry.rows, entry.seconds))
+                name = entry.source_table or entry.table
+                self._loads.setdefault((entry.source, name), []).append((entry.rows, entry.seconds))
 
     def extract(self, source: str, rows: int) -> float | None:
         """Seconds for an extract of `rows` rows."""

@@ -12,6 +12,7 @@ transactions that read no rows and are rolled back.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -27,6 +28,7 @@ from landing.extract.postgres.keys import problem, refusal, with_keys
 from landing.extract.postgres.relations import reads
 from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
+from landing.load.table_names import TableNames
 from landing.load.warehouse import Warehouse
 from landing.model.naming import new_run_id
 from landing.model.schema import Column, Table
@@ -70,9 +72,9 @@ def describe_source(
 class Preflight:
     """Checks a source and, if it can be reached, the warehouse."""
 
-    def __init__(self, connection: Any, name: str, warehouse: Warehouse | None) -> None:
-        """`name`: of the source."""
-        self.connection, self.name, self.warehouse = connection, name, warehouse
+    def __init__(self, connection: Any, name: str, warehouse: Warehouse | None, names: TableNames) -> None:
+        """`name`: of the source. `names`: of its tables in the warehouse."""
+        self.connection, self.name, self.warehouse, self.names = connection, name, warehouse, names
 
     def verdicts(self, tables: Sequence[SourceTable]) -> Iterator[Verdict]:
         """Verdicts on each column of each table, in order."""
@@ -80,7 +82,11 @@ class Preflight:
         if self.warehouse is None:
             yield from self._verdicts(tables, loads, lambda load: load, {})
             return
-        plan = self.warehouse.planner([*loads.values()])
+        placed = {}
+        for stream, load in loads.items():
+            with contextlib.suppress(RefusedError):  # again below, as the verdict on the table
+                placed[stream] = self.names.placed(load)
+        plan = self.warehouse.planner([*placed.values()])
         with self.warehouse.dry_run() as create:
 
             def planned(load: Load) -> Load:
@@ -100,11 +106,10 @@ class Preflight:
         self, tables: Sequence[SourceTable], loads: dict[str, Load], planned: Callable[[Load], Load],
         known: dict[str, bool],
     ) -> Iterator[Verdict]:
-        first: dict[str, Load] = {}
+        first: dict[tuple[str, str], Load] = {}
         with self.connection.cursor() as cursor:
             found = reads(cursor, [(table.schema, table.name) for table in tables])
         for table in tables:
-            load = loads[table.stream]
             key = table.schema, table.name
             if empty := [one.unreadable for one in found if one.root == key and one.unpopulated]:
                 yield Verdict(*key, None, LEFT_OUT, reason=f"{empty[0]}, so there is nothing to read")
@@ -112,7 +117,8 @@ class Preflight:
             try:
                 snapshot.dry_run(self.connection, table)
                 self._check_key(table)
-                refuse_shared_names([first.setdefault(table.name, load), load])
+                load = self.names.placed(loads[table.stream])
+                refuse_shared_names([first.setdefault((load.schema, load.table.name), load), load])
                 columns = planned(load).table.columns
             except RefusedError as error:
                 yield Verdict(table.schema, table.name, None, REFUSED, reason=f"{error.what}. {error.then}")

@@ -22,8 +22,9 @@ from psycopg2 import sql
 
 from landing.core.errors import DamagedError, describe
 from landing.core.progress import Progress
-from landing.load.history import columns_of, history_name, partitions
-from landing.load.load_history import LoadHistory
+from landing.load import history
+from landing.load.history import columns_of, history_name
+from landing.load.load_history import LoadedTables, LoadHistory
 from landing.model import csv_dialect
 from landing.model.manifest import Manifest
 from landing.model.schema import Table, combined
@@ -84,24 +85,29 @@ class Reconciliation:
 
     def tables(self, manifest: Manifest) -> Iterator[Verification]:
         """Verify each table of a source's partition; then report tables that only the warehouse has."""
+        day = manifest.extracted_at
         with self.connection.cursor() as cursor:
-            loaded = partitions(cursor, self.history, manifest.extracted_at)
             load_history = LoadHistory(cursor, self.history)
-            runs = load_history.runs(manifest.extracted_at) if load_history.exists() else {}
+            tables = LoadedTables(load_history.entries(day))
+            partitions = {(part.schema, table): sql.Identifier(part.history, partition)
+                          for part in load_history.parts()
+                          for table, partition in history.partitions(cursor, part.history, day).items()}
         for table in manifest.tables:
-            yield self._table(manifest, table, loaded.get(table.name))
-        names = {table.name for table in manifest.tables}
-        for source, _, name in runs:
-            if source == manifest.source and name not in names:
-                yield Verification(source, name, 0, 0, None, None, None, "in the warehouse, but no longer landed")
+            entry = tables.get(manifest.source, table)
+            # Without an entry, as after somebody deleted it, a table is looked for under its own name.
+            schema, name = (entry.schema, entry.table) if entry else (self.schema, table.name)
+            yield self._table(manifest, table, load_history.label(schema, name), partitions.get((schema, name)))
+        for one in tables.others(manifest.source, manifest.tables):
+            yield Verification(one.source, one.label(self.schema), 0, 0, None, None, None,
+                               "in the warehouse, but no longer landed")
 
     def left_out(self, day: date) -> set[str]:
         """Sources that the load of a date left out on purpose."""
         with self.connection.cursor() as cursor:
             return LoadHistory(cursor, self.history).left_out(day)
 
-    def _table(self, manifest: Manifest, table: Table, partition: str | None) -> Verification:
-        result = Verification(manifest.source, table.name, table.rows, table.bytes, table.sha256, None, None)
+    def _table(self, manifest: Manifest, table: Table, label: str, partition: sql.Identifier | None) -> Verification:
+        result = Verification(manifest.source, label, table.rows, table.bytes, table.sha256, None, None)
         try:
             objects = [self.zone.file(manifest, file) for file in table.files]
             self._check_quarantine(manifest, table)
@@ -114,7 +120,7 @@ class Reconciliation:
                 return replace(result, problem=f"the files are not what was landed: {', '.join(differ)}")
             if partition is None:
                 return replace(result, problem="not loaded")
-            result = self._compared(result, table, sql.Identifier(self.history, partition), objects, landed)
+            result = self._compared(result, table, partition, objects, landed)
         except DamagedError as error:
             return replace(result, files=None, problem=str(error))
         except psycopg2.Error as error:
