@@ -239,3 +239,17 @@ def test_two_dates_by_hand_at_once(shop, tmp_path):
     assert [one.returncode for one in ended] == [0, 0], ended[0].text + ended[1].text
     assert shop.manifest("postgres", DAY)
     assert shop.manifest("postgres", "2024-01-21")
+
+
+def test_a_load_needs_two_connections_at_least(shop):
+    shop.land(DAY)
+    shop.warehouse.run("CREATE ROLE pair LOGIN PASSWORD 'x' CONNECTION LIMIT 2; GRANT CREATE ON SCHEMA public TO pair")
+    shop.warehouse.run(f"GRANT CREATE ON DATABASE {shop.warehouse.name} TO pair")
+    try:
+        role = {**shop.warehouse.settings(), "user": "pair", "password": "x"}
+        target = [shop.target_postgres()[0], "--config", shop.config(**role)]
+        refused(shop.pipe(shop.tap_landed(), target, check=False, EXTRACTED_AT=DAY), "two with TARGET_POSTGRES_CONN")
+        target = [shop.target_postgres()[0], "--config", shop.config(**role, connections=1)]
+        shop.pipe(shop.tap_landed(), target, EXTRACTED_AT=DAY)
+    finally:
+        shop.warehouse.run("DROP OWNED BY pair CASCADE; DROP ROLE pair")

@@ -18,9 +18,8 @@ from landing.postgres.transaction import pin_session
 KEEPALIVES = {"connect_timeout": 30, "keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
 
 MORE_CONNECTIONS = (
-    "A run needs one connection more than its setting `connections` (2), the `landing` command one or two. Raise the "
-    "limit there, or set TAP_POSTGRES_CONNECTIONS=1 (an extract then needs only one) and TARGET_POSTGRES_CONNECTIONS=1 "
-    "in .env."
+    "Raise the limit there. An extract needs three connections, or one with TAP_POSTGRES_CONNECTIONS=1 in .env; a load "
+    "three, or two with TARGET_POSTGRES_CONNECTIONS=1."
 )
 
 # Advice by libpq's message.
@@ -56,8 +55,8 @@ def connect(
     Args:
         dsn: libpq's connection parameters.
         name: The application name, for pg_stat_activity and messages.
-        role: SOURCE or TARGET, as in the variables that configure the connection. Default: by the plugin's name.
         stall_timeout: Seconds without a byte, from a backend that is not busy, until the session is ended.
+        role: SOURCE or TARGET, as in the variables that configure the connection. Default: by the plugin's name.
 
     Raises:
         UnreachableError: The server cannot be reached, or rejects the login.
