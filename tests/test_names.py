@@ -140,7 +140,10 @@ def test_a_source_that_is_no_name_is_refused(tmp_path, monkeypatch, name):
 
 
 def test_a_hostile_source_lands_nothing(shop):
-    done = shop.run(shop.target_csv(), DATESTAMP=DAY, SOURCE="../../x")
+    done = shop.pipe(shop.tap_csv(), shop.target_csv(), check=False, DATESTAMP=DAY, SOURCE="../../x")
+    assert done.returncode == 1
+    assert "not a valid source name" in done.stderr
+    done = shop.run(shop.target_csv(trust_end_of_input=True), DATESTAMP=DAY, SOURCE="../../x")
     assert done.returncode == 1
     assert "not a valid source name" in done.stderr
     assert "Traceback" not in done.stderr

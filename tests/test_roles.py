@@ -127,6 +127,6 @@ def test_a_table_that_the_reader_may_not_read_stops_the_extract(mart):
     finally:
         mart.source.run("GRANT SELECT ON later TO source_reader")
     assert result.returncode == 1
-    assert "permission denied for table later" in result.text
+    assert "Permission denied on source tables: public.later" in result.text
     assert "extract/roles/source_reader.sql" in result.text
     assert "Traceback" not in result.text
