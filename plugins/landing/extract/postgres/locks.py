@@ -109,8 +109,9 @@ def _locking(cursor: Any, keys: Sequence[Key]) -> Iterator[None]:
     except pg_errors.InsufficientPrivilege as error:
         cursor.execute("ROLLBACK")
         cursor.execute(DENIED, ([schema for schema, _ in keys], [table for _, table in keys]))
+        denied = " ".join(filter(None, [cursor.fetchone()[0], f"({describe(error)})"]))
         raise SourceError(
-            f"Permission denied on source tables: {cursor.fetchone()[0] or describe(error)}. Nothing was landed. Run "
+            f"Permission denied on source tables: {denied}. Nothing was landed. Run "
             "extract/roles/source_reader.sql there to grant what the role needs, or exclude the table "
             "(filter_schemas, select); then run again."
         ) from error
