@@ -19,6 +19,7 @@ def landing_zone(world: World, model: Model) -> None:
     for (source, day), manifest in manifests.items():
         take, where = model.landed[source, day], f"{source} of {day}"
         same(manifest["run_id"], take.run_id, f"{where}: its run")
+        same(tuple(sorted(manifest["declared"])), tuple(sorted(take.declared)), f"{where}: sources that its date needs")
         same(sorted(table["name"] for table in manifest["tables"]), sorted(take.tables), f"{where}: its tables")
         listed = set()
         for table in manifest["tables"]:

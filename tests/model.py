@@ -34,6 +34,7 @@ class Take:
 
     tables: dict[str, Table]
     run_id: str = ""
+    declared: tuple[str, ...] = ()  # sources that its date needs, as its manifest records them
 
 
 @dataclass
@@ -88,6 +89,7 @@ class Schema:
 class Model:
     """All that is landed and loaded."""
 
+    declared: tuple[str, ...]  # sources of the project now
     landed: dict[tuple[str, str], Take] = field(default_factory=dict)  # by (source, date)
     schemas: dict[str, Schema] = field(default_factory=dict)
     leftovers: set[tuple[str, str]] = field(default_factory=set)  # dates in which a kill may have left files
@@ -97,8 +99,29 @@ class Model:
         """Whether an ordinary run keeps the date as it is."""
         return day < today and (source, day) in self.landed
 
+    def to_record(self, source: str, day: str, today: str) -> tuple[str, ...]:
+        """What a manifest has to record as the sources of its date: for a past one, those that the date had."""
+        there = self._of(day)
+        if day >= today or not there:
+            return self.declared
+        before = [there[source]] if source in there else [*there.values()]
+        return _union([*(take.declared for take in before), (source,)])
+
+    def needed(self, day: str, today: str) -> tuple[str, ...]:
+        """Sources of a date: one that was added later is not missing, and counts where it was landed all the same."""
+        there = self._of(day)
+        now = [self.declared] if day >= today or not there else []
+        return _union([*now, *(take.declared for take in there.values()), (*there,)])
+
+    def _of(self, day: str) -> dict[str, Take]:
+        return {source: take for (source, at), take in self.landed.items() if at == day}
+
     def schema(self, name: str) -> Schema:
         return self.schemas.setdefault(name, Schema())
+
+
+def _union(names: list[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted({one for some in names for one in some}))
 
 
 def history_name(column: str) -> str:

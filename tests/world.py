@@ -97,9 +97,6 @@ class World:
         self.sources = {POSTGRES: make("source"), CRM: make("crm")}
         self.project = Project(folder, self.sources[POSTGRES], make("warehouse"))
         self.warehouse = self.project.warehouse
-        meltano = folder / "meltano.yml"
-        job = "- name: extract_crm\n  tasks:\n  - tap-crm target-csv\n"
-        meltano.write_text(meltano.read_text().replace("- name: extract_csv\n", f"{job}- name: extract_csv\n"))
         for database in (*self.sources.values(), self.warehouse):
             database.run(PINNED)
         self._commands: dict[str, list[str]] = {}
@@ -113,6 +110,12 @@ class World:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # Sources
+
+    def declare_crm(self) -> None:
+        """Add the second database to meltano.yml."""
+        meltano = self.folder / "meltano.yml"
+        job = "- name: extract_crm\n  tasks:\n  - tap-crm target-csv\n"
+        meltano.write_text(meltano.read_text().replace("- name: extract_csv\n", f"{job}- name: extract_csv\n"))
 
     def change(self, source: str, statement: str) -> bool:
         """Change a source; False where its server refuses that."""
