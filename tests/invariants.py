@@ -64,7 +64,7 @@ def warehouse(world: World, model: Model) -> None:
 def people(world: World, model: Model, built: dict[str, tuple[str, str, str, str]]) -> None:
     """What people built on views shows what the views show, and what they granted is granted."""
     for name, (schema, view, column, kind) in built.items():
-        if kind == "VIEW":
+        if not kind.endswith("materialized"):
             shown = model.schemas[schema].views().get(view)
             values = [row[list(shown.columns).index(column)] for row in shown.rows] if shown else []
             found = world.warehouse.run(f"SELECT rows, filled FROM people.{name}")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg2
 import warm
-from conftest import BIN, Database, Project, databases
+from conftest import BIN, ROLES, Database, Project, databases
 from model import Table
 from psycopg2 import sql
 
@@ -95,8 +95,11 @@ class World:
         make = self._stack.enter_context(databases(server))
         self.folder = folder
         self.sources = {POSTGRES: make("source"), CRM: make("crm")}
-        self.project = Project(folder, self.sources[POSTGRES], make("warehouse"))
-        self.warehouse = self.project.warehouse
+        self.warehouse = make("warehouse")
+        self.warehouse.let_in_as(*ROLES["warehouse"])
+        self.warehouse.run(f"GRANT CREATE ON DATABASE {self.warehouse.name} TO {self.warehouse.user};"
+                           f"CREATE SCHEMA people; GRANT ALL ON SCHEMA people TO {self.warehouse.user}")
+        self.project = Project(folder, self.sources[POSTGRES], self.warehouse)
         for database in (*self.sources.values(), self.warehouse):
             database.run(PINNED)
         self._commands: dict[str, list[str]] = {}
