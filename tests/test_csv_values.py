@@ -192,7 +192,8 @@ def test_the_whole_way_converts_records_it_loads_and_verifies(project):
     refused = project.pipe(project.tap_csv(entry), project.target_csv(), check=False, DATESTAMP=DAY)
     assert "e.csv, line 5: column 'amount': not a value of type numeric(12,2) with a decimal comma" in refused.text
     assert project.landed() == {}
-    project.pipe(project.tap_csv(entry | {"on_bad_rows": "quarantine"}), project.target_csv(), DATESTAMP=DAY)
+    run = project.pipe(project.tap_csv(entry | {"on_bad_rows": "quarantine"}), project.target_csv(), DATESTAMP=DAY)
+    assert "e: values are converted, as declared, in amount, paid, day, note." in run.text
     table, = project.manifest("csv", DAY)["tables"]
     assert table["converted"]["amount"] == {"decimal_comma": True}
     assert table["converted"]["day"] == {"date_format": "%d.%m.%Y"}
@@ -200,3 +201,9 @@ def test_the_whole_way_converts_records_it_loads_and_verifies(project):
     project.load(DAY)
     assert project.rows("e") == [("(1,1234.50,t,2024-12-31,)",), ('(2,-0.50,f,2024-02-01,"")',), ("(3,,,,)",)]
     assert "1 of 1 tables equal" in project.landing("verify", DAY).stdout
+    project.csv("e.csv", GERMAN)  # the same rows as RECORDs
+    tap = project.tap_csv(entry, use_batch=False)
+    project.pipe(tap, project.target_csv(), DATESTAMP="2024-03-02")
+    files = [project.manifest_path("csv", day).parent / project.manifest("csv", day)["tables"][0]["files"][0]["path"]
+             for day in (DAY, "2024-03-02")]
+    assert files[0].read_bytes() == files[1].read_bytes()

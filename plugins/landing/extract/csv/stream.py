@@ -87,6 +87,8 @@ class CsvStream(LandingStream):
                 bad if self.declaration.on_bad_rows == "quarantine" else None,
                 bad if self.declaration.on_duplicate_key == "quarantine" else None, self._types_before())
         progress.done(copied.rows)
+        if entity.converted:
+            logger.info("%s: values are converted, as declared, in %s.", self.name, ", ".join(entity.converted))
         file = File.at(target, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
         table = Table(stream=self.name, name=self.name, columns=columns, primary_key=key, files=[file],
