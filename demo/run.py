@@ -14,7 +14,16 @@ import meltano_log
 import psycopg2
 import servers
 import shop
-from landing.api import LandingError, connect, keep_private, landing_folder, table, today
+from landing.api import (
+    JOB_PREFIX,
+    LandingError,
+    connect,
+    declared_sources,
+    keep_private,
+    landing_folder,
+    table,
+    today,
+)
 from psycopg2 import sql
 
 FOLDER = servers.PROJECT
@@ -94,7 +103,7 @@ def main() -> None:
     shop.sample()
     keep_private([])  # only now: the server's account needs access to its folder
     day = today().isoformat()
-    meltano("extract", ["extract_postgres", "extract_csv"], DATESTAMP=day)
+    meltano("extract", [JOB_PREFIX + source for source in declared_sources()], DATESTAMP=day)
     meltano("load", ["load_to_postgres"], SCHEMA="public", EXTRACTED_AT=day)
     verify(day)
     result()

@@ -121,7 +121,7 @@ class Day:
     def _not_loaded(self, loaded: Mapping[date, LandedDate]) -> str:
         landed = LandedDate(LandingZone.configured(), self.date or today())
         found = f"{len(loaded)} dates, {min(loaded)} to {max(loaded)}" if loaded else "none"
-        steps = [how_to_land(source, landed.day) for source in landed.missing]
+        steps = [how_to_land(source, landed.day, partly=bool(landed.landed)) for source in landed.missing]
         steps.append(f"{'Then run' if steps else 'Run'}: {load_command(landed.day, self.schema)}")
         return f"{landed.day} is not loaded into {self.schema} (loaded: {found}). {'. '.join(steps)}"
 

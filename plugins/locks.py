@@ -8,12 +8,18 @@ Defaults are in the descriptions only: Meltano would pass each one on as if a pe
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 VARIANT = "landing"
-PLUGINS = {"tap-postgres": "extractors", "tap-csv": "extractors", "target-csv": "loaders", "target-postgres": "loaders"}
+PLUGINS = {"tap-postgres": "extractors", "tap-csv": "extractors", "tap-landing": "extractors", "target-csv": "loaders",
+           "target-postgres": "loaders"}
+# A plugin of its own, so that a load needs no tap-csv, and shares no file of Meltano's with an extract of CSV files.
+RUNS = {"tap-landing": ("tap-csv", {"from_landing": True})}
+# A date is loaded whole, so there is no catalog to select from.
+CAPABILITIES = {"tap-landing": {"about", "batch"}}
 # Not offered to Meltano: with structured logging it would show a failed discovery's messages as JSON, and CSV files are
 # read whole, so a tap-csv has no state to continue from.
 WITHOUT = {"structured-logging"}
@@ -70,12 +76,18 @@ def _definition(kind: str, name: str, more: dict[str, Any]) -> dict[str, Any]:
 
 def _described(name: str) -> dict[str, Any]:
     """What `--about` says of a plugin."""
-    command = [Path(sys.executable).parent / f"landing-{name}", "--about", "--format=json"]
-    about = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603
+    program, config = RUNS.get(name, (name, {}))
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(json.dumps(config))
+        file.flush()
+        executable = Path(sys.executable).parent / f"landing-{program}"
+        command = [executable, "--about", "--format=json", "--config", file.name]
+        about = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603
+    without = WITHOUT | ({"state"} if name in WITHOUT_STATE else set())
     return {
-        "executable": f"plugins/.venv/bin/landing-{name}",
+        "executable": f"plugins/.venv/bin/landing-{program}",
         "description": about["description"],
-        "capabilities": sorted({*about["capabilities"]} - WITHOUT - ({"state"} if name in WITHOUT_STATE else set())),
+        "capabilities": sorted(CAPABILITIES.get(name, {*about["capabilities"]} - without)),
         "settings": [one for setting, schema in about["settings"]["properties"].items() if setting not in UNDEFINED
                      for one in _settings(setting, schema)],
     }

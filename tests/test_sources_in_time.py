@@ -223,7 +223,8 @@ def test_a_manifest_that_cannot_be_read_does_not_hide_its_source(grown):
 
 
 TASKS = """
-import json, runpy, sys
+import json, os, runpy, sys
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
 from types import SimpleNamespace
 module = runpy.run_path(sys.argv[1])
 calls, LOAD, VALIDATE = [], module["load"], module["validate"]
@@ -232,6 +233,7 @@ names = LOAD.__globals__
 def task(function, *arguments, date, without=None):
     context = {"params": {"date": date, "re_extract": False, "without_sources": without}, "outlet_events":
                {asset: SimpleNamespace() for asset in [*module["LANDED"].values(), module["LOADED"]]},
+               "ti": SimpleNamespace(task_id="extract_crm", xcom_push=lambda *_: None),
                "dag_run": SimpleNamespace(logical_date=None, run_after=None, partition_key=None)}
     names["get_current_context"] = lambda: context
     names["meltano"] = names["run"] = lambda *_, **variables: calls.append(variables.get("WITHOUT_SOURCES"))
@@ -264,3 +266,21 @@ def test_the_dag_extracts_and_loads_the_sources_of_each_date(grown):
         "crm before": "AirflowSkipException", "csv": [None], "load before": [None],
         "without crm": "AirflowSkipException", "missing": "NotLandedError", "load without crm": ["crm"],
         "verify without crm": ["crm"], "unknown": "AirflowFailException", "rule": "none_failed"}
+
+
+def test_the_notebook_opens_a_date_before_a_source_was_added_and_one_that_was_loaded_without_it(grown):
+    def opened(*arguments):
+        done = subprocess.run(
+            [ROOT / "notebook/.venv/bin/python", "-c", f"from warehouse import Day; print(Day(*{arguments}))"],
+            capture_output=True, text=True, timeout=120, cwd=ROOT / "notebook",
+            env=grown.environment(MELTANO_PROJECT_ROOT=str(grown.folder)))
+        return done.stdout + done.stderr
+
+    grown.load(D1)
+    assert f"{D1} in schema public: 3 tables" in opened()
+    grown.manifest_path("crm", D3).unlink()
+    said = opened(D3)
+    assert f"{D3} is not loaded into public" in said
+    assert "an extract now takes today's rows. To load the date without crm: WITHOUT_SOURCES=crm" in said
+    grown.load(D3, WITHOUT_SOURCES="crm")
+    assert f"{D3} in schema public: 3 tables" in opened()

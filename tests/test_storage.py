@@ -54,6 +54,18 @@ def test_a_moved_file_has_only_its_new_key_and_replaces_nothing(storage):
     assert storage.open("a/b/run.csv").read() == b"new"
 
 
+def test_a_copied_file_has_both_keys_and_replaces_nothing(storage):
+    for name in ("one", "two"):
+        with storage.create(f"a/{name}.csv") as file:
+            file.write(name.encode())
+    storage.copy("a/one.csv", "b/c/one.csv")
+    with pytest.raises(FileExistsError):
+        storage.copy("a/two.csv", "b/c/one.csv")
+    storage.delete("a/one.csv", up_to="a")
+    assert storage.read("b/c/one.csv", 100) == b"one"
+    assert storage.files("a") == ["a/two.csv"]
+
+
 def test_a_put_replaces_the_version_that_it_expects_and_no_other(storage):
     put(storage, "a/manifest", b"1")
     first = storage.version("a/manifest")

@@ -1,7 +1,10 @@
 """A run's source is decided once, by the job that runs its tap: tap and target never differ, and nothing is guessed."""
 
+import re
+
 import pytest
 import yaml
+from conftest import ROOT, _dotenv_quoted
 from landing.core.errors import SettingError
 from landing.core.sources import source_name, stock_source
 
@@ -81,6 +84,34 @@ def test_two_sources_by_inherit_from_land_side_by_side(project):
     for name in ("erp", "shop"):
         assert [table["stream"] for table in project.manifest(name, DAY)["tables"]] == [f"{name}-{name}_orders"]
     assert not project.manifest_path("postgres", DAY).exists()
+
+
+def documented(language):
+    """The first block of a language in the page on several sources."""
+    page = (ROOT / "docs/how-to/sources.md").read_text()
+    return re.search(rf"```{language}\n(.*?)```", page, re.S)[1]
+
+
+def test_the_documented_second_database_is_landed_loaded_and_verified(shop, make_database):
+    crm = make_database("crm")
+    crm.run("CREATE TABLE contacts AS SELECT 1 AS id, 'Ada' AS name")
+    path = shop.folder / "meltano.yml"
+    content, more = yaml.safe_load(path.read_text()), yaml.safe_load(documented("yaml"))
+    content["jobs"] += more["jobs"]
+    content["plugins"]["extractors"] += more["plugins"]["extractors"]
+    path.write_text(yaml.safe_dump(content))
+    values = {"CRM_HOST": crm.host, "CRM_PORT": crm.port, "CRM_DB": crm.name, "CRM_USER": crm.user,
+              "CRM_PASSWORD": _dotenv_quoted(crm.password)}
+    assert {line.partition("=")[0] for line in documented("ini").splitlines()} == {*values}
+    with (shop.folder / ".env").open("a") as file:
+        file.writelines(f"{name}={value}\n" for name, value in values.items())
+    shop.land(DAY)
+    assert f"Source 'crm' is not landed for {DAY}" in shop.load(DAY, check=False).text
+    shop.meltano("run", "extract_crm", MELTANO_ENVIRONMENT="extract", DATESTAMP=DAY)
+    assert [table["stream"] for table in shop.manifest("crm", DAY)["tables"]] == ["public-contacts"]
+    shop.meltano("run", "load_to_postgres", MELTANO_ENVIRONMENT="load", EXTRACTED_AT=DAY)
+    assert "4 of 4 tables equal" in shop.landing("verify", DAY).stdout
+    assert shop.warehouse.run("SELECT * FROM contacts") == [(1, "Ada")]
 
 
 def test_tap_and_target_that_differ_commit_nothing(shop):

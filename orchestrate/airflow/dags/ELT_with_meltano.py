@@ -77,6 +77,8 @@ def explained(work: Callable[..., Any]) -> Callable[..., Any]:
     def inner(*arguments: Any) -> Any:
         try:
             return work(*arguments)
+        except AirflowSkipException:
+            raise
         except BaseException as error:  # a timeout is one
             context = get_current_context()
             text = str(error) if isinstance(error, AirflowException) else ended(

@@ -84,7 +84,8 @@ def _landed(landed: LandedDate, source: str, manifest: Manifest | None, problem:
     if problem:
         return f"damaged. {problem}"
     if manifest is None:
-        return f"not landed. {how_to_land(source, landed.day) if source in landed.sources else NOT_REQUIRED}"
+        how = how_to_land(source, landed.day, partly=bool(landed.landed))
+        return f"not landed. {how if source in landed.sources else NOT_REQUIRED}"
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in manifest.snapshot.items())
     took = f", in {duration(manifest.seconds)}"
     return (f"{len(manifest.tables)} tables, {manifest.rows:,} rows, {manifest.bytes:,} bytes\n"

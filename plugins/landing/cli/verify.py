@@ -11,7 +11,7 @@ import click
 
 from landing.cli.options import answered, as_json, logger, output, with_schema
 from landing.core.commands import extract_command, load_command
-from landing.core.dates import parse_date
+from landing.core.dates import parse_date, today
 from landing.core.errors import VerificationError
 from landing.core.text import table
 from landing.postgres.configured import connect
@@ -61,5 +61,7 @@ def repair(wrong: Sequence[Verification], day: date, schema: str) -> str:
         f"REEXTRACT=true {extract_command(source, day)}"
         for source in sorted({one.source for one in wrong if one.files != one.landed})
     ]
+    late = ("An extract now takes today's rows: where there is a backup, restore the files instead. "
+            if commands and day < today() else "")
     commands.append(f"RELOAD=true {load_command(day, schema)}")
-    return f"{day} failed verification: {names}. To repair it, run: {' && '.join(commands)}"
+    return f"{day} failed verification: {names}. {late}To repair it, run: {' && '.join(commands)}"

@@ -30,17 +30,22 @@ def load_command(day: date, schema: str) -> str:
     return f"MELTANO_ENVIRONMENT=load SCHEMA={shlex.quote(schema)} EXTRACTED_AT={day} meltano run load_to_postgres"
 
 
-def how_to_land(source: str, day: date) -> str:
+def how_to_land(source: str, day: date, *, partly: bool) -> str:
     """What to do about a source that is not landed for a date.
 
     On its own day, or from files of that day, the extract. Later, an extract would take today's rows: a choice for a
     person to make.
+
+    Args:
+        source: The source.
+        day: The date.
+        partly: Whether another source is landed for it.
     """
     if day >= today() or has_files_of_each_date(source, day):
         return f"Land it first: {extract_command(source, day)}"
-    return (f"That day is past, so an extract now takes today's rows. To load the date without {source}: "
-            f"{without_command([source], day)}. To accept today's rows as those of {day}: "
-            f"{extract_command(source, day)}")
+    without = f" To load the date without {source}: {without_command([source], day)}." if partly else ""
+    return (f"That day is past, so an extract now takes today's rows.{without} To accept today's rows as those of "
+            f"{day}: {extract_command(source, day)}")
 
 
 def without_command(sources: Iterable[str], day: date) -> str:
@@ -51,3 +56,11 @@ def without_command(sources: Iterable[str], day: date) -> str:
 def move_command(schema: str) -> str:
     """The shell command that moves tables to where the setting `table_names` has them."""
     return f"meltano invoke landing move --schema {shlex.quote(schema)} --yes"
+
+
+def how_to_repair(source: str, day: date) -> str:
+    """What to do about damaged files of a partition. An extract of a past day would replace its rows by today's."""
+    command = f"REEXTRACT=true {extract_command(source, day)}"
+    if day >= today() or has_files_of_each_date(source, day):
+        return f"Restore it, or run again: {command}"
+    return f"Restore it from a backup. To replace that day's rows by today's instead: {command}"

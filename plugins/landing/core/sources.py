@@ -170,6 +170,12 @@ def has_files_of_each_date(source: str, day: date) -> bool:
         return False
 
 
+def declares(extractor: str) -> bool:
+    """Whether meltano.yml has an extractor of this name, or none at all: a project without that file."""
+    extractors = (_declared().get("plugins") or {}).get("extractors")
+    return extractors is None or any(one["name"] == extractor for one in extractors)
+
+
 def _declared() -> dict[str, Any]:
     """The contents of meltano.yml; empty if it does not exist."""
     try:

@@ -11,7 +11,7 @@ from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from landing.core.commands import move_command
+from landing.core.commands import how_to_repair, move_command
 from landing.core.errors import DamagedError, RefusedError
 from landing.load import history
 from landing.load.evolution import widened
@@ -191,7 +191,7 @@ class SchemaPlanner:
         """The column with a type that this server can read."""
         if not TYPE.fullmatch(column.type):
             raise DamagedError(f"{load}, column {column.name}: {column.type!r} is not a type name. Nothing was loaded. "
-                               f"Extract it again: {load.reextract_command}")
+                               f"{how_to_repair(load.source, load.day)}")
         if self.supported[column.type]:
             return column
         self.logger.warning("%s, column %s: this server does not support type %s; the column loads as text.", load,

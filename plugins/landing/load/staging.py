@@ -16,7 +16,7 @@ import psycopg2
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
-from landing.core.commands import extract_command
+from landing.core.commands import extract_command, how_to_repair
 from landing.core.errors import DamagedError, RefusedError, WarehouseError, describe
 from landing.core.progress import PROGRESS_EVERY, Progress
 from landing.load import history
@@ -283,7 +283,7 @@ def _check_header(load: Load, path: Object) -> None:
 
 
 def _damaged(load: Load, problem: str) -> DamagedError:
-    return DamagedError(f"{load}: {problem}. Nothing was loaded. Extract it again: {load.reextract_command}")
+    return DamagedError(f"{load}: {problem}. Nothing was loaded. {how_to_repair(load.source, load.day)}")
 
 
 def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:

@@ -16,7 +16,7 @@ from msgspec import structs
 from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
-from landing.core.commands import extract_command, load_command
+from landing.core.commands import how_to_repair, load_command
 from landing.core.dates import run_date
 from landing.core.errors import DamagedError, NotLandedError, SettingError
 from landing.core.settings import landing_root
@@ -77,8 +77,8 @@ class LandedStream(LandingStream):
         for one, file in zip(self.extract(self.tap.staging).objects, self._table.files, strict=True):
             if (found := hashing.sha256(one)) != file.sha256:
                 raise DamagedError(
-                    f"{one}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. Extract it again: "
-                    f"REEXTRACT=true {extract_command(self.manifest.source, self.manifest.extracted_at)}")
+                    f"{one}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. "
+                    f"{how_to_repair(self.manifest.source, self.manifest.extracted_at)}")
         return super().get_records(context)
 
     def extract(self, folder: Prefix | None) -> Extract:

@@ -72,5 +72,5 @@ EXTRACTED_AT = th.Property(
 SOURCES = th.Property(
     "sources",
     th.ArrayType(th.StringType),
-    description="Sources to load. Unset: one for each job extract_<source>.",
+    description="Sources to load. Unset: all sources of the date.",
 )

@@ -46,6 +46,12 @@ class Storage(Protocol):
     def move(self, old: str, new: str) -> None:
         """Make a finished file durable under its final key. Raises FileExistsError, or ZoneError for a link."""
 
+    def copy(self, old: str, new: str) -> None:
+        """Have a finished file under a second key, too, as durable as move() makes it. Raises as move() does.
+
+        Finished files never change, so both keys may share the bytes.
+        """
+
     def put(self, key: str, content: bytes, scratch: str, expected: str | None,
             point: AbstractContextManager[None]) -> None:
         """Replace a small file atomically, all that was moved before being durable.

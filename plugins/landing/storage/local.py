@@ -45,14 +45,28 @@ class LocalStorage:
         return open(path, "xb", buffering=0)
 
     def move(self, old: str, new: str) -> None:
+        source, path = self._finished(old, new)
+        os.replace(source, path)
+        self._moved.add(path.parent)
+
+    def copy(self, old: str, new: str) -> None:
+        source, path = self._finished(old, new)
+        try:
+            os.link(source, path)
+        except OSError:  # not every file system has hard links
+            shutil.copy(source, path)
+            sync(path)
+        self._moved.add(path.parent)
+
+    def _finished(self, old: str, new: str) -> tuple[Path, Path]:
+        """The paths of a durable file and of its new key, which is free."""
         source, path = self.root / old, self.root / new
         self._refuse_links(path.parent.parent, path.parent)  # a source may be a link to another disk
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             raise FileExistsError(f"{path} exists already")
         sync(source)
-        os.replace(source, path)
-        self._moved.add(path.parent)
+        return source, path
 
     def put(self, key: str, content: bytes, scratch: str, expected: str | None,
             point: AbstractContextManager[None]) -> None:

@@ -7,13 +7,12 @@ verify, show, the notebook and the DAG all ask here.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime, timezone
 from functools import cached_property
 
 from landing.core.dates import today
-from landing.core.errors import DamagedError, SettingError
+from landing.core.errors import SettingError
 from landing.core.sources import declared_sources, without_sources
 from landing.model.manifest import Manifest
 from landing.model.summary import Summary
@@ -126,19 +125,13 @@ class LandedDate:
     def _manifests(self, source: str, days: Sequence[date], by: date) -> Iterator[Summary]:
         """Readable manifests that may have been taken by a day: none is taken before its date."""
         for day in days:
-            if day <= by and (manifest := self._summary(source, day)):
+            if day <= by and (manifest := self.zone.readable(source, day)):
                 yield manifest
 
     @cached_property
     def _read(self) -> dict[str, Summary]:
-        found = {source: self._summary(source, self.day) for source in self.landed}
+        found = {source: self.zone.readable(source, self.day) for source in self.landed}
         return {source: manifest for source, manifest in found.items() if manifest}
-
-    def _summary(self, source: str, day: date) -> Summary | None:
-        """None where it is not landed or damaged."""
-        with contextlib.suppress(DamagedError):
-            return self.zone.summary(source, day)
-        return None
 
 
 def _utc_date(moment: datetime) -> date:

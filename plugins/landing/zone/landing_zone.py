@@ -9,7 +9,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from landing.core.commands import extract_command, how_to_land
+from landing.core.commands import how_to_land, how_to_repair
 from landing.core.dates import parse_date
 from landing.core.errors import DamagedError, NotLandedError, SettingError, ZoneError, describe
 from landing.core.settings import flag, landing_folder
@@ -55,7 +55,7 @@ class LandingZone:
     def _read(self, source: str, day: date, parse: Callable[[str], Parsed]) -> Parsed | None:
         key = layout.manifest(source, day)
         where = self.storage.describe(key)
-        retry = f"Restore it, or run again: REEXTRACT=true {extract_command(source, day)}"
+        retry = how_to_repair(source, day)
         try:
             manifest = parse(self.storage.read(key, LARGEST).decode())
         except FileNotFoundError:
@@ -76,14 +76,14 @@ class LandingZone:
         if manifest is None:
             raise NotLandedError(
                 f"Source {source!r} is not landed for {day} (no {self.storage.describe(layout.manifest(source, day))}"
-                f"). {how_to_land(source, day)}"
+                f"). {how_to_land(source, day, partly=bool(self.sources_landed(day)))}"
             )
         return manifest
 
-    def readable(self, source: str, day: date) -> Manifest | None:
-        """The manifest of a partition, or None where it is not landed or damaged."""
+    def readable(self, source: str, day: date) -> Summary | None:
+        """The sums of a manifest, or None where it is not landed or damaged."""
         with contextlib.suppress(DamagedError):
-            return self.manifest(source, day)
+            return self.summary(source, day)
         return None
 
     def sources_landed(self, day: date) -> list[str]:
@@ -130,7 +130,9 @@ class LandingZone:
     def before(self, source: str, day: date) -> Manifest | None:
         """The manifest of a date or, where that is not landed, of the newest earlier one; None if it is damaged."""
         newest = max((found for _, found in self.landed(source) if found <= day), default=None)
-        return newest and self.readable(source, newest)
+        with contextlib.suppress(DamagedError):
+            return newest and self.manifest(source, newest)
+        return None
 
     def file(self, manifest: Manifest, file: File) -> Object:
         """A listed file.
@@ -140,16 +142,16 @@ class LandingZone:
         """
         partition = layout.partition(manifest.source, manifest.extracted_at)
         where = self.storage.describe(f"{partition}/{MANIFEST}")
-        retry = f"REEXTRACT=true {extract_command(manifest.source, manifest.extracted_at)}"
+        retry = how_to_repair(manifest.source, manifest.extracted_at)
         found = Object(self.storage, f"{partition}/{file.path}")
         try:
             size = self.storage.size(found.key, below=partition)
         except (OSError, ValueError, RuntimeError) as error:  # too long a name; a NUL; links in a circle; outside
             why = getattr(error, "strerror", None) or f"{error!s:.200}"
-            raise DamagedError(f"{where} lists {file.path!r:.200}: {why}. Run again: {retry}") from None
+            raise DamagedError(f"{where} lists {file.path!r:.200}: {why}. {retry}") from None
         if size != file.size:
             there = "nothing" if size is None else f"{size} bytes"
-            raise DamagedError(f"{found}: expected {file.size} bytes, found {there}. Run again: {retry}")
+            raise DamagedError(f"{found}: expected {file.size} bytes, found {there}. {retry}")
         return found
 
     def staging(self, run_id: str) -> Prefix:

@@ -1,0 +1,143 @@
+"""Renames a source in the landing zone: its partitions, the manifests that name it, its run logs.
+
+A date is copied under the new name, committed there, and only then removed under the old one. So a kill at any moment
+leaves it landed under the old name, under both, or under the new one, and a second run completes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import Any
+
+from landing.core.errors import ZoneError
+from landing.model.manifest import LARGEST, Manifest, to_text
+from landing.model.naming import new_run_id
+from landing.model.validation import document
+from landing.storage.base import Lock
+from landing.zone import layout, run_log
+from landing.zone.landing_zone import LandingZone
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that a rename changes. `rows`: None where it has none. `apply`: a second call completes the first."""
+
+    kind: str
+    what: str
+    becomes: str
+    rows: int | None
+    apply: Callable[[], None]
+
+
+class ZoneRename:
+    """The changes in a landing zone."""
+
+    def __init__(self, zone: LandingZone, old: str, new: str) -> None:
+        self.zone, self.storage, self.old, self.new = zone, zone.storage, old, new
+
+    def changes(self) -> list[Change]:
+        """All of them, in the order to make them.
+
+        Raises:
+            DamagedError: A partition of the source is not what was landed.
+            ZoneError: The new name has other data for one of its dates.
+        """
+        return [*self._partitions(), *self._others(), *self._logs()]
+
+    def _partitions(self) -> Iterator[Change]:
+        for day in sorted(day for source, day in self.zone.partitions() if source == self.old):
+            manifest = self.zone.manifest(self.old, day)
+            if manifest:
+                self._check(manifest)
+            yield Change("landed date" if manifest else "unfinished date", layout.partition(self.old, day),
+                         layout.partition(self.new, day) if manifest else "removed", manifest and manifest.rows,
+                         partial(self._move, day))
+
+    def _check(self, manifest: Manifest) -> None:
+        """Refuse files that are not there, and another partition under the new name."""
+        for file in (file for table in manifest.tables for file in table.all_files):
+            self.zone.file(manifest, file)
+        there = self.zone.manifest(self.new, manifest.extracted_at)
+        if there and there.run_id != manifest.run_id:
+            raise ZoneError(f"{self.new} is landed for {manifest.extracted_at}, too, from another run. Nothing was "
+                            f"changed. Choose another name, or remove one of the two: landing drop "
+                            f"{manifest.extracted_at} --source {self.new}")
+
+    def _move(self, day: date) -> None:
+        with self._locked(day) as lock:
+            if manifest := self.zone.manifest(self.old, day):
+                self._check(manifest)
+                if self.zone.manifest(self.new, day) is None:
+                    self._commit(manifest)
+                self.storage.flush(layout.partition(self.new, day))
+                self.storage.delete(layout.manifest(self.old, day), up_to=layout.partition(self.old, day))
+                self.storage.flush(layout.partition(self.old, day))
+            self.storage.delete_all(layout.partition(self.old, day))
+            self.storage.delete(layout.partition(self.old, day), up_to="")  # the source's folder, if it is empty
+            lock.remove()
+
+    @contextlib.contextmanager
+    def _locked(self, day: date) -> Iterator[Lock]:
+        """Both partitions' locks, in one order for all; the old one's lock."""
+        with contextlib.ExitStack() as stack:
+            locks = {source: stack.enter_context(self.zone.locked(source, day))
+                     for source in sorted((self.old, self.new))}
+            yield locks[self.old]
+
+    def _commit(self, manifest: Manifest) -> None:
+        day = manifest.extracted_at
+        before, after = layout.partition(self.old, day), layout.partition(self.new, day)
+        for path in [file.path for table in manifest.tables for file in table.all_files]:
+            self.storage.delete(f"{after}/{path}", up_to=after)  # of a killed rename; no manifest lists it
+            self.storage.copy(f"{before}/{path}", f"{after}/{path}")
+        self._put(self.new, day, self._renamed(self.old, day) | {"source": self.new})
+
+    def _others(self) -> Iterator[Change]:
+        """Manifests of other sources that record this one for their date."""
+        for source, day in self.zone.landed():
+            manifest = self.zone.readable(source, day) if source != self.old else None
+            if manifest and self.old in (manifest.declared or ()):
+                yield Change("manifest", layout.manifest(source, day), f"its date needs {self.new}", None,
+                             partial(self._record, source, day))
+
+    def _record(self, source: str, day: date) -> None:
+        with self.zone.locked(source, day):
+            manifest = self.zone.manifest(source, day)
+            if manifest and self.old in (manifest.declared or ()):
+                self._put(source, day, self._renamed(source, day))
+
+    def _renamed(self, source: str, day: date) -> dict[str, Any]:
+        """All fields of a manifest, also those that this version does not know, with the new name in `declared`."""
+        fields = document(self.storage.read(layout.manifest(source, day), LARGEST).decode())
+        if fields.get("declared") is None:
+            return fields
+        names = dict.fromkeys(self.new if name == self.old else name for name in fields["declared"])
+        return fields | {"declared": [*names]}
+
+    def _put(self, source: str, day: date, fields: dict[str, Any]) -> None:
+        run_id, key = new_run_id(), layout.manifest(source, day)
+        try:
+            self.storage.put(key, to_text(fields).encode(), f"{layout.staging(run_id)}/{layout.MANIFEST}",
+                             self.storage.version(key), nullcontext())
+        finally:
+            self.zone.discard(run_id)
+
+    def _logs(self) -> Iterator[Change]:
+        for source, day, key in run_log.logs(self.storage):
+            if source == self.old:
+                yield Change("attempt log", key, layout.run_log(self.new, day), None, partial(self._log, day))
+
+    def _log(self, day: date) -> None:
+        """Lines that are there twice, after a kill, are one run all the same."""
+        before, after = layout.run_log(self.old, day), layout.run_log(self.new, day)
+        if self.storage.exists(after):
+            self.storage.append(after, self.storage.read(before, run_log.LARGEST))
+            self.storage.delete(before, up_to=layout.RUN_LOGS)
+        else:
+            self.storage.move(before, after)
+        self.storage.flush(layout.RUN_LOGS)
