@@ -6,6 +6,7 @@ that command; clear the task to retry. A failed run sends one message to ALERT_U
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shlex
@@ -59,7 +60,8 @@ def retry_command(task_id: str, context: Any) -> str:
     """The command of a task."""
     day = parse_date(date_of(context), "date")
     if task_id not in (LOAD, VALIDATE):
-        return extract_command(task_id.removeprefix(JOB_PREFIX), day)
+        again = "REEXTRACT=true " if context["params"]["re_extract"] else ""
+        return again + extract_command(task_id.removeprefix(JOB_PREFIX), day)
     words = [f"{name}={shlex.quote(value)}" for name, value in left_out(context).items()]
     verify = f"meltano invoke landing verify {day} --schema {shlex.quote(SCHEMA)}"
     return " ".join([*words, load_command(day, SCHEMA) if task_id == LOAD else verify])
@@ -80,10 +82,11 @@ def explained(work: Callable[..., Any]) -> Callable[..., Any]:
         except AirflowSkipException:
             raise
         except BaseException as error:  # a timeout is one
-            context = get_current_context()
-            text = str(error) if isinstance(error, AirflowException) else ended(
-                context["ti"].task_id, f"ended by {type(error).__name__}: {error}", context)
-            context["ti"].xcom_push(FAILURE, text)
+            with contextlib.suppress(Exception):  # it must not hide the error
+                context = get_current_context()
+                text = str(error) if isinstance(error, AirflowException) else ended(
+                    context["ti"].task_id, f"ended by {type(error).__name__}: {error}", context)
+                context["ti"].xcom_push(FAILURE, text)
             raise
     return inner
 
@@ -103,13 +106,11 @@ def extract(source: str) -> dict[str, Any]:
     if source in landed.missing and when < today() and not has_files_of_each_date(source, when):
         print(f"{day} is past and {source} is not landed: this takes today's rows. To load the date without it "
               f"instead, trigger it with without_sources: {source}.", flush=True)
-    command, flags = retry_command(JOB_PREFIX + source, context), {}
-    if context["params"]["re_extract"]:
-        command, flags = f"REEXTRACT=true {command}", {"REEXTRACT": "true"}
+    flags = {"REEXTRACT": "true"} if context["params"]["re_extract"] else {}
     before = landed_run(source, day)
-    meltano(f"Extract of {source} for {day}", command, JOB_PREFIX + source, day,
+    meltano(f"Extract of {source} for {day}", retry_command(JOB_PREFIX + source, context), JOB_PREFIX + source, day,
             MELTANO_ENVIRONMENT="extract", SOURCE=source, DATESTAMP=day, **flags)
-    manifest = LandingZone.configured().require(source, parse_date(day, "date"))
+    manifest = LandingZone.configured().require(source, when)
     did = "already landed, frozen" if before == manifest.run_id else "extracted again" if before else "extracted"
     print(f"{source} of {day}: {did}.", flush=True)
     extra = {**summary(manifest), "did": did}
