@@ -56,6 +56,18 @@ def test_the_warehouses_hash_is_always_of_what_the_warehouse_has(dates):
         assert proof.problem == "the warehouse's rows are not those of the files"
 
 
+def test_values_in_columns_that_the_landed_date_lacks_are_not_equal(dates):
+    dates.land(D1, t=({"a": "integer", "b": "integer"}, [["1", "10"]]))
+    dates.load(D1)
+    dates.land(D1, t=({"a": "integer"}, [["1"]]))
+    proof, = dates.proofs(D1)
+    assert (proof.holds, proof.problem) == (False, "the warehouse has values in columns that the files lack: b")
+    dates.load(D1)
+    assert dates.unproved(D1) == []
+    dates.run("UPDATE public_history.t SET b = 7")
+    assert [one.table for one in dates.unproved(D1)] == ["t"]
+
+
 def test_chunks_whose_column_became_wider_are_compared_by_their_values(dates):
     dates.land(D1, chunks=3, t=({"a": "real"}, [["0.1"], ["1e+06"], [None], ["1e+06"]]))
     dates.land(D2, t=({"a": "double precision"}, [["5"]]))

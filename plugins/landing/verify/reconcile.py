@@ -121,6 +121,9 @@ class Reconciliation:
             if partition is None:
                 return replace(result, problem="not loaded")
             result = self._compared(result, table, partition, objects, landed)
+            if result.compared and (filled := self._filled_others(table, partition)):
+                return replace(result, compared=None, problem="the warehouse has values in columns that the files "
+                                                              f"lack: {', '.join(filled)}")
         except DamagedError as error:
             return replace(result, files=None, problem=str(error))
         except psycopg2.Error as error:
@@ -148,6 +151,17 @@ class Reconciliation:
         if result.compared and rows != table.rows:
             raise DamagedError(f"the manifest lists {table.rows} rows; its files have {rows}")
         return result
+
+    def _filled_others(self, table: Table, relation: sql.Identifier) -> list[str]:
+        """Columns that other dates have, and that are not NULL in every row of this one."""
+        with self.connection.cursor() as cursor:
+            mine = {history.PARTITION_KEY, *(history_name(column.name) for column in table.columns)}
+            others = [name for name in columns_of(cursor, relation) if name not in mine]
+            if not others:
+                return []
+            filled = sql.SQL(", ").join(sql.SQL("count({}) > 0").format(sql.Identifier(name)) for name in others)
+            cursor.execute(sql.SQL("SELECT {} FROM {}").format(filled, relation))
+            return [name for name, some in zip(others, cursor.fetchone(), strict=True) if some]
 
     def _contents(self, table: Table, relation: sql.Identifier) -> _Contents:
         """Copy a relation out in the landing zone's CSV dialect."""
