@@ -8,7 +8,7 @@ from datetime import date
 from landing.postgres.connect import connect
 from landing.verify.reconcile import Reconciliation
 from landing.zone.landing_zone import LandingZone
-from model import Model, Rows, Table, comparable, found, history_name
+from model import Model, Rows, Table, comparable, found, history_name, placed
 from world import World
 
 
@@ -49,15 +49,15 @@ def warehouse(world: World, model: Model) -> None:
         partitions, history, views = world.partitions(name), world.history(name), world.views(name)
         same(partitions.keys(), schema.partitions(), f"{name}: partitions")
         for (source, day), take in schema.loaded.items():
-            for table, expected in take.tables.items():
+            for table, expected in placed(source, take).items():
                 rows_of_date(history[table], expected, day, f"{name}_history.{table} of {source}, {day}")
         for view, expected in schema.views().items():
             assert view in views, f"{name}.{view} is gone"
             shows(views[view], expected, history[view], f"{name}.{view}")
         texts = [at for at in schema.numbers() if history[at[0]].columns[at[1]] == "text"]
         assert not texts, f"{name}_history: text, and its values were never anything but numbers: {texts}"
-        left = world.warehouse.run("SELECT tablename FROM pg_tables WHERE schemaname = %s "
-                                   "AND starts_with(tablename, '_staging_')", f"{name}_history")
+        left = world.warehouse.run("SELECT tablename FROM pg_tables WHERE schemaname IN (%s, %s) "
+                                   "AND starts_with(tablename, '_staging_')", f"{name}_history", f"{name}_crm_history")
         assert model.killed or not left, f"{name}: staging tables are left: {left}"
 
 
@@ -70,7 +70,7 @@ def people(world: World, model: Model, built: dict[str, tuple[str, str, str, str
             found = world.warehouse.run(f"SELECT rows, filled FROM people.{name}")
             same(found, [(len(values), sum(value is not None for value in values))],
                  f"people.{name}, on {column} of {schema}.{view}")
-        relation = '"{}"."{}"'.format(schema, view.replace('"', '""'))
+        relation = world.relation(schema, view)
         granted = world.warehouse.one("SELECT has_table_privilege('pg_monitor', %s, 'SELECT')", relation)
         assert granted, f"{relation} is no longer granted"
 

@@ -20,7 +20,7 @@ import invariants
 from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from model import Model, Schema, Take, history_name, must_widen
+from model import Model, Schema, Table, Take, history_name, must_widen, placed
 from world import CRM, CSV, ENTITIES, POSTGRES, SOURCES, TAPS, Ended, Run, World
 
 DAYS = ["2024-01-20", "2024-01-21", "2024-01-22", "2024-02-29", "today"]
@@ -116,9 +116,9 @@ class Machine(RuleBasedStateMachine):
         self.people: dict[str, tuple[str, str, str, str]] = {}  # schema, table, column and kind of what people built
         self.numbers = itertools.count()
         for source in (POSTGRES, CRM):
-            self.world.change(source, f"CREATE TYPE mood AS ENUM ('sad', 'glad');"
-                              f"CREATE TABLE {source}_0 (id integer PRIMARY KEY, a integer);"
-                              f"INSERT INTO {source}_0 VALUES (1, 10), (2, NULL)")
+            self.world.change(source, "CREATE TYPE mood AS ENUM ('sad', 'glad');"
+                              "CREATE TABLE t_0 (id integer PRIMARY KEY, a integer);"
+                              "INSERT INTO t_0 VALUES (1, 10), (2, NULL)")
 
     @initialize(loaded=st.sampled_from([True, True, False]), sources=st.sampled_from([2, 3, 3]))
     def begin(self, loaded, sources):
@@ -221,7 +221,7 @@ class Machine(RuleBasedStateMachine):
 
     @change(source=databases, number=places, type_=st.sampled_from([*VALUES]))
     def create_table(self, source, number, type_):
-        self.world.change(source, f"CREATE TABLE {source}_{number} (id integer PRIMARY KEY, a {type_})")
+        self.world.change(source, f"CREATE TABLE t_{number} (id integer PRIMARY KEY, a {type_})")
 
     @change(source=databases, table=places)
     def drop_table(self, source, table):
@@ -230,15 +230,15 @@ class Machine(RuleBasedStateMachine):
 
     @change(source=databases, table=places, number=places)
     def rename_table(self, source, table, number):
-        self._change(source, f"ALTER TABLE {{t}} RENAME TO {source}_{number}", table=table)
+        self._change(source, f"ALTER TABLE {{t}} RENAME TO t_{number}", table=table)
 
     @change(source=databases, table=places, kind=st.sampled_from(["VIEW", "MATERIALIZED VIEW"]))
     def create_view(self, source, table, kind):
-        self._change(source, f"CREATE {kind} {source}_view AS SELECT * FROM {{t}} WHERE true", table=table)
+        self._change(source, f"CREATE {kind} t_view AS SELECT * FROM {{t}} WHERE true", table=table)
 
     @change(source=databases, what=st.sampled_from(["DROP", "DROP MATERIALIZED", "REFRESH MATERIALIZED"]))
     def change_view(self, source, what):
-        self.world.change(source, f"{what} VIEW {source}_view")
+        self.world.change(source, f"{what} VIEW t_view")
 
     # Sources: the CSV files
 
@@ -415,18 +415,19 @@ class Machine(RuleBasedStateMachine):
     def _conflicts(self, schema: str, takes: dict[str, Take]) -> list[str]:
         """Why a load may be refused."""
         history = self.world.history(schema)
-        found = [f"{name}.{column}: {have} and {type_}" for take in takes.values()
-                 for name, table in take.tables.items() if name in history
+        found = [f"{name}.{column}: {have} and {type_}" for source, take in takes.items()
+                 for name, table in placed(source, take).items() if name in history
                  for column, type_ in table.columns.items()
                  if (have := history[name].columns.get(history_name(column))) and not must_widen(have, type_)]
-        return found + [why for take in takes.values() for why in self._in_the_way(schema, take, history)]
+        return found + [why for source, take in takes.items()
+                        for why in self._in_the_way(schema, placed(source, take), history)]
 
-    def _in_the_way(self, schema: str, take: Take, history: dict) -> list[str]:
+    def _in_the_way(self, schema: str, tables: dict[str, Table], history: dict) -> list[str]:
         """What people built that cannot stay: on a column that goes or, unless it is the loader's own view, changes."""
         found = []
         for name, (where, table, column, kind) in self.people.items():
-            if where == schema and table in take.tables:
-                new, old = take.tables[table].columns.get(column), history[table].columns.get(history_name(column))
+            if where == schema and table in tables:
+                new, old = tables[table].columns.get(column), history[table].columns.get(history_name(column))
                 if new is None or (kind != OWN and new != old):
                     found.append(f"{name} is built on {column} of {table}")
         return found
@@ -496,7 +497,8 @@ class Machine(RuleBasedStateMachine):
         pair = [self._whole(one), self._whole(other)]
         takes = [self._wanted(day, ()) for day in pair]
         may = [why for some in takes for why in self._conflicts(schema, some or {})]
-        both = [table for some in takes if some for take in some.values() for table in take.tables.items()]
+        both = [table for some in takes if some for source, take in some.items()
+                for table in placed(source, take).items()]
         may += [f"{name}: {a} and {b}" for (name, x), (again, y) in itertools.combinations(both, 2) if name == again
                 for column, a in x.columns.items() if (b := y.columns.get(column)) and not must_widen(a, b)]
         runs = [self._load(day, schema) for day in pair]
@@ -618,9 +620,10 @@ class Machine(RuleBasedStateMachine):
                 self.model.schema(schema).loaded.get((source, day)) != take for source, take in takes.items()):
             return  # a refusal would leave the loss
         partitions = [one for (name, at), one in sorted(self.world.partitions(schema).items()) if at == day and any(
-            name in take.tables and (how == "partition" or take.tables[name].rows) for take in takes.values())]
+            name in tables and (how == "partition" or tables[name].rows)
+            for tables in itertools.starmap(placed, takes.items()))]
         if partitions:
-            relation = f"{_quoted(schema + '_history')}.{_quoted(partitions[table % len(partitions)])}"
+            relation = partitions[table % len(partitions)]
             self.world.warehouse.run(f"DELETE FROM {relation}" if how == "rows" else f"DROP TABLE {relation}")
             ended = self.world.project.landing("verify", day, "--schema", schema, check=False)
             assert ended.returncode, f"{relation}: {how} lost, and verify says that all is well:\n{ended.text}"
@@ -655,7 +658,7 @@ class Machine(RuleBasedStateMachine):
             self.changed = True
             view, shown = views[table % len(views)]
             name = [*shown.columns][column % len(shown.columns)]
-            relation, mine = f"{_quoted(schema)}.{_quoted(view)}", f"mine_{next(self.numbers)}"
+            relation, mine = self.world.relation(schema, view), f"mine_{next(self.numbers)}"
             owner, what = KINDS[kind]
             self.world.warehouse.run(
                 f"{owner} CREATE {what} people.{mine} AS SELECT count(*) AS rows, count({_quoted(name)}) AS filled "

@@ -71,17 +71,17 @@ class Schema:
     def ledger(self) -> set[tuple[str, str, str, int, str]]:
         """Its lines: source, date, table, rows, run."""
         return {(source, day, name, len(table.rows), take.run_id)
-                for (source, day), take in self.loaded.items() for name, table in take.tables.items()}
+                for (source, day), take in self.loaded.items() for name, table in placed(source, take).items()}
 
     def partitions(self) -> set[tuple[str, str]]:
-        return {(name, day) for (_, day), take in self.loaded.items() for name in take.tables}
+        return {(name, day) for (source, day), take in self.loaded.items() for name in placed(source, take)}
 
     def views(self) -> dict[str, Table | None]:
         """What each view shows; None: the source's newest date no longer has the table, so the view is empty."""
         shown: dict[str, Table | None] = {}
         for (source, _), take in self.loaded.items():
-            newest = self.loaded[source, self.newest(source)]
-            shown.update({name: newest.tables.get(name) for name in take.tables})
+            newest = placed(source, self.loaded[source, self.newest(source)])
+            shown.update({name: newest.get(name) for name in placed(source, take)})
         return shown
 
 
@@ -118,6 +118,11 @@ class Model:
 
     def schema(self, name: str) -> Schema:
         return self.schemas.setdefault(name, Schema())
+
+
+def placed(source: str, take: Take) -> dict[str, Table]:
+    """Tables by their name in the warehouse: `crm/name` for those of crm, which have a schema of their own there."""
+    return {f"crm/{name}" if source == "crm" else name: table for name, table in take.tables.items()}
 
 
 def _union(names: list[tuple[str, ...]]) -> tuple[str, ...]:

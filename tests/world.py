@@ -26,6 +26,7 @@ from psycopg2 import sql
 POSTGRES, CRM, CSV = SOURCES = ("postgres", "crm", "csv")
 ENTITIES = {"items": ["id"], "notes": []}  # of the CSV source, with their keys
 TAPS = {POSTGRES: "landing-tap-postgres", CRM: "landing-tap-postgres", CSV: "landing-tap-csv"}
+TABLE_NAMES = "{target_schema}_crm.{table}"  # of crm, whose tables have the names of the other database's
 PINNED = "SET datestyle = 'ISO'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1"
 
 # Tables, views and materialized views, types as they have to land: an enum as text.
@@ -102,6 +103,7 @@ class World:
         self.project = Project(folder, self.sources[POSTGRES], self.warehouse)
         for database in (*self.sources.values(), self.warehouse):
             database.run(PINNED)
+        self._names: dict[str, str] = {}  # the setting table_names
         self._commands: dict[str, list[str]] = {}
         self._parsed: dict[str, tuple] = {}
         self.csv = {name: (["id", "a"], [["1", "10"]]) for name in ENTITIES}
@@ -116,9 +118,12 @@ class World:
 
     def declare_crm(self) -> None:
         """Add the second database to meltano.yml."""
+        self._names = {CRM: TABLE_NAMES}
         meltano = self.folder / "meltano.yml"
         job = "- name: extract_crm\n  tasks:\n  - tap-crm target-csv\n"
-        meltano.write_text(meltano.read_text().replace("- name: extract_csv\n", f"{job}- name: extract_csv\n"))
+        database = "      database: $TARGET_POSTGRES_DB\n"
+        meltano.write_text(meltano.read_text().replace("- name: extract_csv\n", f"{job}- name: extract_csv\n").replace(
+            database, f"{database}      table_names: {{crm: '{TABLE_NAMES}'}}\n"))
 
     def change(self, source: str, statement: str) -> bool:
         """Change a source; False where its server refuses that."""
@@ -157,7 +162,8 @@ class World:
         return self._command("landing-tap-csv", from_landing=True, **settings)
 
     def target_postgres(self, **settings: object) -> list[str]:
-        return self._command("landing-target-postgres", **self.warehouse.settings(), **settings)
+        return self._command("landing-target-postgres", **self.warehouse.settings(), table_names=self._names,
+                             **settings)
 
     def _command(self, program: str, **settings: object) -> list[str]:
         key = program + json.dumps(settings, sort_keys=True)
@@ -200,16 +206,30 @@ class World:
         relation = sql.Identifier(f"{schema}_history", "_loads").as_string(self.warehouse.connection)
         if self.warehouse.one("SELECT to_regclass(%s) IS NULL", relation):
             return set()
-        return {*self.warehouse.run(f"SELECT source, extracted_at::text, table_name, rows, run_id FROM {relation}")}
+        return {*self.warehouse.run(
+            "SELECT source, extracted_at::text, CASE WHEN table_schema = %s THEN 'crm/' ELSE '' END || table_name, "
+            f"rows, run_id FROM {relation}", f"{schema}_crm")}
 
     def partitions(self, schema: str) -> dict[tuple[str, str], str]:
-        return {(table, day): name for table, day, name in self.warehouse.run(PARTITIONS, f"{schema}_history")}
+        """Relations as SQL, by table and date."""
+        return {(prefix + table, day): sql.Identifier(where, name).as_string(self.warehouse.connection)
+                for prefix, where in (("", f"{schema}_history"), ("crm/", f"{schema}_crm_history"))
+                for table, day, name in self.warehouse.run(PARTITIONS, where)}
 
     def history(self, schema: str) -> dict[str, Table]:
-        return relations(self.warehouse, f"{schema}_history", "p")
+        return self._placed(f"{schema}_history", f"{schema}_crm_history", "p")
 
     def views(self, schema: str) -> dict[str, Table]:
-        return relations(self.warehouse, schema, "v")
+        return self._placed(schema, f"{schema}_crm", "v")
+
+    def _placed(self, schema: str, crm: str, kind: str) -> dict[str, Table]:
+        return relations(self.warehouse, schema, kind) | {
+            f"crm/{name}": table for name, table in relations(self.warehouse, crm, kind).items()}
+
+    def relation(self, schema: str, view: str) -> str:
+        """The SQL name of a view of views()."""
+        where = (f"{schema}_crm", view.removeprefix("crm/")) if view.startswith("crm/") else (schema, view)
+        return sql.Identifier(*where).as_string(self.warehouse.connection)
 
     def await_quiet(self) -> None:
         """Until the backends of a process that was killed are gone."""
