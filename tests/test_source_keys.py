@@ -76,7 +76,8 @@ def test_a_key_that_names_what_does_not_exist_is_refused(events, keys, said):
 
 def test_a_unique_index_spares_the_check(events):
     shop = events.project
-    shop.source.run("ALTER TABLE events ALTER id SET NOT NULL; CREATE UNIQUE INDEX ON events (id) INCLUDE (v)")
+    shop.source.run("ALTER TABLE events ALTER id SET NOT NULL, ALTER v SET NOT NULL;"
+                    "CREATE UNIQUE INDEX ON events (id) INCLUDE (v)")
     with contextlib.closing(shop.source.connect()) as connection, connection.cursor() as cursor:
         rows = sql.SQL("SELECT 1 / 0 AS at")  # fails if it is read
         assert problem(cursor, ("public", "events"), rows, ["id"]) is None
@@ -86,6 +87,33 @@ def test_a_unique_index_spares_the_check(events):
     assert "lossless" in shop.landing("certify", TAP_POSTGRES_KEYS='{"public.events": ["id"]}').stdout
     events.extract(DAY, keys={"public.events": ["id"]})
     assert key(shop) == ["id"]
+
+
+NOT_PROVEN = {
+    "a nullable column that the index lacks": (
+        "INSERT INTO events VALUES (101, '2024-01-01', NULL)", ["id", "v"], "v is NULL in 1 rows"),
+    "rows of a child, which the parent's index does not cover": (
+        "CREATE TABLE later () INHERITS (events); INSERT INTO later VALUES (1)", ["id"],
+        "1 rows repeat the key of another row"),
+}
+
+
+@pytest.mark.parametrize("kind", [*NOT_PROVEN])
+def test_a_unique_index_that_does_not_prove_the_key_does_not_spare_the_check(events, kind):
+    shop = events.project
+    statement, columns, said = NOT_PROVEN[kind]
+    shop.source.run(f"ALTER TABLE events ALTER id SET NOT NULL; CREATE UNIQUE INDEX ON events (id); {statement}")
+    refused = events.extract(DAY, check=False, keys={"public.events": columns})
+    assert f"public.events: the declared key ({', '.join(columns)}) does not hold: {said}" in refused.text
+    assert not shop.landed()
+
+
+def test_a_unique_index_of_a_partitioned_table_covers_its_partitions_and_spares_the_check(events):
+    source = events.project.source
+    source.run("CREATE TABLE parted (id integer NOT NULL UNIQUE) PARTITION BY RANGE (id);"
+               "CREATE TABLE part PARTITION OF parted DEFAULT")
+    with contextlib.closing(source.connect()) as connection, connection.cursor() as cursor:
+        assert problem(cursor, ("public", "parted"), sql.SQL("SELECT 1 / 0 AS id"), ["id"]) is None
 
 
 def test_the_key_holds_for_the_rows_that_are_extracted(events):

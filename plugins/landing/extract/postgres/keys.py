@@ -13,15 +13,17 @@ from landing.core.errors import SettingError, describe
 from landing.extract.postgres.catalog import SourceTable
 from landing.extract.postgres.relations import Key
 
-# Whether a unique index over some of these columns proves the key, if none of them is nullable.
+# Whether a unique index over some of these columns proves the key. That of an inheritance parent ignores its children.
 PROVEN = """
 SELECT EXISTS (
     SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = %s AND c.relname = %s AND i.indisunique AND i.indisvalid AND i.indimmediate
-      AND i.indpred IS NULL AND i.indexprs IS NULL
+    WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND (c.relkind = 'p' OR NOT c.relhassubclass)
+      AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+      AND NOT EXISTS (SELECT FROM pg_attribute a
+                      WHERE a.attrelid = c.oid AND a.attname = ANY (%(key)s) AND NOT a.attnotnull)
       AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS part(attnum, position)
                       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = part.attnum
-                      WHERE part.position <= i.indnkeyatts AND NOT (a.attname = ANY (%s) AND a.attnotnull)))
+                      WHERE part.position <= i.indnkeyatts AND a.attname <> ALL (%(key)s)))
 """
 
 
@@ -63,7 +65,7 @@ def problem(cursor: Any, table: Key, query: sql.Composable, key: Sequence[str]) 
 
     Reads all rows, unless a unique index proves the key.
     """
-    cursor.execute(PROVEN, (*table, list(key)))
+    cursor.execute(PROVEN, {"schema": table[0], "table": table[1], "key": list(key)})
     if cursor.fetchone()[0]:
         return None
     columns = [sql.Identifier(name) for name in key]
