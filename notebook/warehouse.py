@@ -126,13 +126,18 @@ class Day:
         return f"{landed.day} is not loaded into {self.schema} (loaded: {found}). {'. '.join(steps)}"
 
     def _landing(self, command: str, *arguments: str) -> tuple[pd.DataFrame, str]:
-        """The JSON rows of a landing command, and its error message if it failed."""
+        """The JSON rows of a landing command, and its error message if it failed after it had them.
+
+        Raises:
+            LandingError: It failed without any.
+        """
         program = ROOT / "plugins/.venv/bin/landing"
         done = subprocess.run([program, command, *arguments, "--json", "--schema", self.schema],  # noqa: S603
                               cwd=ROOT, capture_output=True, text=True, check=False)
-        if not done.stdout.strip():
-            raise LandingError(done.stderr.strip())
-        return pd.DataFrame(json.loads(done.stdout)), done.stderr.strip() if done.returncode else ""
+        answer = json.loads(done.stdout or "{}")
+        if isinstance(answer, dict):
+            raise LandingError(answer["error"]["message"] if answer else done.stderr.strip())
+        return pd.DataFrame(answer), done.stderr.strip() if done.returncode else ""
 
     def verify(self) -> tuple[pd.DataFrame, str]:
         """One row per table from `landing verify`, and its error message, empty if all tables match."""

@@ -574,6 +574,60 @@ def test_alert_urls_are_separated_by_spaces_or_commas_and_keep_their_own_commas(
     assert said.strip() == str([one, two, three])
 
 
+NAMES = """
+import sys
+sys.path.append(sys.argv[1])
+from meltano_dags import alerts
+print(alerts.unknown())
+alerts.send("title", "body")
+"""
+
+
+@pytest.mark.parametrize(("url", "name"), [
+    (f"me:{CANARY}@example.com/hook", "no scheme"), (f"{CANARY}:", "no scheme"), (f"nosuch://{CANARY}", "nosuch")])
+def test_an_alert_url_is_named_without_its_secret_whatever_was_pasted(url, name):
+    said = subprocess.run([ROOT / PYTHON, "-c", NAMES, ROOT / DAGS], env={**os.environ, "ALERT_URLS": url},
+                          capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == f"['Alert 1 of ALERT_URLS ({name})']"
+    assert f"Alert 1 of ALERT_URLS ({name}) was not sent: apprise does not know such a URL" in said.stderr
+    assert CANARY not in said.stdout + said.stderr
+
+
+DEADLINE = """
+import json, os, runpy, sys
+from datetime import datetime, timezone
+from types import SimpleNamespace
+sys.path.append(os.path.dirname(sys.argv[1]))
+module = runpy.run_path(sys.argv[1])
+check, sent = module["check"], []
+names = check.__globals__
+names["alerts"].send = lambda *message: sent.append(message)
+context = {"dag_run": SimpleNamespace(run_after=datetime.now(timezone.utc)), "params": {"date": "9999-12-31"}}
+names["get_current_context"] = lambda: context
+
+def checked():
+    try:
+        check()
+    except Exception as error:
+        sent.append(type(error).__name__)
+
+checked()
+names["landing"] = lambda *arguments: {}
+checked()
+print("SENT" + json.dumps(sent))
+"""
+
+
+def test_a_deadline_that_cannot_be_checked_sends_one_message_that_says_why():
+    done = subprocess.run([ROOT / PYTHON, "-c", DEADLINE, ROOT / DAGS / "deadline.py"],
+                          env={**os.environ, "ALERT_DEADLINE": ""}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (title, why), raised, (_, other), raised_too = json.loads(done.stdout.partition("SENT")[2])
+    assert title == "9999-12-31 could not be checked"
+    assert why.startswith("landing plan failed: --to 9999-12-31 is in the future")
+    assert (raised, other, raised_too) == ("AirflowException", "KeyError: 'dates'", "KeyError")
+
+
 def servers(folder):
     """Start Airflow of a project that has an .env and nothing else."""
     (folder / "orchestrate").mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 import shop as sample
@@ -237,3 +238,23 @@ def test_tables_in_a_schema_of_their_own_are_shown_like_all_others(sold):
         assert len((sold.output / f"notebook/orders_with_details@{FIRST}.csv").read_text().splitlines()) > 1
     finally:
         sold.landing("move", "--yes", TARGET_POSTGRES_TABLE_NAMES="{}")
+
+
+ASKED = """
+import os
+from landing.api import LandingError
+from warehouse import Day
+day = Day()
+os.environ["WITHOUT_SOURCES"] = "nosuch"
+try:
+    print(day.verify())
+except LandingError as error:
+    print(f"LandingError: {error}")
+"""
+
+
+def test_a_verification_that_cannot_be_made_is_an_error_that_says_why_and_no_table(sold):
+    done = subprocess.run([ROOT / "notebook/.venv/bin/python", "-c", ASKED], capture_output=True, text=True,
+                          timeout=120, cwd=ROOT / "notebook",
+                          env=sold.environment(MELTANO_PROJECT_ROOT=str(sold.folder)))
+    assert done.stdout.startswith(f"LandingError: WITHOUT_SOURCES names nosuch, which {SECOND} does not have"), done

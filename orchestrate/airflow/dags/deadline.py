@@ -23,13 +23,16 @@ COMPLETE = ("identical", "loaded")  # states of `landing plan`
 
 
 def landing(*arguments: str) -> Any:
-    """What a `landing` command answers."""
+    """What a `landing` command answers. Raises AirflowException with its error if it has no answer."""
     command = [str(ROOT / "plugins/.venv/bin/landing"), *arguments, "--schema", SCHEMA, "--json"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     try:
-        return json.loads(done.stdout)
+        answer = json.loads(done.stdout)
     except ValueError:
-        raise AirflowException(f"landing {arguments[0]} failed: {done.stderr.strip()}") from None
+        answer = {"error": {"message": done.stderr.strip()}}
+    if "error" in answer:
+        raise AirflowException(f"landing {arguments[0]} failed: {answer['error']['message']}")
+    return answer
 
 
 def missing(day: str) -> list[str]:
@@ -55,8 +58,9 @@ def check() -> str:
         return f"{day} is over: Airflow, or this DAG, began later"
     try:
         found = missing(day)
-    except AirflowException as error:
-        alerts.send(f"{day} could not be checked", str(error))
+    except Exception as error:
+        why = str(error) if isinstance(error, AirflowException) else f"{type(error).__name__}: {error}"
+        alerts.send(f"{day} could not be checked", why)
         raise
     if found:
         alerts.send(f"{day} is late", "\n".join([f"At {at:%H:%M} UTC, {day} is not complete: {found[0]}", *found[1:]]))

@@ -14,7 +14,8 @@ from datetime import datetime, time
 
 from landing.api import SettingError, settings, without_secrets
 
-SEPARATOR = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*(?=://)"
+SEPARATOR = re.compile(rf"[\s,]+(?={SCHEME})")
 logger = logging.getLogger(__name__)
 
 
@@ -34,9 +35,10 @@ def deadline() -> time | None:
 
 
 def named_urls() -> Iterator[tuple[str, str]]:
-    """Each URL after its name, which has no secret."""
+    """Each URL after its name, which has no secret. Without a scheme, any part of it may be one."""
     for number, url in enumerate(urls(), 1):
-        yield f"Alert {number} of ALERT_URLS ({url.partition(':')[0]})", url
+        scheme = re.match(SCHEME, url)
+        yield f"Alert {number} of ALERT_URLS ({scheme[0] if scheme else 'no scheme'})", url
 
 
 def unknown() -> list[str]:
