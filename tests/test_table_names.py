@@ -13,6 +13,8 @@ from landing.load.staging import Load
 from landing.load.table_names import TableNames
 from landing.load.warehouse import Warehouse
 from landing.postgres.connect import connect
+from landing.verify.reconcile import Reconciliation
+from msgspec.structs import replace
 from test_drop import landing
 
 D1, D2, D3 = "2024-01-20", "2024-01-21", "2024-01-22"
@@ -69,6 +71,23 @@ def test_equal_names_of_three_sources_load_side_by_side_and_verify(dates):
     assert dates.run("SELECT DISTINCT source, table_schema, table_name, source_table FROM public_history._loads "
                      "ORDER BY 1") == [("crm", "crm", "orders", "orders"), ("erp", "public", "erp_orders", "orders"),
                                        ("postgres", "public", "orders", "orders")]
+
+
+def test_a_landed_table_is_never_proved_by_the_partition_of_another(dates):
+    """Of another source; or of another schema of its source, where an older version recorded no schemas."""
+    for source in ("postgres", "crm"):
+        dates.land(D1, source, orders=(A, [["1"]]))
+    dates.load(D1)
+    assert [one.holds for one in dates.proofs(D1)] == [True]
+    assert [(one.holds, one.warehouse, one.problem) for one in dates.proofs(D1, "crm")] == [(False, None, "not loaded")]
+    dates.run("UPDATE public_history._loads SET source_schema = NULL, source_table = NULL")
+    assert [one.holds for one in dates.proofs(D1)] == [True]
+    dates.land(D1, one=(A, [["1"]]), other=(A, [["1"]]))
+    manifest = dates.zone.require("postgres", date.fromisoformat(D1))
+    tables = [replace(table, name="orders", schema=schema)
+              for table, schema in zip(manifest.tables, ("public", "sales"), strict=True)]
+    prover = Reconciliation(dates.zone, dates.connection, "public")
+    assert [one.problem for one in prover.tables(replace(manifest, tables=tables))] == [None, "not loaded"]
 
 
 def test_a_reload_a_removed_table_and_an_older_date_behave_in_a_schema_of_its_own_as_anywhere(dates):

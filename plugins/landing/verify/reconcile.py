@@ -94,9 +94,9 @@ class Reconciliation:
                           for table, partition in history.partitions(cursor, part.history, day).items()}
         for table in manifest.tables:
             entry = tables.get(manifest.source, table)
-            # Without an entry, as after somebody deleted it, a table is looked for under its own name.
-            schema, name = (entry.schema, entry.table) if entry else (self.schema, table.name)
-            yield self._table(manifest, table, load_history.label(schema, name), partitions.get((schema, name)))
+            # A partition is proof of the one table that its entry names: never of another source's, never of two.
+            partition = partitions.pop((entry.schema, entry.table), None) if entry else None
+            yield self._table(manifest, table, entry.label(self.schema) if entry else table.name, partition)
         for one in tables.others(manifest.source, manifest.tables):
             yield Verification(one.source, one.label(self.schema), 0, 0, None, None, None,
                                "in the warehouse, but no longer landed")
