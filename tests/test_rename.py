@@ -157,6 +157,21 @@ def test_a_name_that_another_source_has_on_the_same_date_is_refused_before_anyth
     assert loaded.project.manifest_path("postgres", D1).exists()
 
 
+@pytest.mark.parametrize("linked", ["source=postgres", f"source=postgres/extracted_at={D1}"])
+@pytest.mark.parametrize("command", ["rename postgres shop", f"drop {D1}", f"drop {D1} --source postgres"])
+def test_a_source_behind_a_link_is_refused_before_anything_changes(loaded, linked, command):
+    project, path = loaded.project, loaded.project.output / linked
+    path.rename(project.folder / "disk")
+    path.symlink_to(project.folder / "disk")
+    before = project.landed(), ledger(project)
+    refused = loaded.landing(*command.split(), "--yes", check=False)
+    assert refused.returncode == 1
+    assert (f"source=postgres/extracted_at={D1} is behind a link, and nothing there is moved or removed. Nothing was "
+            "changed.") in refused.stderr
+    assert (project.landed(), ledger(project)) == before
+    loaded.landing("drop", D1, "--source", "csv", "--yes")
+
+
 @pytest.mark.parametrize(("names", "reason"), [
     (("postgers", "shop"), "Source postgers is unknown. Known sources: csv, postgres."),
     (("postgres", "a/b"), "'a/b' is not a valid source name"),

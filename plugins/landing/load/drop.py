@@ -42,9 +42,11 @@ class Drop:
 
         Raises:
             SettingError: The source is unknown.
+            ZoneError: A partition is behind a link.
         """
         landed = self._landed()
         self._check(landed)
+        self.zone.refuse_linked(self.source, self.day)
         if self.warehouse and (tables := [(part.history, *one) for part in self.warehouse.load_history.parts()
                                           for one in part.tables(self.day, self.sources)]):
             yield self._loaded(self.warehouse, tables)

@@ -110,6 +110,15 @@ class LandingZone:
             with contextlib.suppress(SettingError):
                 yield source, parse_date(day, "extracted_at")
 
+    def refuse_linked(self, source: str | None = None, day: date | None = None) -> None:
+        """Raise ZoneError if one of these landed partitions is behind a link: only what is here is moved or removed."""
+        for found in sorted({*self.landed(source)} - {*self.partitions()}):
+            if day in (None, found[1]):
+                where = self.storage.describe(layout.partition(*found))
+                raise ZoneError(f"{where} is behind a link, and nothing there is moved or removed. Nothing was "
+                                "changed. Put the folder itself in place of the link (moved or mounted), and run "
+                                "again.")
+
     def _partitions(self, only: str | None = None, *, links: bool = True) -> Iterator[tuple[str, str, str]]:
         """Source, date and prefix, the first two as their folders name them; of all sources, or of one."""
         for source in self.storage.prefixes("", links=links) if only is None else [f"source={only}"]:

@@ -45,8 +45,9 @@ class ZoneRename:
 
         Raises:
             DamagedError: A partition of the source is not what was landed.
-            ZoneError: The new name has other data for one of its dates.
+            ZoneError: The new name has other data for one of its dates, or a link leads to one.
         """
+        self.zone.refuse_linked(self.old)
         return [*self._partitions(), *self._others(), *self._logs()]
 
     def _partitions(self) -> Iterator[Change]:
