@@ -55,6 +55,18 @@ def test_a_kept_date_of_csv_files_is_not_read(shop, kept, settings):
     assert f"csv of {DAY} is landed and past: kept as it is" in kept(shop.tap_csv(**settings))
 
 
+def test_a_kept_date_of_csv_files_needs_neither_the_columns_nor_the_files_of_today(shop):
+    tap = shop.tap_csv({"entity": "things", "path": "extract/things.csv", "keys": ["id"], "types": {"id": "integer"}})
+    path = shop.csv("things.csv", "id\n1\n")
+    selected = {"DATESTAMP": DAY, "MELTANO_EXTRACT__SELECT": '["things.id"]'}
+    shop.pipe(tap, shop.target_csv(), **selected)
+    before = shop.landed()
+    for change in (lambda: path.write_text("nr\n1\n"), path.unlink):
+        change()
+        assert f"csv of {DAY} is landed and past: kept as it is" in shop.pipe(tap, shop.target_csv(), **selected).text
+    assert shop.landed() == before
+
+
 def test_a_kept_date_sends_nothing_to_a_target_of_another_vendor(shop, kept):
     out = shop.folder / "stock"
     out.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from landing.core.commands import extract_command, load_command
@@ -57,13 +58,18 @@ class ExtractTap(LandingTap):
         if given := patterns():
             refuse_unmatched(given, {name: list(one.schema["properties"]) for name, one in self.streams.items()})
 
+    @cached_property
+    def frozen(self) -> bool:
+        """Whether the landed date is frozen: decided once, as what is read depends on it."""
+        return self.landing_zone.frozen(self.source, self.date, self.started_at)
+
     def keep_if_frozen(self) -> bool:
         """Send nothing if the landed date is frozen; the target checks this again under the commit lock.
 
         Independent of the target, which the tap does not know: a target of another vendor could not tell either that
         today's rows are not that day's. target-csv logs it, so the tap logs it only where the target may be another.
         """
-        self.kept = self.landing_zone.frozen(self.source, self.date, self.started_at)
+        self.kept = self.frozen
         if self.kept and not self.config.get("use_batch", True):
             logger.info("%s of %s is landed and past, so nothing is read. To send today's rows anyway, run again with "
                         "REEXTRACT=true.", self.source, self.date)

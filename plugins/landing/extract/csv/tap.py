@@ -9,9 +9,8 @@ from typing import Any
 from singer_sdk import typing as th
 
 from landing.core.dates import run_date
-from landing.core.errors import SourceError
 from landing.core.sources import source_name, stock_source
-from landing.extract.csv.declaration import Declaration, declarations
+from landing.extract.csv.declaration import declarations
 from landing.extract.csv.stream import CsvStream
 from landing.extract.tap import ExtractTap
 from landing.singer.scratch import scratch_prefix
@@ -121,27 +120,19 @@ class TapCSV(ExtractTap):
         return scratch_prefix()
 
     def discover_streams(self) -> Sequence[LandingStream]:
-        """One stream per declared entity."""
+        """One stream per declared entity; none for a frozen date, whose files may be gone, or be of another day."""
         defaults = {name: self.config[name] for name in ("on_duplicate_key", "on_bad_rows", "max_bad_rows")}
         declared = declarations(self.config["files"], self.date, **defaults)
-        return [*filter(None, map(self._stream, declared))]
-
-    def _stream(self, declaration: Declaration) -> CsvStream | None:
-        """The stream of an entity; None if its files cannot be read and need not be, since the date is frozen."""
-        try:
-            return CsvStream(self, declaration)
-        except SourceError:
-            if not self.landing_zone.frozen(self.source, self.date, self.started_at):
-                raise
-            return None
+        return [] if self.frozen else [CsvStream(self, one) for one in declared]
 
     def sync_all(self) -> None:
         """Sync all streams, unless the landed date is frozen."""
         self.log_slips()
-        self.refuse_unmatched()
-        self.require_whole_catalog("tap-csv declares")
-        if not self.keep_if_frozen() and self.config["use_batch"]:
-            self.require_room(sum(stream.size for stream in self.streams.values() if stream.selected))
+        if not self.keep_if_frozen():
+            self.refuse_unmatched()
+            self.require_whole_catalog("tap-csv declares")
+            if self.config["use_batch"]:
+                self.require_room(sum(stream.size for stream in self.streams.values() if stream.selected))
         super().sync_all()
 
     def closing(self) -> dict[str, Any]:
