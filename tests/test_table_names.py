@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from datetime import date
+from unittest.mock import Mock
 
 import pytest
 from conftest import ROLES, ROOT
@@ -214,6 +215,32 @@ def test_drop_and_gc_of_a_date_go_through_all_schemas(dates):
     assert dates.run("SELECT extracted_at::text, source FROM public_history._loads ORDER BY 2") == [
         (D2, source) for source in sorted(SOURCES)]
     assert dates.run("SELECT count(*) FROM pg_class WHERE relname LIKE '\\_staging%%'") == [(0,)]
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_gc_finds_what_a_killed_first_load_left_in_schemas_of_its_own(inside):
+    warehouse, names = inside.project.warehouse, {"postgres": "{schema}.{table}", "csv": "files.{table}"}
+    inside.project.source.run("CREATE SCHEMA crm; CREATE TABLE crm.orders AS SELECT 7 AS a")
+    inside.extract(D1, filter_schemas=["public", "crm"])
+    inside.extract(D1, "csv")
+    with inside.monkeypatch.context() as patch:
+        patch.setattr(Warehouse, "swap", Mock(side_effect=Killed))
+        patch.setattr(Warehouse, "drop_staging", lambda _: None)
+        with pytest.raises(Killed):
+            inside.load(D1, table_names=names)
+    left = {("staging table", name) for name, in warehouse.run(
+        "SELECT relnamespace::regnamespace || '.' || relname FROM pg_class WHERE relname LIKE '\\_staging%%' "
+        "AND relkind = 'r'")}
+    assert {name.split(".")[0] for _, name in left} == {"public_history", "crm_history", "files_history"}
+    inside.monkeypatch.setenv("TARGET_POSTGRES_TABLE_NAMES", json.dumps(names))
+    assert {(one["kind"], one["what"]) for one in json.loads(inside.landing("gc", "--json", "--yes").stdout)} == left
+    assert inside.landing("gc", "--yes").stdout == "Nothing to remove.\n"
+    inside.load(D1, table_names=names)
+    assert warehouse.run("TABLE crm.orders") == [(7,)]
+    inside.landing("gc", "--schema", "test", "--yes")
 
 
 def test_another_schema_takes_its_own_tables_and_never_those_of_the_first(shop, inside):

@@ -10,7 +10,7 @@ import psycopg2
 from landing.cli.options import answered, as_json, locked_warehouse, output, with_schema
 from landing.cli.removal import as_dicts, as_text
 from landing.core.errors import LandingError, describe
-from landing.load.gc import WarehouseLeftovers
+from landing.load.gc import WarehouseLeftovers, adopt_targets
 from landing.zone.gc import OLDER_THAN, Leftover, ZoneLeftovers, first_kept, removed
 from landing.zone.landing_zone import LandingZone
 
@@ -27,9 +27,10 @@ def gc(keep_days: int | None, older_than: float, yes: bool, as_json: bool, schem
     """List leftovers of dead runs and, with --keep-days, old dates. With --yes, remove them."""
     with answered(as_json):
         first, problems = first_kept(keep_days), []
-        found = list(_removed(ZoneLeftovers(LandingZone.configured(), first, older_than), yes))
+        zone = LandingZone.configured()
+        found = list(_removed(ZoneLeftovers(zone, first, older_than), yes))
         try:
-            with locked_warehouse(schema) as warehouse:
+            with locked_warehouse(schema, before=lambda warehouse: adopt_targets(warehouse, zone)) as warehouse:
                 found += _removed(WarehouseLeftovers(warehouse, first), yes) if warehouse else []
         except (LandingError, psycopg2.Error) as error:
             why = describe(error) if isinstance(error, psycopg2.Error) else error

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import date
 from functools import partial
 
 from psycopg2 import sql
 
+from landing.core.errors import LandingError
 from landing.load.history import STAGING, all_partitions
 from landing.load.load_history import LoadedTable
 from landing.load.warehouse import Warehouse
 from landing.zone.gc import Leftover
+from landing.zone.landing_zone import LandingZone
 
 SIZES = """
 SELECT n.nspname, c.relname, pg_total_relation_size(c.oid) FROM pg_class c
@@ -28,6 +31,16 @@ def partitions(warehouse: Warehouse, *days: date) -> dict[tuple[str, str, date],
     """Schema and name of each partition by schema of history, table and date, of every date or of these."""
     return {(history, table, at): (history, name) for history in warehouse.histories
             for (table, at), name in all_partitions(warehouse.cursor, history, *days).items()}
+
+
+def adopt_targets(warehouse: Warehouse, zone: LandingZone) -> None:
+    """Have the warehouse include the schemas of the newest landed dates: a killed first load of one is not recorded."""
+    schemas = set()
+    for source, day in dict(zone.landed()).items():
+        with contextlib.suppress(LandingError):
+            manifest = zone.require(source, day)
+            schemas |= {warehouse.names.place(source, one.schema, one.name)[0] for one in manifest.tables}
+    warehouse.adopt(schemas)
 
 
 class WarehouseLeftovers:

@@ -127,6 +127,13 @@ class Warehouse:
         self._targets |= {*schemas}
         self._refuse_shared_schemas()
 
+    def adopt(self, schemas: Iterable[str]) -> None:
+        """Count those of these schemas that have a history, and that no other SCHEMA's loads own, among this run's."""
+        there = self.execute("SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)",
+                             ([f"{schema}_history" for schema in schemas],))
+        found = {name.removesuffix("_history") for name, in there}
+        self._targets |= found - {*self.load_history.others()}
+
     def create(self) -> None:
         """Create the missing schemas and the load history. Raises WarehouseError if the role lacks rights."""
         names = [name for schema in sorted(self._targets) for name in (schema, f"{schema}_history")]
