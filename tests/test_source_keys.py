@@ -92,6 +92,9 @@ def test_a_unique_index_spares_the_check(events):
 NOT_PROVEN = {
     "a nullable column that the index lacks": (
         "INSERT INTO events VALUES (101, '2024-01-01', NULL)", ["id", "v"], "v is NULL in 1 rows"),
+    "a column that is NOT NULL from now on": (
+        "INSERT INTO events VALUES (101, '2024-01-01', NULL);"
+        "ALTER TABLE events ADD CONSTRAINT later NOT NULL v NOT VALID", ["id", "v"], "v is NULL in 1 rows"),
     "rows of a child, which the parent's index does not cover": (
         "CREATE TABLE later () INHERITS (events); INSERT INTO later VALUES (1)", ["id"],
         "1 rows repeat the key of another row"),

@@ -65,7 +65,7 @@ def test_the_newest_date_of_each_source_stays(dates):
     dates.load(D1, "csv")
     with closing(connect(dates.project.warehouse.dsn(), "test")) as connection:
         warehouse = Warehouse(connection, "public", None)
-        with pytest.raises(WarehouseError, match=f"{D1} is the newest partition of source csv"):
+        with pytest.raises(WarehouseError, match=f"Views of source csv show {D1} of public_history"):
             warehouse.remove("csv", date.fromisoformat(D1))
         assert warehouse.ahead(date.fromisoformat(D1), ["postgres", "csv"]) == {"postgres": date.fromisoformat(D2)}
         warehouse.remove("postgres", date.fromisoformat(D1))

@@ -7,7 +7,7 @@ import re
 import pytest
 from conftest import running
 
-DAY = "2024-01-20"
+DAY, NEXT, THIRD, FOURTH = "2024-01-20", "2024-01-21", "2024-01-22", "2024-01-23"
 
 
 def test_a_materialized_view_without_data_is_left_out_with_a_word(inside):
@@ -31,6 +31,109 @@ def test_a_materialized_view_without_data_is_left_out_with_a_word(inside):
     inside.extract(DAY, "csv")
     inside.load(DAY)
     assert inside.proved(DAY)
+
+
+@pytest.fixture
+def totals(inside):
+    """A materialized view and a view of it, landed and loaded with data on the first day."""
+    source = inside.project.source
+    source.run("CREATE MATERIALIZED VIEW totals AS SELECT count(*) AS c FROM orders;"
+               "CREATE VIEW above AS SELECT c + 1 AS c FROM totals")
+    inside.extract(DAY, "csv")
+    inside.extract(DAY)
+    inside.load(DAY)
+    assert shown(inside) == ([(100,)], None)
+    source.run("REFRESH MATERIALIZED VIEW totals WITH NO DATA")
+    return inside
+
+
+def shown(inside):
+    """The rows of the view, which the view of a view confirms, and its comment."""
+    run = inside.project.warehouse.run
+    rows = run("TABLE totals")
+    assert run("TABLE above") == [(c + 1,) for c, in rows]
+    return rows, inside.project.warehouse.one("SELECT obj_description('totals'::regclass)")
+
+
+def versions(inside):
+    """Of the load history and of the views."""
+    return inside.project.warehouse.run("SELECT xmin::text FROM public_history._loads UNION ALL SELECT xmin::text FROM "
+                                        "pg_rewrite WHERE ev_class IN ('totals'::regclass, 'above'::regclass)")
+
+
+def loaded(inside, day, **settings):
+    for source in ("csv", "postgres"):
+        inside.extract(day, source)
+    text = inside.load(day, **settings).text
+    assert inside.proved(day)
+    return text
+
+
+@pytest.mark.parametrize("batches", [True, False])
+def test_a_view_keeps_its_last_date_while_its_materialized_view_has_no_data(totals, batches):
+    said = "postgres of {} has no data for public-above, public-totals, so nothing is loaded for them. Their views keep"
+    for day in (NEXT, THIRD):
+        assert said.format(day) in loaded(totals, day, batches=batches)
+        assert shown(totals) == ([(100,)], f"No data at the source since {NEXT}: shows {DAY}.")
+        before = versions(totals)
+        totals.load(day, batches=batches)
+        assert versions(totals) == before
+    totals.project.source.run("INSERT INTO orders SELECT 1000 + order_id, customer, freight FROM orders;"
+                              "REFRESH MATERIALIZED VIEW totals")
+    loaded(totals, FOURTH)
+    assert shown(totals) == ([(200,)], None)
+
+
+def test_a_date_without_data_is_neither_a_change_of_the_table_nor_the_end_of_the_date_that_is_shown(totals):
+    loaded(totals, NEXT)
+    changes = {one["table"]: one for one in json.loads(totals.landing("diff", DAY, NEXT, "--json").stdout)}
+    assert [changes["totals"][name] for name in ("inserted", "deleted", "note")] == [
+        0, 0, f"no data at the source on {NEXT}"]
+    assert "public-totals: left out, the materialized view public.totals is not populated" in totals.landing(
+        "show", NEXT).stdout
+    totals.landing("gc", "--keep-days", "0", "--yes")
+    assert shown(totals)[0] == [(100,)]
+    assert "further back or become empty" in totals.landing("drop", DAY).stdout
+    totals.landing("drop", DAY, "--yes")
+    assert shown(totals) == ([], "No loaded date has it.")
+
+
+def test_a_view_that_an_older_version_emptied_shows_its_last_date_after_the_next_load_of_the_newest(totals):
+    loaded(totals, NEXT)
+    totals.project.warehouse.run("ALTER TABLE public_history._loads DROP COLUMN without_data")
+    totals.load(DAY, reload=True)
+    assert shown(totals) == ([], f"Not in the source since {NEXT}: see public_history.")
+    totals.load(NEXT)
+    assert shown(totals) == ([(100,)], f"No data at the source since {NEXT}: shows {DAY}.")
+
+
+def test_an_older_date_has_the_rows_for_a_view_without_newer_data(totals):
+    loaded(totals, THIRD)
+    totals.landing("drop", DAY, "--yes")
+    totals.project.source.run("REFRESH MATERIALIZED VIEW totals")
+    loaded(totals, NEXT)
+    assert shown(totals) == ([(100,)], f"No data at the source since {THIRD}: shows {NEXT}.")
+    totals.landing("drop", THIRD, "--yes")
+    assert shown(totals) == ([(100,)], None)
+
+
+def test_a_relation_that_the_source_dropped_after_a_date_without_data_is_gone_since_then(totals):
+    loaded(totals, NEXT)
+    totals.project.source.run("DROP MATERIALIZED VIEW totals CASCADE")
+    loaded(totals, THIRD)
+    assert shown(totals) == ([], f"Not in the source since {THIRD}: see public_history.")
+
+
+def test_a_date_is_not_replaced_by_one_without_the_data_of_a_relation_unasked(totals, monkeypatch):
+    refused = totals.extract(DAY, check=False)
+    assert ("this run left out table public-above (the materialized view public.totals is not populated), table "
+            "public-totals (the materialized view public.totals is not populated)") in refused.text
+    assert "REFRESH MATERIALIZED VIEW at the source, or leave it out on purpose: ALLOW_FEWER_TABLES" in refused.text
+    totals.load(DAY)
+    assert shown(totals) == ([(100,)], None)
+    monkeypatch.setenv("ALLOW_FEWER_TABLES", "true")
+    loaded(totals, DAY)
+    assert shown(totals) == ([], "No loaded date has it.")
 
 
 BROKEN = {

@@ -71,6 +71,7 @@ def as_text(landed: LandedDate, source: str, manifest: Manifest | None, problem:
         parts.append(table(head[:-1], [row[:-1] for row in rows]) if named_alike else table(head, rows))
         parts += [f"{one.name}: {one.quarantine.rows:,} rejected rows, not included above, in {one.quarantine.path}"
                   for one in manifest.tables if one.quarantine]
+        parts += [f"{stream}: left out, {why}" for stream, why in manifest.left_out.items()]
     if runs:
         rows = [(one.started_at, one.ended_at, f"{one.outcome} ({one.error})" if one.error else one.outcome,
                  one.landed or one.run_id) for one in runs]
@@ -108,7 +109,7 @@ def as_dict(source: str, manifest: Manifest | None, problem: str | None, entries
              "attempts": [asdict(one) for one in runs]}
     if manifest:
         found |= {"run_id": manifest.run_id, "taken_at": manifest.taken_at.isoformat(), "seconds": manifest.seconds,
-                  "snapshot": manifest.snapshot, "tables": [
+                  "snapshot": manifest.snapshot, "left_out": manifest.left_out, "tables": [
                       {"stream": one.stream, "table": one.name, "rows": one.rows, "bytes": one.bytes,
                        "sha256": one.sha256, "quarantine": msgspec.to_builtins(one.quarantine)}
                       for one in manifest.tables]}

@@ -19,8 +19,9 @@ from landing.load.history import history_name
 from landing.model.schema import ForeignKey, Table
 
 GONE = "Not in the source since "  # prefix of the comment of an empty view
+EMPTY = "No data at the source since "  # likewise, of a view that keeps its last date
 UNLOADED = "No loaded date has it"  # likewise, for a table whose partitions were all dropped
-OURS = re.compile(rf"{GONE}.*|{UNLOADED}.*|Foreign key (\(.*\) )?to .* \(.*\)")  # lines that loads write and remove
+OURS = re.compile(rf"({GONE}|{EMPTY}).*|{UNLOADED}.*|Foreign key (\(.*\) )?to .* \(.*\)")  # lines that loads write
 Place = tuple[str, str, str | None]  # schema, relation, column; None: the relation itself
 
 EXISTING = """

@@ -85,11 +85,13 @@ class Drop:
 
     def _views(self, warehouse: Warehouse, sources: Sequence[str]) -> Iterator[str]:
         """The effect on the views that show the date."""
-        newest = warehouse.load_history.newest()
+        newest, shown = warehouse.load_history.newest(), warehouse.load_history.shown()
         for source in sources:
             if newest.get(source) == self.day:
                 left = self._left(warehouse, source)
                 yield f"the views of {source} " + (f"go back to {left}" if left else "become empty")
+            elif (source, self.day) in shown:
+                yield f"the views of {source} that show it, for lack of newer data, go further back or become empty"
 
     def _left(self, warehouse: Warehouse, source: str) -> date | None:
         return max((entry.day for entry in warehouse.load_history.entries()

@@ -47,7 +47,7 @@ class WarehouseLeftovers:
     """Leftovers of a warehouse. The caller holds Warehouse.lock, so no load uses them."""
 
     def __init__(self, warehouse: Warehouse, first: date | None = None) -> None:
-        """`first`: earlier partitions are removed, except the newest of each source. None removes no partition."""
+        """`first`: earlier partitions are removed, except those that views show. None removes no partition."""
         self.warehouse, self.first = warehouse, first
 
     def __iter__(self) -> Iterator[Leftover]:
@@ -64,9 +64,9 @@ class WarehouseLeftovers:
         tables: dict[tuple[date, str], list[LoadedTable]] = {}
         for entry in warehouse.load_history.entries():
             tables.setdefault((entry.day, entry.source), []).append(entry)
-        found = partitions(warehouse)
+        found, shown = partitions(warehouse), warehouse.load_history.shown()
         for (day, source), entries in sorted(tables.items(), key=lambda one: one[0]):
-            if day < min(self.first, newest.get(source, day)):
+            if day < min(self.first, newest.get(source, day)) and (source, day) not in shown:
                 size = sum(bytes_of.get(found.get((entry.history, entry.table, day)), 0) for entry in entries)
                 yield Leftover("loaded date", f"{warehouse.history} {day} {source}", size,
                                sum(entry.rows for entry in entries), f"before {self.first}",

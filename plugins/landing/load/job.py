@@ -15,6 +15,7 @@ from landing.core.commands import load_command
 from landing.core.commit_point import UNKNOWN, CommitPoint
 from landing.core.dates import today
 from landing.core.errors import LandingError, StalledError, UnreachableError, WarehouseError, describe
+from landing.load.load_history import NONE, Streams
 from landing.load.planning import refuse_shared_names
 from landing.load.staging import Files, Load
 from landing.load.table_names import SETTING, TableNames
@@ -36,7 +37,7 @@ class LoadJob:
     logger: logging.Logger
 
     def run(self, sources: Sequence[str], loads: Mapping[str, tuple[Load, Files]], *, reload: bool,
-            left_out: Sequence[str] = ()) -> None:
+            left_out: Sequence[str] = (), without_data: Streams = NONE) -> None:
         """Load what is not loaded yet.
 
         Args:
@@ -44,6 +45,7 @@ class LoadJob:
             loads: All landed tables of these sources with their files, by stream.
             reload: Load tables whose run is already loaded, too.
             left_out: Sources of the date that this load leaves out on purpose.
+            without_data: Streams of the date that hold no data at their source, by source.
 
         Raises:
             WarehouseError: The warehouse refused the load, or the connection failed.
@@ -58,9 +60,13 @@ class LoadJob:
             with WorkerPool(count := self.config["connections"], self._worker) as workers:
                 staged = warehouse.stage(workers, [(load, loads[stream][1]) for stream, load in new.items()],
                                          alone=count == 1)
-            warehouse.swap(self.day, sources, staged, tables.values(), left_out)
+            warehouse.swap(self.day, sources, staged, tables.values(), left_out, without_data)
             ahead = warehouse.ahead(self.day, sources)
         self._log(sources, staged, len(loads), ahead)
+        for source, streams in without_data.items():
+            self.logger.warning("%s of %s has no data for %s, so nothing is loaded for them. Their views keep the "
+                                "last date that has them. To have newer data: REFRESH MATERIALIZED VIEW at the "
+                                "source.", source, self.day, ", ".join(streams))
         if left_out:
             self.logger.warning("%s is loaded without %s (WITHOUT_SOURCES). The load history records that.", self.day,
                                 ", ".join(left_out))

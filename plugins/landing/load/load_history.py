@@ -6,7 +6,7 @@ and records where each table of each date is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -30,9 +30,12 @@ CREATE TABLE IF NOT EXISTS {} (
     seconds double precision, PRIMARY KEY (source, extracted_at, table_name)
 )
 """
+Streams = Mapping[str, Sequence[str]]  # by source
+NONE: Streams = {}
+
 # Columns that were added later. `table_schema`: of the view; `source_schema` and `source_table`: the source's names.
 ADDED = {"seconds": "double precision", "left_out": "text[]", "table_schema": "text", "source_schema": "text",
-         "source_table": "text"}
+         "source_table": "text", "without_data": "text[]"}
 
 KEY = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'p'"
 
@@ -54,18 +57,26 @@ FROM {loads} l WHERE extracted_at = ANY (coalesce(%s::date[], ARRAY[extracted_at
 ORDER BY source, extracted_at, table_schema <> {default}, table_schema, table_name
 """
 
-# Tables that the newest loaded date of their source lacks, with the first date without them and that newest date. Both
-# are NULL for a table that no loaded date has.
-GONE = """
-WITH last AS (SELECT table_name, max(source) AS source, max(extracted_at) AS day FROM {loads} l
-              WHERE table_schema = %(schema)s GROUP BY table_name),
+# Tables that the newest loaded date of their source lacks. All is NULL for a table that no loaded date has. Entries of
+# older versions do not say which schema of the source they are of.
+ABSENT = """
+WITH last AS (SELECT DISTINCT ON (table_name) table_name, source, extracted_at AS day,
+                     coalesce(source_schema, '') || '-' || coalesce(source_table, table_name) AS stream
+              FROM {loads} l WHERE table_schema = %(schema)s ORDER BY table_name, extracted_at DESC),
      newest AS (SELECT source, max(extracted_at) AS day FROM {loads} l GROUP BY source)
-SELECT c.relname, (SELECT min(later.extracted_at) FROM {loads} later
-                   WHERE later.source = last.source AND later.extracted_at > last.day), newest.day
+SELECT c.relname, last.source, CASE WHEN later.without_data THEN later.first ELSE later.gone END,
+       CASE WHEN later.without_data THEN last.day ELSE newest.day END, later.without_data
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %(history)s
 LEFT JOIN last ON last.table_name = c.relname
 LEFT JOIN newest ON newest.source = last.source
+CROSS JOIN LATERAL (
+    SELECT min(day) AS first, min(day) FILTER (WHERE NOT without_data) AS gone,
+           bool_or(without_data) FILTER (WHERE day = newest.day) AS without_data
+    FROM (SELECT extracted_at AS day, EXISTS (
+              SELECT FROM unnest(l.without_data) stream
+              WHERE last.stream IN (stream, substring(stream FROM position('-' IN stream)))) AS without_data
+          FROM {loads} l WHERE l.source = last.source AND l.extracted_at > last.day) dates) later
 WHERE c.relkind = 'p' AND (last.day IS NULL OR last.day <> newest.day)
 ORDER BY c.relname
 """
@@ -82,6 +93,22 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = %s AND c.relkind = 'r' AND n.nspname LIKE '%%\\_history' AND n.nspname <> %s
   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
 """
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A table that the newest date of its source lacks.
+
+    Attributes:
+        since: First date without it.
+        shown: Date that its view shows: its own last one if it holds no data at the source, else the newest, empty.
+        without_data: Whether it holds no data at the source; else the source does not have it.
+    """
+
+    source: str
+    since: date
+    shown: date
+    without_data: bool
 
 
 @dataclass(frozen=True)
@@ -113,6 +140,11 @@ class LoadedTable:
     def history(self) -> str:
         """Schema of its partition."""
         return f"{self.schema}_history"
+
+    def is_of(self, streams: Collection[str]) -> bool:
+        """Whether it is one of its source's streams. One of an older version does not say its schema in the source."""
+        name = f"{self.source_schema or ''}-{self.source_table or self.table}"
+        return any(name in (stream, stream[stream.find("-"):]) for stream in streams)
 
     def label(self, default: str) -> str:
         """Name in the warehouse; with the schema unless that is the default one."""
@@ -251,6 +283,24 @@ class LoadHistory:
             "AND left_out IS DISTINCT FROM %s::text[]"
         ).format(self.doubled), (names := sorted(left_out) or None, day, list(sources), names))
 
+    def without_data(self, day: date, source: str) -> set[str]:
+        """Streams of a loaded date that hold no data at the source."""
+        rows = self._rows("SELECT DISTINCT unnest(without_data) FROM {loads} l WHERE extracted_at = %s AND source = %s",
+                          (day, source)) if self.exists() else []
+        return {stream for stream, in rows}
+
+    def record_without_data(self, day: date, source: str, streams: Collection[str]) -> None:
+        """Record which streams of a date hold no data at the source."""
+        query(self.cursor, sql.SQL(
+            "UPDATE {} SET without_data = %s::text[] WHERE extracted_at = %s AND source = %s "
+            "AND without_data IS DISTINCT FROM %s::text[]"
+        ).format(self.doubled), (found := sorted(streams) or None, day, source, found))
+
+    def shown(self) -> set[tuple[str, date]]:
+        """(source, date) of every date that a view shows."""
+        return {*self.newest().items(), *((one.source, one.shown) for part in self.parts()
+                                          for one in part.absent().values() if one)}
+
     def places(self) -> list[Place]:
         """Where the tables of each source are."""
         return [Place(*row) for row in self._rows(PLACES)] if self.exists() else []
@@ -314,14 +364,10 @@ class SchemaHistory(LoadHistory):
         return dict(self._rows("SELECT table_name, max(extracted_at) FROM {loads} l WHERE table_schema = %s "
                                "GROUP BY table_name", (self.schema,)))
 
-    def gone(self) -> dict[str, tuple[date, date] | None]:
-        """Tables that the newest date of their source lacks.
-
-        Returns:
-            First date without the table and newest date of the source; None for a table that no loaded date has.
-        """
-        rows = self._rows(GONE, {"schema": self.schema, "history": self.history})
-        return {name: (since, newest) if since else None for name, since, newest in rows}
+    def absent(self) -> dict[str, Absent | None]:
+        """Tables that the newest date of their source lacks; None for a table that no loaded date has."""
+        rows = self._rows(ABSENT, {"schema": self.schema, "history": self.history})
+        return {name: Absent(*absent) if absent[0] else None for name, *absent in rows}
 
     def remove(self, source: str, day: date, table: str) -> None:
         """Delete the entry of one table of a date."""

@@ -9,11 +9,11 @@ from datetime import date
 from psycopg2 import sql
 
 from landing.load import comments, kept_views, obstacles, views
-from landing.load.comments import GONE, UNLOADED
+from landing.load.comments import EMPTY, GONE, UNLOADED
 from landing.load.dependents import Dependents
 from landing.load.history import columns_of, history_name
 from landing.load.kept_views import KeptView
-from landing.load.load_history import SchemaHistory
+from landing.load.load_history import Absent, SchemaHistory
 from landing.load.locks import LOCK_WAIT
 from landing.load.staging import Load
 from landing.postgres.query import query
@@ -67,18 +67,21 @@ class NewestViews:
                           views.options_of(self.cursor, view))
 
     def update(self, loads: Sequence[Load]) -> None:
-        """Point the views at the newest date of their source; a view of a table that it lacks is empty."""
+        """Point the views at the newest date of their source.
+
+        The view of a table that it lacks is empty, or keeps its last date if the table holds no data at the source.
+        """
         newest, last = self.load_history.newest(), self.load_history.last()
-        tables = {load.table.name: load.table for load in loads}
+        new = {load.table.name: load for load in loads}
         notices: dict[str, str | None] = {}
-        for name, gone in self.load_history.gone().items():
+        for name, absent in self.load_history.absent().items():
             columns = self.columns(name)
-            if not columns and name in tables:
-                columns = [column.name for column in tables[name].columns]
-            if columns and gone:
-                self.point(name, columns, gone[1])
+            if name in new and (not columns or (absent and absent.shown == new[name].day)):
+                columns = [column.name for column in new[name].table.columns]
+            if columns and absent:
+                self.point(name, columns, absent.shown)
             if columns:
-                notices[name] = f"{GONE}{gone[0]}: see {self.history}." if gone else f"{UNLOADED}."
+                notices[name] = self._notice(absent)
         shown = {load.table.name: load for load in loads if load.day == newest[load.source]}
         for name, day in self.stale().items():
             if name not in shown:
@@ -92,6 +95,14 @@ class NewestViews:
             notices[name] = None
         described = {load.table.name: load.table for load in loads if load.day == last[load.table.name]}
         comments.put(self.cursor, self.schema, self.history, described, notices)
+
+    def _notice(self, absent: Absent | None) -> str:
+        """First line of the comment of a view whose table the newest date lacks."""
+        if absent is None:
+            return f"{UNLOADED}."
+        if absent.without_data:
+            return f"{EMPTY}{absent.since}: shows {absent.shown}."
+        return f"{GONE}{absent.since}: see {self.history}."
 
     def restore(self, tables: Sequence[tuple[str, date]]) -> None:
         """Point the views of tables at these dates, with the columns that each view has."""
@@ -108,7 +119,7 @@ class NewestViews:
         marked = {name for name, in query(self.cursor, MARKED_GONE, (self.schema, f"{GONE}%"))}
         if not marked:
             return {}
-        gone = self.load_history.gone()
+        gone = self.load_history.absent()
         return {name: day for name, day in self.load_history.last().items() if name in marked and name not in gone}
 
     def columns(self, name: str) -> list[str]:

@@ -42,7 +42,8 @@ class PlannedChanges:
 
     def __init__(self, schema: str, load_history: SchemaHistory) -> None:
         self.schema, self.cursor, self.history = schema, load_history.cursor, load_history.history
-        self._newest = load_history.newest() if load_history.exists() else {}
+        self._newest, self._absent = (load_history.newest(), load_history.absent()) if load_history.exists() else (
+            {}, {})
         self._shown: dict[str, dict[str, str]] = {}
         self._oids: dict[str, int] = {}
         for name, oid, columns, types in query(self.cursor, SHOWN, (schema,)):
@@ -76,15 +77,22 @@ class PlannedChanges:
     def assume(self, load: Load) -> None:
         """Treat a planned load as loaded."""
         self._assumed[load.table.name] = [*self._columns(load)]
+        if load.day >= self._shown_day(load):
+            self._absent.pop(load.table.name, None)
         self._newest[load.source] = max(load.day, self._newest.get(load.source, load.day))
 
     def _columns(self, load: Load) -> dict[str, str]:
         """Columns that the table's view has after the load, with types."""
         name = load.table.name
         columns = self._assumed.get(name, self._shown.get(name, ()))
-        if load.day >= self._newest.get(load.source, load.day) or not columns:
+        if load.day >= self._shown_day(load) or not columns:
             columns = [column.name for column in load.table.columns]
         return {column: load.layout.get(history_name(column), "") for column in columns}
+
+    def _shown_day(self, load: Load) -> date:
+        """Date that the table's view shows before the load."""
+        absent = self._absent.get(load.table.name)
+        return absent.shown if absent and absent.without_data else self._newest.get(load.source, load.day)
 
     def _of_partition(self, load: Load) -> Obstacle | None:
         if load.day not in self._partitions:

@@ -169,4 +169,6 @@ class TapLanding(LandingTap):
     def closing(self) -> dict[str, Any]:
         """The date and the sources that this is the whole of."""
         return {"extracted_at": self.date, "sources": [manifest.source for manifest in self.manifests],
-                "left_out_sources": [] if self.config.get("sources") else self.landed_date.without}
+                "left_out_sources": [] if self.config.get("sources") else self.landed_date.without,
+                "without_data": {manifest.source: sorted(manifest.left_out) for manifest in self.manifests
+                                 if manifest.left_out}}

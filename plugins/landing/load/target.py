@@ -189,7 +189,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
                  for stream, sink in self.sinks.items()}
         job = LoadJob(self._connect, self.config["default_target_schema"], day, self.config, self.point, logger)
         job.run(sources, loads, reload=bool(self.config.get("reload")) or flag("RELOAD"),
-                left_out=self.completion.left_out_sources)
+                left_out=self.completion.left_out_sources, without_data=self.completion.without_data)
 
     def _connect(self) -> Any:
         return connect(self.connection_arguments, self.name, self.config["stall_timeout"])

@@ -25,7 +25,7 @@ from landing.core.commit_point import CommitPoint
 from landing.core.errors import WarehouseError
 from landing.core.sources import declared_sources
 from landing.load import staging
-from landing.load.load_history import LoadHistory
+from landing.load.load_history import NONE, LoadHistory, Streams
 from landing.load.locks import LockRetry, SchemaLock, wait_for_older_snapshots
 from landing.load.planning import LoadPlanner
 from landing.load.staging import Files, Load
@@ -244,7 +244,7 @@ class Warehouse:
         return staged
 
     def swap(self, day: date, sources: Sequence[str], loads: Sequence[Load], landed: Collection[Load],
-             left_out: Sequence[str] = ()) -> None:
+             left_out: Sequence[str] = (), without_data: Streams = NONE) -> None:
         """Replace the partitions of a date by staging tables, in one transaction with lock retry.
 
         Args:
@@ -254,15 +254,22 @@ class Warehouse:
             landed: Every landed table of the date, loaded before or now. Other tables of these sources are removed
                 from it.
             left_out: Sources of the date that were left out on purpose.
+            without_data: Streams of the date that hold no data at their source, by source: their views keep their
+                last date.
         """
         vanished, swaps = self.vanished(day, sources, landed), self._swaps()
         recorded = self.load_history.left_out(day)
         if loads or vanished or any(swap.views.stale() for swap in swaps.values()) or (
-                recorded != {*left_out} - self.load_history.sources(day)):
+                recorded != {*left_out} - self.load_history.sources(day)) or any(
+                self.load_history.without_data(day, source) != {*without_data.get(source, ())} for source in sources):
 
             def publish() -> None:
                 self._publish(swaps, day, loads, vanished)
                 self.load_history.record_left_out(day, sources, left_out)
+                for source in sources:
+                    self.load_history.record_without_data(day, source, without_data.get(source, ()))
+                for swap in swaps.values():  # all schemas' entries are there: the newest date is the source's
+                    swap.views.update([load for load in loads if load.schema == swap.schema])
 
             self.lock_retry.run(publish,
                                 "Nothing was loaded, and the views are unchanged.", load_command(day, self.schema))
@@ -274,8 +281,6 @@ class Warehouse:
             swap.lock(new, gone)
         for swap, new, gone in parts:
             swap.publish(day, new, gone)
-        for swap, new, _ in parts:
-            swap.views.update(new)  # once all schemas' entries are there: the newest date is the source's
 
     def ahead(self, day: date, sources: Iterable[str]) -> dict[str, date]:
         """Sources whose views show a newer date than `day`, with that date."""
@@ -284,9 +289,8 @@ class Warehouse:
 
     def remove(self, source: str, day: date) -> None:
         """Remove a source's date that the views do not show, in one transaction with lock retry."""
-        if day == self.load_history.newest().get(source):
-            raise WarehouseError(f"{day} is the newest partition of source {source} in {self.history}, and the views "
-                                 "show it: it is not removed.")
+        if (source, day) in self.load_history.shown():
+            raise WarehouseError(f"Views of source {source} show {day} of {self.history}: it is not removed.")
         swaps = self._swaps().values()
         self.lock_retry.run(lambda: [swap.remove(source, day) for swap in swaps], "Nothing was removed.", "landing gc")
         self.drop_staging()

@@ -44,6 +44,7 @@ class Completion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     # Of a load:
     sources: list[Text] | None = None
     left_out_sources: list[Text] = []  # on purpose, by WITHOUT_SOURCES
+    without_data: dict[Text, list[Text]] = {}  # streams that hold no data at the source, by source
 
     def to_state(self) -> dict[str, Any]:
         """The part of a STATE's value."""

@@ -7,7 +7,7 @@ compared as multisets, in which rows are only inserted or deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -18,7 +18,7 @@ from psycopg2 import sql
 from landing.core.commands import load_command
 from landing.core.errors import WarehouseError
 from landing.load import history
-from landing.load.load_history import LoadHistory
+from landing.load.load_history import LoadedTable, LoadHistory
 from landing.postgres.query import query
 from landing.postgres.transaction import begin
 from landing.verify import partition_diff
@@ -49,12 +49,16 @@ class TableChange:
         return 0 if None in (self.rows_before, self.rows_after) else self.rows_after - self.inserted - self.updated
 
 
+_Partition = tuple[LoadedTable, sql.Identifier]
+
+
 @dataclass(frozen=True)
 class _Table:
     source: str
     name: str
     old: sql.Identifier | None  # partitions
     new: sql.Identifier | None
+    without_data: bool  # on the date that lacks it
 
 
 class Comparison:
@@ -85,10 +89,17 @@ class Comparison:
     def _tables(self) -> list[_Table]:
         old, new = self._loaded(self.before), self._loaded(self.after)
         self._sources = {self.before: {source for source, _ in old}, self.after: {source for source, _ in new}}
-        return [_Table(source, name, old.get((source, name)), new.get((source, name)))
-                for source, name in sorted({*old} | {*new})]
+        empty = self._without_data(old, self.after) | self._without_data(new, self.before)
+        return [_Table(*key, *(found[key][1] if key in found else None for found in (old, new)), key in empty)
+                for key in sorted({*old} | {*new})]
 
-    def _loaded(self, day: date) -> dict[tuple[str, str], sql.Identifier]:
+    def _without_data(self, tables: Mapping[tuple[str, str], _Partition], other: date) -> set[tuple[str, str]]:
+        """Those of the tables that hold no data at their source on the other date."""
+        load_history = LoadHistory(self.cursor, self.history)
+        streams = {source: load_history.without_data(other, source) for source in {source for source, _ in tables}}
+        return {key for key, (entry, _) in tables.items() if entry.is_of(streams[entry.source])}
+
+    def _loaded(self, day: date) -> dict[tuple[str, str], _Partition]:
         """Partitions of a date by source and table, with its schema unless that is the default one."""
         load_history = LoadHistory(self.cursor, self.history)
         entries = load_history.entries(day)
@@ -101,8 +112,8 @@ class Comparison:
             raise WarehouseError(f"The load history of {self.history} lists {day} as loaded, but its partitions of "
                                  f"{', '.join(gone)} are missing or empty. Load it again: "
                                  f"{load_command(day, self.schema)}")
-        return {(one.source, one.label(self.schema)): sql.Identifier(one.history, partitions[one.schema][one.table])
-                for one in entries}
+        return {(one.source, one.label(self.schema)):
+                (one, sql.Identifier(one.history, partitions[one.schema][one.table])) for one in entries}
 
     def _lock(self, partitions: list[sql.Identifier]) -> None:
         """Lock before the snapshot is taken: a load could replace partitions between the two."""
@@ -121,6 +132,8 @@ class Comparison:
         inserted, deleted, note = after or 0, before or 0, f"only on {day}"
         if table.source not in self._sources[other]:  # its rows were neither inserted nor deleted
             inserted, deleted, note = 0, 0, f"{table.source} is not loaded on {other}"
+        elif table.without_data:
+            inserted, deleted, note = 0, 0, f"no data at the source on {other}"
         key = primary_key(self.cursor, partition) or None
         return TableChange(table.source, table.name, key, before, after, inserted, 0, deleted, note)
 

@@ -42,10 +42,11 @@ def check(zone: LandingZone, new: Manifest, began: datetime, left_out: LeftOut |
             "REEXTRACT=true."
         )
     if not flag("ALLOW_FEWER_TABLES") and (lost := _lost(before, new, left_out)):
+        refresh = ", or REFRESH MATERIALIZED VIEW at the source" if new.left_out else ""
         raise ZoneError(
             f"{source} of {day}: this run left out {', '.join(lost)}. {before.extracted_at} and the source still have "
-            "that. Nothing was committed. Select it (`select` in meltano.yml, or --select), or leave it out on "
-            f"purpose: ALLOW_FEWER_TABLES=true {extract_command(source, day)}"
+            f"that. Nothing was committed. Select it (`select` in meltano.yml, or --select){refresh}, or leave it out "
+            f"on purpose: ALLOW_FEWER_TABLES=true {extract_command(source, day)}"
         )
 
 
@@ -56,9 +57,13 @@ def _lost(before: Manifest, new: Manifest, left_out: LeftOut | None) -> list[str
     """
     replaced = before.extracted_at == new.extracted_at
     had = {table.stream: {column.name for column in table.columns} for table in before.tables}
+    why = {stream: f" ({reason})" for stream, reason in new.left_out.items()}
     if left_out is None:
         left_out = dict.fromkeys({*had} - {table.stream for table in new.tables}) if replaced else {}
-    lost = [f"table {stream}" for stream, columns in left_out.items() if stream in had and columns is None]
+    if replaced:
+        left_out = {**left_out, **dict.fromkeys(why)}
+    lost = [f"table {stream}{why.get(stream, '')}" for stream, columns in left_out.items()
+            if stream in had and columns is None]
     if replaced:
         lost += [f"column {column} of {stream}" for stream, columns in left_out.items() if stream in had
                  for column in columns or () if column in had[stream]]

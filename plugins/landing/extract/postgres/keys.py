@@ -21,6 +21,7 @@ SELECT EXISTS (
       AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
       AND NOT EXISTS (SELECT FROM pg_attribute a
                       WHERE a.attrelid = c.oid AND a.attname = ANY (%(key)s) AND NOT a.attnotnull)
+      AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n' AND NOT n.convalidated)
       AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS part(attnum, position)
                       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = part.attnum
                       WHERE part.position <= i.indnkeyatts AND a.attname <> ALL (%(key)s)))
