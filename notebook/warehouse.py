@@ -33,7 +33,6 @@ from landing.api import (
     columns_of,
     connect,
     history_name,
-    how_to_land,
     keep_private,
     landing_folder,
     load_command,
@@ -121,7 +120,7 @@ class Day:
     def _not_loaded(self, loaded: Mapping[date, LandedDate]) -> str:
         landed = LandedDate(LandingZone.configured(), self.date or today())
         found = f"{len(loaded)} dates, {min(loaded)} to {max(loaded)}" if loaded else "none"
-        steps = [how_to_land(source, landed.day, partly=bool(landed.landed)) for source in landed.missing]
+        steps = [landed.how_to_land()] if landed.missing else []
         steps.append(f"{'Then run' if steps else 'Run'}: {load_command(landed.day, self.schema)}")
         return f"{landed.day} is not loaded into {self.schema} (loaded: {found}). {'. '.join(steps)}"
 

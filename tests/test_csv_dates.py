@@ -37,6 +37,14 @@ def test_a_missing_file_is_said_with_its_date_and_the_nearest_dates_that_have_on
         assert said in str(refused.value)
 
 
+def test_a_path_of_many_dates_names_none_of_them_as_the_nearest(convert, tmp_path):
+    for number in range(1, 32):
+        (tmp_path / f"month_2024-{number % 12 + 1:02}.csv").write_text("a\n1\n")
+    with pytest.raises(SourceError) as refused:
+        convert(path="month_{date:%G-%m}.csv", day=date(2025, 1, 31))
+    assert "Nearest dates" not in str(refused.value)
+
+
 def test_a_typo_in_the_format_is_seen_by_the_names_beside_it(convert, tmp_path):
     for name in ("sales_20240119.csv", "sales_20240120.csv", "other.txt"):
         (tmp_path / name).write_text("a\n1\n")
@@ -77,18 +85,22 @@ plugins:
 
 
 @pytest.mark.parametrize(("path", "dated"), [('"b/{date:%Y/%m/%d}"', True), ("b.csv", False),
-                                             ('"{date:%Y}.csv"', False), ('"{{date}}.csv"', False),
+                                             ('"{date:%Y}.csv"', False), ('"{date:%Y-%m}.csv"', False),
+                                             ('"{date:%G-%V}.csv"', False), ('"{date:%a}.csv"', False),
+                                             ('"{date:%d}.csv"', False), ('"{date:%Y-%j}.csv"', True),
+                                             ('"{{date}}.csv"', False),
                                              ('"{x}.csv"', False)])
-def test_a_past_date_is_as_it_was_if_all_files_of_a_source_are_of_their_dates(tmp_path, monkeypatch, path, dated):
+@pytest.mark.parametrize("day", [DAY, date(2024, 4, 1)])  # the first of a month, a quarter and a week
+def test_a_past_date_is_as_it_was_if_all_files_of_a_source_are_of_their_dates(tmp_path, monkeypatch, path, dated, day):
     monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))
     (tmp_path / "meltano.yml").write_text(DECLARED % path)
     for source in ("csv", "shop"):
-        said = how_to_land(source, DAY)
+        said = how_to_land([source], day)
         assert said.startswith("Land it first: ") == dated
         assert ("today's rows" in said) != dated
-        late = BackfillPlanner(LandingZone.configured(), None, False).plan(DAY, DAY)[0].late
+        late = BackfillPlanner(LandingZone.configured(), None, False).plan(day, day)[0].late
         assert (source in late) != dated
-    assert not has_files_of_each_date("unknown", DAY)
+    assert not has_files_of_each_date("unknown", day)
 
 
 def test_dates_land_and_load_by_the_jobs_without_a_variable_in_the_settings(project):

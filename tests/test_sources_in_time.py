@@ -97,6 +97,39 @@ def test_a_past_date_whose_source_failed_is_refused_and_todays_rows_are_never_ad
     assert f"WITHOUT_SOURCES=crm MELTANO_ENVIRONMENT=load SCHEMA=public EXTRACTED_AT={D3}" in said
 
 
+def test_two_sources_that_failed_on_a_past_date_are_named_at_once_and_the_advised_command_loads_it(grown):
+    for source in ("csv", "crm"):
+        grown.manifest_path(source, D3).unlink()
+    refused = grown.load(D3, check=False).text
+    assert f"Sources 'csv', 'crm' are not landed for {D3}" in refused
+    without = f"WITHOUT_SOURCES=csv,crm MELTANO_ENVIRONMENT=load SCHEMA=public EXTRACTED_AT={D3} meltano run load_to_"
+    assert f"To load the date without csv, crm: {without}" in refused
+    assert without in grown.landing("show", D3).stdout
+    said = json.loads(grown.landing("status", "--json", check=False).stdout)["sources"]
+    commands = [one["command"] for source in said for one in source["dates"] if one["state"] == "missing"]
+    assert [one.partition(" ")[0] for one in commands] == ["WITHOUT_SOURCES=csv,crm"] * 2
+    assert without in grown.load(D3, check=False, WITHOUT_SOURCES="csv").text  # what is left out already stays so
+    grown.load(D3, WITHOUT_SOURCES="csv,crm")
+    one = plan(grown, D3)[D3]
+    assert (one["state"], one["sources"], one["late"]) == ("identical", {"postgres": "keep"}, [])
+
+
+def test_a_source_of_an_older_version_that_is_declared_no_more_loads_and_spoils_no_plan(grown):
+    as_of(grown, "csv", D1, declared=None)
+    grown.manifest_path("postgres", D1).unlink()
+    as_of(grown, "postgres", D2, declared=["old"])
+    grown.manifest_path("csv", D2).unlink()
+    declare(grown, "crm")
+    planned = plan(grown, D1, D3)
+    assert planned[D1]["sources"] == {"csv": "keep"}
+    assert (planned[D2]["state"], planned[D2]["why"]) == ("missing", "none of its sources is declared")
+    assert planned[D3]["state"] == "landed"
+    grown.load(D1)
+    refused = grown.load(D2, check=False).text
+    assert f"None of the sources of {D2} (postgres, old) is declared in meltano.yml (crm)" in refused
+    assert "`landing rename OLD NEW`" in refused
+
+
 def test_todays_date_needs_a_source_that_is_added_today(shop):
     declare(shop, "postgres", "csv")
     land(shop, TODAY, "postgres", "csv")

@@ -5,7 +5,7 @@ Everything else in this package may change in any version.
 
 from __future__ import annotations
 
-from landing.core.commands import extract_command, how_to_land, load_command
+from landing.core.commands import extract_command, load_command
 from landing.core.dates import parse_date, refuse_future, today
 from landing.core.errors import (
     DamagedError,
@@ -39,7 +39,7 @@ __all__ = [
     "EQUAL", "ERRORS_VARIABLE", "JOB_PREFIX", "PARTITION_KEY", "DamagedError", "LandedDate", "LandingError",
     "LandingZone", "LoadHistory", "Manifest", "SettingError", "Status", "VerificationError", "WarehouseError",
     "as_metrics", "as_page", "certificate_authority", "columns_of", "connect", "declared_sources", "describe",
-    "errors_in", "extract_command", "has_files_of_each_date", "history_name", "how_to_land", "keep_private",
-    "landing_folder", "load_command", "parse_date", "project_root", "read_status", "refuse_future", "reported",
+    "errors_in", "extract_command", "has_files_of_each_date", "history_name", "keep_private", "landing_folder",
+    "load_command", "parse_date", "project_root", "read_status", "refuse_future", "reported",
     "settings", "table", "today", "without_secrets",
 ]

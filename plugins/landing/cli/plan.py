@@ -17,7 +17,18 @@ from landing.core.dates import parse_date
 from landing.core.errors import describe
 from landing.core.text import duration, table
 from landing.load.load_history import LoadedTable, LoadedTables, LoadHistory
-from landing.verify.backfill import EXTRACT, KEEP, LOAD, NOTHING, REFUSE, UNKNOWN, BackfillPlanner, DatePlan, Loaded
+from landing.verify.backfill import (
+    EXTRACT,
+    KEEP,
+    LOAD,
+    NOTHING,
+    REFUSE,
+    UNKNOWN,
+    BackfillPlanner,
+    DatePlan,
+    LeftOut,
+    Loaded,
+)
 from landing.zone.landing_zone import LandingZone
 
 
@@ -38,14 +49,14 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
     loaded     in the warehouse, no longer landed
     damaged    a manifest or a landed file cannot be used
 
-    A date needs the sources that were declared on its day. The plan includes what a load of landed tables would refuse
-    (types, names, other people's objects) and columns that it would turn into text.
+    A date needs the sources that were declared on its day, except those that its load left out. The plan includes what
+    a load of landed tables would refuse (types, names, other people's objects) and columns it would turn into text.
     Durations are medians of earlier runs; without earlier runs they are unknown.
     """
     with answered(as_json):
         days = parse_date(first, "--from"), parse_date(last, "--to")
-        loaded = read_load_history(_loaded, schema)
-        planner = BackfillPlanner(LandingZone.configured(), loaded, re_extract)
+        loaded, left_out = read_load_history(_loaded, schema) or (None, {})
+        planner = BackfillPlanner(LandingZone.configured(), loaded, re_extract, left_out)
         try:
             with contextlib.nullcontext() if loaded is None else open_warehouse(schema) as planner.warehouse:
                 plans = planner.plan(*days)
@@ -56,12 +67,12 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
         output(as_json, {"dates": [asdict(one) for one in plans], "total": total(plans)}, lambda: as_text(plans))
 
 
-def _loaded(load_history: LoadHistory) -> Loaded:
-    """Loaded tables whose rows are present."""
+def _loaded(load_history: LoadHistory) -> tuple[Loaded, LeftOut]:
+    """Loaded tables whose rows are present, and the sources that the loads left out."""
     found: dict[date, list[LoadedTable]] = {}
     for one in load_history.present():
         found.setdefault(one.day, []).append(one)
-    return {day: LoadedTables(entries) for day, entries in found.items()}
+    return {day: LoadedTables(entries) for day, entries in found.items()}, load_history.left_out_by_date()
 
 
 def as_text(plans: Sequence[DatePlan]) -> str:

@@ -11,7 +11,6 @@ import click
 import msgspec
 
 from landing.cli.options import answered, as_json, output, read_load_history, with_schema
-from landing.core.commands import how_to_land
 from landing.core.dates import parse_date
 from landing.core.errors import DamagedError, printable
 from landing.core.sources import declared_sources
@@ -85,8 +84,7 @@ def _landed(landed: LandedDate, source: str, manifest: Manifest | None, problem:
     if problem:
         return f"damaged. {problem}"
     if manifest is None:
-        how = how_to_land(source, landed.day, partly=bool(landed.landed))
-        return f"not landed. {how if source in landed.sources else NOT_REQUIRED}"
+        return f"not landed. {landed.how_to_land() if source in landed.sources else NOT_REQUIRED}"
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in manifest.snapshot.items())
     took = f", in {duration(manifest.seconds)}"
     return (f"{len(manifest.tables)} tables, {manifest.rows:,} rows, {manifest.bytes:,} bytes\n"

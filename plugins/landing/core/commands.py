@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 from landing.core.dates import today
@@ -30,22 +30,32 @@ def load_command(day: date, schema: str) -> str:
     return f"MELTANO_ENVIRONMENT=load SCHEMA={shlex.quote(schema)} EXTRACTED_AT={day} meltano run load_to_postgres"
 
 
-def how_to_land(source: str, day: date, *, partly: bool) -> str:
-    """What to do about a source that is not landed for a date.
+def how_to_land(sources: Sequence[str], day: date, without: Sequence[str] = (), *, partly: bool = False) -> str:
+    """What to do about sources that are not landed for a date.
 
     On its own day, or from files of that day, the extract. Later, an extract would take today's rows: a choice for a
     person to make.
 
     Args:
-        source: The source.
+        sources: The sources.
         day: The date.
-        partly: Whether another source is landed for it.
+        without: Sources that WITHOUT_SOURCES leaves out already.
+        partly: Whether another source of the date is landed: only then it can be loaded without these.
     """
-    if day >= today() or has_files_of_each_date(source, day):
-        return f"Land it first: {extract_command(source, day)}"
-    without = f" To load the date without {source}: {without_command([source], day)}." if partly else ""
-    return (f"That day is past, so an extract now takes today's rows.{without} To accept today's rows as those of "
-            f"{day}: {extract_command(source, day)}")
+    late = [one for one in sources if day < today() and not has_files_of_each_date(one, day)]
+    own = [one for one in sources if one not in late]
+    steps = [f"Land {', '.join(own) if late or len(own) > 1 else 'it'} first: {_extracts(own, day)}"] if own else []
+    if late:
+        of = f" of {', '.join(late)}" if own else ""
+        steps.append(f"That day is past, so an extract{of} now takes today's rows")
+        if partly or own:
+            steps.append(f"To load the date without {', '.join(late)}: {without_command([*without, *late], day)}")
+        steps.append(f"To accept today's rows as those of {day}: {_extracts(late, day)}")
+    return ". ".join(steps)
+
+
+def _extracts(sources: Sequence[str], day: date) -> str:
+    return " && ".join(extract_command(one, day) for one in sources)
 
 
 def without_command(sources: Iterable[str], day: date) -> str:

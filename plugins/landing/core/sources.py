@@ -7,13 +7,14 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from landing.core.errors import SettingError
 from landing.core.settings import root, settings
 
 JOB_PREFIX = "extract_"
+SAME_PATH = 400  # days before and after a date whose path may be the same
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -165,9 +166,16 @@ def has_files_of_each_date(source: str, day: date) -> bool:
         plugin = extractors.get(plugin.get("inherit_from"))
     paths = [str(entry.get("path")) for entry in config.get("files") or []]
     try:
-        return bool(paths) and all(path.format(date=day) != path.format(date=day - timedelta(1)) for path in paths)
+        return bool(paths) and all(is_of_one_date(path, day) for path in paths)
     except (ValueError, LookupError, AttributeError):  # a path that the tap will refuse
         return False
+
+
+def is_of_one_date(path: str, day: date) -> bool:
+    """Whether no other date within a year and more has the same path, as with `{date:%Y-%m}` or `{date:%a}`."""
+    others = {*range(day.toordinal() - SAME_PATH, day.toordinal() + SAME_PATH + 1)} - {day.toordinal()}
+    return all(path.format(date=date.fromordinal(other)) != path.format(date=day)
+               for other in others if 1 <= other <= date.max.toordinal())
 
 
 def declares(extractor: str) -> bool:

@@ -81,6 +81,12 @@ WHERE c.relkind = 'p' AND (last.day IS NULL OR last.day <> newest.day)
 ORDER BY c.relname
 """
 
+LEFT_OUT = """
+SELECT DISTINCT l.extracted_at, name FROM {loads} l, unnest(l.left_out) AS name
+WHERE l.extracted_at = ANY (coalesce(%s::date[], ARRAY[l.extracted_at]))
+  AND NOT EXISTS (SELECT FROM {loads} own WHERE own.extracted_at = l.extracted_at AND own.source = name)
+"""
+
 PLACES = """
 SELECT source, source_schema, source_table, table_schema, table_name, max(extracted_at), count(*), sum(rows)::bigint
 FROM {loads} l GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 4, 5, 2, 3
@@ -272,9 +278,14 @@ class LoadHistory:
 
     def left_out(self, day: date) -> set[str]:
         """Sources that the load of a date left out on purpose, and that were not loaded since."""
-        rows = self._rows("SELECT DISTINCT source, left_out FROM {loads} l WHERE extracted_at = %s", (day,)) if (
-            self.exists()) else []
-        return {name for _, names in rows for name in names or []} - {source for source, _ in rows}
+        return self.left_out_by_date(day).get(day, set())
+
+    def left_out_by_date(self, *days: date) -> dict[date, set[str]]:
+        """The same for these dates, or for all; only dates whose load left out any."""
+        found: dict[date, set[str]] = {}
+        for day, source in self._rows(LEFT_OUT, ([*days] or None,)) if self.exists() else ():
+            found.setdefault(day, set()).add(source)
+        return found
 
     def record_left_out(self, day: date, sources: Collection[str], left_out: Collection[str]) -> None:
         """Record which sources the load of these sources left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -39,8 +40,8 @@ TODAYS_ROWS = " That day is past: an extract now takes today's rows."
 class Found:
     """What there is of a source's date.
 
-    `loaded_known`: the warehouse was read. `missing`: other sources are landed, and the date is not complete without
-    this one.
+    `loaded_known`: the warehouse was read. `missing`: if other sources are landed, and the date is not complete without
+    this one: all such sources.
     """
 
     source: str
@@ -49,7 +50,7 @@ class Found:
     loaded: LoadedDate | None
     loaded_known: bool
     runs: list[Run]
-    missing: bool
+    missing: Sequence[str]
 
     def judged(self, now: datetime, schema: str) -> SourceDate:
         """With its state, its problem, and the command."""
@@ -95,7 +96,8 @@ class Found:
 
     def _past(self, what: str) -> tuple[str, str]:
         """Not landed on its day: the rows of that day are gone."""
-        return f"{what}{TODAYS_ROWS} To load the date without it, run:", without_command([self.source], self.day)
+        names = "it" if len(self.missing) == 1 else ", ".join(self.missing)
+        return f"{what}{TODAYS_ROWS} To load the date without {names}, run:", without_command(self.missing, self.day)
 
     def _stale(self, landed: Summary) -> str:
         runs = self.loaded.runs

@@ -102,10 +102,10 @@ class _Reader:
 
     def _date(self, source: str, day: date) -> SourceDate:
         found, tried = self.dates[day], day in self.tried.get(source, ())
-        missing = bool(found.landed) and source not in found.landed and source in found.missing
+        needed = source not in found.landed and found.partly and source in found.missing
         return Found(source, day, self._summary(source, day), (self.loaded or {}).get((source, day)),
                      self.loaded is not None, run_log.read(self.zone.storage, source, day) if tried else [],
-                     missing).judged(self.now, self.schema)
+                     found.missing if needed else ()).judged(self.now, self.schema)
 
     def _summary(self, source: str, day: date) -> Summary | DamagedError | None:
         """A manifest, read once; the error if it is damaged."""

@@ -14,7 +14,7 @@ earlier dates had been loaded, so the plan knows which load of landed tables wou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -35,6 +35,7 @@ MEASURED_DATES = 60  # newest dates of a source whose durations count, besides t
 EXTRACT, KEEP, REFUSE = "extract", "keep", "refuse"
 LOAD, NOTHING, UNKNOWN = "load", "nothing", "unknown"
 Loaded = Mapping[date, LoadedTables]
+LeftOut = Mapping[date, Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,11 @@ def _refusal(error: RefusedError) -> str:
 
 
 class BackfillPlanner:
-    """Plans a backfill. `loaded` is None if the warehouse cannot be reached."""
+    """Plans a backfill. `loaded` is None if the warehouse cannot be reached. `left_out`: on purpose, by the loads."""
 
-    def __init__(self, zone: LandingZone, loaded: Loaded | None, re_extract: bool) -> None:
-        self.zone, self.loaded, self.re_extract = zone, loaded, re_extract
+    def __init__(self, zone: LandingZone, loaded: Loaded | None, re_extract: bool,
+                 left_out: LeftOut | None = None) -> None:
+        self.zone, self.loaded, self.re_extract, self.left_out = zone, loaded, re_extract, left_out or {}
         self.warehouse: Warehouse | None = None  # set: plan the loads, too
         self.today = today()
         self._seen: dict[tuple[str, date], Landed] = {}
@@ -135,8 +137,10 @@ class BackfillPlanner:
             raise SettingError(f"--to {last} is in the future (today in UTC: {self.today}), so it cannot be extracted. "
                                f"Run again with --to {self.today}.")
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-        found = {day: {source: self._landed(source, day) for source in LandedDate(self.zone, day).required()}
-                 for day in days}
+        dates = [LandedDate(self.zone, day, self.left_out.get(day, ())) for day in days]
+        if not any(one.sources for one in dates):
+            dates[0].required()
+        found = {one.day: {source: self._landed(source, one.day) for source in one.sources} for one in dates}
         self._newest = {source: self._known(source) for source in {source for one in found.values() for source in one}}
         manifests = (one.manifest for one in self._seen.values() if one.manifest)
         self._estimates = Estimates(manifests, (self.loaded or {}).values())
@@ -228,6 +232,8 @@ def _state(found: Mapping[str, Landed], have: LoadedTables | None) -> tuple[str,
     if problems := [one.problem for one in found.values() if one.problem]:
         return "damaged", "; ".join(problems)
     missing = [source for source, one in found.items() if one.manifest is None]
+    if not found:
+        return "missing", "none of its sources is declared"
     if missing:
         loaded = have and {*missing} <= {one.source for one in have.entries}
         return "loaded" if loaded else "missing", f"{', '.join(missing)} not landed"

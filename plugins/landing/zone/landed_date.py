@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime, timezone
 from functools import cached_property
 
+from landing.core.commands import how_to_land
 from landing.core.dates import today
 from landing.core.errors import SettingError
 from landing.core.sources import declared_sources, without_sources
@@ -68,6 +69,15 @@ class LandedDate:
         """Sources of the date that are not landed."""
         return [source for source in self.sources if source not in self.landed]
 
+    @property
+    def partly(self) -> bool:
+        """Whether any source of the date is landed."""
+        return not {*self.sources}.isdisjoint(self.landed)
+
+    def how_to_land(self) -> str:
+        """What to do about all sources that are missing."""
+        return how_to_land(self.missing, self.day, self.without, partly=self.partly)
+
     def lacks_declared(self) -> bool:
         """Whether a source that is declared now is not landed: only then any can be missing. Reads no manifest."""
         return not {*self._declared} <= {*self.landed}
@@ -82,15 +92,27 @@ class LandedDate:
 
         Raises:
             SettingError: No source is declared.
-            NotLandedError: One is missing; the message offers what can be done.
+            NotLandedError: Some are missing; the message names all of them, and offers what can be done.
         """
-        return [self.zone.require(source, self.day) for source in self.required()]
+        sources = self.required()
+        if self.missing:
+            raise self.zone.not_landed(self.missing, self.day, self.how_to_land())
+        return [self.zone.require(source, self.day) for source in sources]
 
     def required(self) -> list[str]:
         """`sources`; SettingError if there are none."""
         if not self.sources:
-            raise SettingError("meltano.yml declares no source: it has no job named extract_<source>.")
+            raise SettingError(self.no_source)
         return self.sources
+
+    @property
+    def no_source(self) -> str:
+        """Why the date has no source, and what to do."""
+        if not self._declared:
+            return "meltano.yml declares no source: it has no job named extract_<source>."
+        had = ", ".join(dict.fromkeys([*self.landed, *self.recorded()])) or "none"
+        return (f"None of the sources of {self.day} ({had}) is declared in meltano.yml ({', '.join(self._declared)}). "
+                "If one has another name now, run `landing rename OLD NEW`; else declare it, and run again.")
 
     def to_record(self, source: str, began: datetime) -> list[str]:
         """`declared` of a manifest of this date, by a run that began then.
@@ -112,10 +134,11 @@ class LandedDate:
         return list(dict.fromkeys([*names, *(name for one in self._read.values() for name in self._recorded_by(one))]))
 
     def _recorded_by(self, manifest: Summary) -> Sequence[str]:
-        """For a manifest of an older version: the declared sources but those whose first extract came later."""
+        """For a manifest of an older version: its own source and the declared ones, but those that came later."""
         if manifest.declared is not None:
             return manifest.declared
-        return [name for name in self._declared if self._existed(name, _utc_date(manifest.taken_at))]
+        declared = [name for name in self._declared if self._existed(name, _utc_date(manifest.taken_at))]
+        return list(dict.fromkeys([*declared, manifest.source]))
 
     def _existed(self, source: str, by: date) -> bool:
         """Whether a source was landed by the end of a day; one that never was may have failed, and counts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -74,11 +74,15 @@ class LandingZone:
         """The manifest of a partition; NotLandedError gives the command that lands it."""
         manifest = self.manifest(source, day)
         if manifest is None:
-            raise NotLandedError(
-                f"Source {source!r} is not landed for {day} (no {self.storage.describe(layout.manifest(source, day))}"
-                f"). {how_to_land(source, day, partly=bool(self.sources_landed(day)))}"
-            )
+            raise self.not_landed([source], day, how_to_land([source], day))
         return manifest
+
+    def not_landed(self, sources: Sequence[str], day: date, then: str) -> NotLandedError:
+        """The error for sources that are needed. `then`: what to do."""
+        names = ", ".join(map(repr, sources))
+        what = f"Source {names} is not landed for" if len(sources) == 1 else f"Sources {names} are not landed for"
+        paths = ", ".join(self.storage.describe(layout.manifest(source, day)) for source in sources)
+        return NotLandedError(f"{what} {day} (no {paths}). {then}")
 
     def readable(self, source: str, day: date) -> Summary | None:
         """The sums of a manifest, or None where it is not landed or damaged."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from string import Formatter
 
+from landing.core.sources import is_of_one_date
+
 # Directives of strftime that a calendar date decides; a flag, as in %-d, leaves out a leading zero.
 FORMAT = re.compile(r"([^%{}]|%%|%[-_0^#]?[YyCGgmbBhdejaAuwUVWDF])*")
 SEARCHED = 366  # days before and after
@@ -42,8 +44,8 @@ class DatedPath:
 
     def nearest(self, day: date, count: int, exists: Callable[[str], bool]) -> list[date]:
         """The closest dates whose path exists, in order."""
-        if self.on(day) == self.on(_moved(day, 1)):
-            return []  # by month or year: one date stands for many
+        if not is_of_one_date(self.declared, day):
+            return []  # by month, year or weekday: one path stands for many
         others = (_moved(day, days) for distance in range(1, SEARCHED + 1) for days in (-distance, distance))
         found = (other for other in others if exists(self.on(other)))
         return sorted(other for _, other in zip(range(count), found, strict=False))
