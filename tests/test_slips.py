@@ -155,11 +155,11 @@ def test_a_refusal_is_one_json_object_where_json_was_asked_for(shop, command):
     assert error["message"] in result.stderr
 
 
-def test_the_json_of_a_refusal_has_the_command_to_run(shop):
+def test_the_json_of_a_refusal_has_the_commands_to_run(shop):
     error = json.loads(shop.landing("verify", DAY, "--json", check=False).stdout)["error"]
     assert error["class"] == "NotLandedError"
-    command = f"MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={DAY} meltano run extract_postgres"
-    assert error["run"][-1] == command
+    assert error["run"] == [f"MELTANO_ENVIRONMENT=extract SOURCE={source} DATESTAMP={DAY} meltano run extract_{source}"
+                            for source in ("postgres", "csv")]
     unreachable = json.loads(shop.landing("diff", DAY, DAY, "--json", check=False, TARGET_POSTGRES_PORT="1").stdout)
     assert unreachable["error"]["class"] == "UnreachableError"
 
