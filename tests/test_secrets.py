@@ -91,6 +91,23 @@ def test_a_hard_password_reaches_the_plugins_through_meltano_as_it_is(project):
     assert json.loads(said.partition("DUMP")[2].splitlines()[0]) == names
 
 
+def test_a_password_that_meltano_would_expand_comes_from_libpqs_password_file(shop):
+    shop.source.run("DROP ROLE IF EXISTS dollar; CREATE ROLE dollar LOGIN SUPERUSER PASSWORD 'r$Abc'")
+    passwords = shop.folder / "pgpass"
+    passwords.write_text("127.0.0.1:*:*:dollar:r$Abc\n")
+    passwords.chmod(0o600)
+    lines = [line for line in (shop.folder / ".env").read_text().splitlines()
+             if not line.startswith(("SOURCE_POSTGRES_USER", "SOURCE_POSTGRES_PASSWORD"))]
+    lines += ["SOURCE_POSTGRES_USER=dollar", "SOURCE_POSTGRES_PASSWORD="]
+    (shop.folder / ".env").write_text("\n".join(lines) + "\n")
+    try:
+        shop.meltano("run", "extract_postgres", DATESTAMP="2024-01-20", PGPASSFILE=str(passwords))
+        assert shop.manifest("postgres", "2024-01-20")["tables"]
+        assert "0 of them refused" in shop.landing("certify", PGPASSFILE=str(passwords)).stdout
+    finally:
+        shop.source.run("DROP ROLE dollar")
+
+
 class Cut:
     """A server that hangs up: at once, or when it has passed on so many bytes of the real one."""
 

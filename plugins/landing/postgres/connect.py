@@ -31,8 +31,8 @@ ADVICE = {
     "server does not support SSL": "Enable TLS on the server. Only on a trusted network, set …_POSTGRES_SSLMODE in "
     ".env to a mode without TLS.",
     "no password supplied": "The server asks for a password, and none is set: fill in …_POSTGRES_PASSWORD in .env.",
-    "password authentication failed": "Correct …_POSTGRES_USER and …_POSTGRES_PASSWORD in .env. A password with $ or # "
-    "belongs into single quotes there.",
+    "password authentication failed": "Correct …_POSTGRES_USER and …_POSTGRES_PASSWORD in .env. A password with # "
+    "belongs into single quotes there; one with $ before a capital letter into ~/.pgpass, and none into .env.",
     "too many connections for": MORE_CONNECTIONS,
     "too many clients": MORE_CONNECTIONS,
     "remaining connection slots": MORE_CONNECTIONS,
