@@ -12,7 +12,7 @@ import click
 from landing.cli.options import answered, as_json, open_warehouse, output, with_schema
 from landing.core.errors import LandingError
 from landing.core.settings import settings
-from landing.core.sources import declares, source_keys, source_name, source_schemas, table_names
+from landing.core.sources import declared_sources, declares, source_keys, source_name, source_schemas, table_names
 from landing.core.text import table
 from landing.load.table_names import TableNames
 from landing.postgres.configured import connect
@@ -71,5 +71,7 @@ def as_text(verdicts: Sequence[Verdict], everything: bool, warehouse: str | None
     left_out = f", {counts[LEFT_OUT]} left out" if counts[LEFT_OUT] else ""
     summary = (f"{tables} tables, {counts[REFUSED]} of them refused{left_out}; {columns:,} columns of the others: "
              f"{counts[LOSSLESS]:,} lossless, {counts[AS_TEXT]:,} as text ({checked}).")
+    if others := [one for one in declared_sources() if one != source_name(default="postgres")]:
+        summary += f"\nNot checked: {', '.join(others)} (only the database of SOURCE_POSTGRES_… is)."
     head = ("table", "column", "verdict", "type", "loads as", "why")
     return f"{table(head, rows)}\n{summary}" if rows else summary

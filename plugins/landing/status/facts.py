@@ -81,8 +81,8 @@ class SourceStatus:
         landed: Its newest landed date whose manifest can be read, shown or not.
         before: The one before that.
         loaded: Its newest loaded date with its day; None also if the warehouse was not read.
-        landed_age: Time since the snapshot of `landed`.
-        loaded_age: Time since the snapshot of `loaded`.
+        landed_age: Time since the snapshot of `landed` or, if that was taken later, since the end of its date.
+        loaded_age: Likewise, of `loaded`.
         late: What is too old or missing, in words. Empty: the source is fresh.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 
 import psycopg2
 
@@ -81,13 +81,16 @@ class _Reader:
         landed, before = next(readable, None), next(readable, None)
         newest = max((day for source, day in self.loaded or {} if source == name), default=None)
         loaded = (newest, self.loaded[name, newest]) if newest else None
-        ages = self._age(landed and landed.taken_at), self._age(loaded and loaded[1].snapshot_at)
+        ages = (landed and self._age(landed.extracted_at, landed.taken_at),
+                loaded and self._age(newest, loaded[1].snapshot_at))
         late = [*self._late("landed", landed and landed.extracted_at, ages[0]), *self._late_load(newest, ages[1])]
         return SourceStatus(name, name in self.declared, [self._date(name, day) for day in self.days], landed, before,
                             loaded, *ages, late if name in self.declared else [])
 
-    def _age(self, since: datetime | None) -> timedelta | None:
-        return since and max(self.now - since, timedelta(0))
+    def _age(self, day: date, taken_at: datetime) -> timedelta:
+        """Time since the snapshot or, of a date that was extracted later, since its end: a backfill is not fresh."""
+        end = datetime.combine(day + timedelta(days=1), time(), timezone.utc)
+        return max(self.now - min(taken_at, end), timedelta(0))
 
     def _late(self, verb: str, day: date | None, old: timedelta | None) -> list[str]:
         if old is None:

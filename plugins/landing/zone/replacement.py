@@ -43,10 +43,11 @@ def check(zone: LandingZone, new: Manifest, began: datetime, left_out: LeftOut |
         )
     if not flag("ALLOW_FEWER_TABLES") and (lost := _lost(before, new, left_out)):
         refresh = ", or REFRESH MATERIALIZED VIEW at the source" if new.left_out else ""
+        again = "REEXTRACT=true " if reextract else ""
         raise ZoneError(
             f"{source} of {day}: this run left out {', '.join(lost)}. {before.extracted_at} and the source still have "
-            f"that. Nothing was committed. Select it (`select` in meltano.yml, or --select){refresh}, or leave it out "
-            f"on purpose: ALLOW_FEWER_TABLES=true {extract_command(source, day)}"
+            f"that. Nothing was committed. Select it (`select` in meltano.yml){refresh}, or leave it out on purpose: "
+            f"ALLOW_FEWER_TABLES=true {again}{extract_command(source, day)}"
         )
 
 
