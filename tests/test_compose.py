@@ -87,7 +87,7 @@ def test_only_source_target_and_the_sample_start_without_a_profile():
 def test_the_example_env_names_every_variable_that_compose_reads():
     wanted = {*re.findall(r"\$\{(\w+)", TEXT)}
     assert wanted >= SECRETS
-    assert wanted <= {*re.findall(r"^(\w+)=", EXAMPLE, re.MULTILINE)}
+    assert wanted <= {*re.findall(r"^#?(\w+)=", EXAMPLE, re.MULTILINE)}
 
 
 def test_in_a_container_the_servers_are_those_of_compose_whatever_env_says():

@@ -34,9 +34,8 @@ def two(shop, make_database):
     crm = make_database("crm")
     crm.run("CREATE TABLE orders (order_id integer PRIMARY KEY, customer text); INSERT INTO orders VALUES (1, 'Ada')")
     declared(shop.folder)
-    variables = {"CRM_HOST": crm.host, "CRM_PORT": str(crm.port), "CRM_USER": crm.user, "CRM_PASSWORD": crm.password}
-    text = (shop.folder / "meltano.yml").read_text()
-    (shop.folder / "meltano.yml").write_text(text.replace("database: crm", f"database: {crm.name}"))
+    variables = {"CRM_HOST": crm.host, "CRM_PORT": str(crm.port), "CRM_DB": crm.name, "CRM_USER": crm.user,
+                 "CRM_PASSWORD": crm.password}
     return shop, variables
 
 

@@ -98,7 +98,7 @@ def test_comments_that_are_there_already_are_not_written_again(commented):
     assert commented.warehouse.run(stamps, "%orders") == before
 
 
-def test_a_foreign_key_is_named_once_though_its_table_has_partitions_and_by_schema_where_it_is_another(project):
+def test_a_foreign_key_is_named_once_though_its_table_has_partitions_and_by_its_place_in_the_warehouse(project):
     project.source.run(
         "CREATE SCHEMA crm; CREATE TABLE crm.people (id integer PRIMARY KEY) PARTITION BY LIST (id);"
         "CREATE TABLE crm.people_1 PARTITION OF crm.people FOR VALUES IN (1);"
@@ -106,8 +106,8 @@ def test_a_foreign_key_is_named_once_though_its_table_has_partitions_and_by_sche
         "CREATE TABLE calls_1 PARTITION OF calls FOR VALUES IN (1)"
     )
     day(project, D1)
-    assert comments(project, "public") == {"calls.person": "Foreign key to crm.people (id)"}
-    assert comments(project, "public_history") == {"calls.person": "Foreign key to crm.people (id)"}
+    assert comments(project, "public") == {"calls.person": "Foreign key to people (id)"}
+    assert comments(project, "public_history") == {"calls.person": "Foreign key to people (id)"}
 
 
 def test_a_column_that_is_not_selected_takes_its_foreign_key_with_it(commented):

@@ -110,7 +110,7 @@ def test_a_replay_of_files_that_were_committed_is_refused_and_changes_nothing(re
     path = Path(unquote(urlparse(urls[0][0]).path))
     path.parent.mkdir()
     path.write_bytes(next(body for name, body in before.items() if name.endswith(".csv")))
-    assert ".jsonl, which is not a file below" in hear(messages).refusal
+    assert "The tap's files are gone" in hear(messages).refusal
     assert whole(replayed, DAY) == before
 
 

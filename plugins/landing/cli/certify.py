@@ -72,6 +72,6 @@ def as_text(verdicts: Sequence[Verdict], everything: bool, warehouse: str | None
     summary = (f"{tables} tables, {counts[REFUSED]} of them refused{left_out}; {columns:,} columns of the others: "
              f"{counts[LOSSLESS]:,} lossless, {counts[AS_TEXT]:,} as text ({checked}).")
     if others := [one for one in declared_sources() if one != source_name(default="postgres")]:
-        summary += f"\nNot checked: {', '.join(others)} (only the database of SOURCE_POSTGRES_… is)."
+        summary = f"Not checked: {', '.join(others)} (only the database of SOURCE_POSTGRES_… is).\n{summary}"
     head = ("table", "column", "verdict", "type", "loads as", "why")
     return f"{table(head, rows)}\n{summary}" if rows else summary
