@@ -109,6 +109,21 @@ def test_status_shows_rows_ages_and_change_of_each_source(zone, clock):
     assert f"Late: postgres: the newest loaded date, {D3}, is 29 h old (limit 26 h); csv: never loaded." in text
 
 
+def test_a_past_date_of_files_that_are_of_their_dates_is_extracted_as_it_was(zone, clock):
+    meltano = zone.inside.project.folder / "meltano.yml"
+    meltano.write_text(meltano.read_text().replace("extract/order_details.csv", "inbox/sales_{date}.csv"))
+    for day in (D2, D3, D4):
+        land(zone, clock, day)
+    land(zone, clock, D1, "csv")
+    ran(zone, D2, "csv", outcome=run_log.FAILED, error="SourceError", message="No such file.")
+    found = {one["date"]: one for one in shown(zone)["sources"]["csv"]["dates"]}
+    assert (found[D2]["state"], found[D3]["state"]) == ("failed", "missing")
+    for day in (D2, D3):
+        assert found[day]["command"] == (
+            f"MELTANO_ENVIRONMENT=extract SOURCE=csv DATESTAMP={day} meltano run extract_csv")
+        assert "today's rows" not in found[day]["problem"]
+
+
 def test_every_state_of_a_date_is_shown_as_it_is(zone, clock):
     days = [f"2024-01-{day}" for day in range(10, 23)]
     loaded, landed, reloaded, failed, failed_again, at_work, killed, damaged, missing, gone, kept, dropped, _ = days

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 
 from landing.core.commands import extract_command, load_command, without_command
 from landing.core.errors import DamagedError
+from landing.core.sources import has_files_of_each_date
 from landing.model.summary import Summary
 from landing.model.validation import moment
 from landing.status.facts import (
@@ -83,16 +84,20 @@ class Found:
             return str(self.landed), None  # which has the command
         if state == STALE:
             return self._stale(landed), load_command(self.day, schema)
+        again = extract_command(self.source, self.day)
         if state == MISSING:
-            return self._past("Not landed.")
+            return ("Not landed.", again) if self._has_own_files() else self._past("Not landed.")
         if not self.runs or self.runs[-1].outcome not in (run_log.FAILED, run_log.OPEN):
             return None, None
-        what, again = _unsuccessful(self.runs[-1], now), extract_command(self.source, self.day)
-        if self.day >= now.date():
+        what = _unsuccessful(self.runs[-1], now)
+        if self.day >= now.date() or (not landed and self._has_own_files()):
             return what + KEPT * bool(landed), again
         if landed:
             return what + KEPT, f"REEXTRACT=true {again}"
         return self._past(what) if self.missing else (what + TODAYS_ROWS, again)
+
+    def _has_own_files(self) -> bool:
+        return has_files_of_each_date(self.source, self.day)
 
     def _past(self, what: str) -> tuple[str, str]:
         """Not landed on its day: the rows of that day are gone."""
