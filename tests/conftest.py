@@ -290,6 +290,14 @@ def running(kind: type[Server] = Server, **settings: str) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """A plugin that runs in this process restricts what later tests write."""
+    os.umask(before := os.umask(0o022))
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """One embedded PostgreSQL for all tests."""

@@ -92,12 +92,13 @@ class LandedDate:
 
         Raises:
             SettingError: No source is declared.
+            DamagedError: One that is landed cannot be read.
             NotLandedError: Some are missing; the message names all of them, and offers what can be done.
         """
-        sources = self.required()
+        found = [self.zone.require(source, self.day) for source in self.required() if source not in self.missing]
         if self.missing:
             raise self.zone.not_landed(self.missing, self.day, self.how_to_land())
-        return [self.zone.require(source, self.day) for source in sources]
+        return found
 
     def required(self) -> list[str]:
         """`sources`; SettingError if there are none."""

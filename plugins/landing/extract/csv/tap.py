@@ -9,8 +9,9 @@ from typing import Any
 from singer_sdk import typing as th
 
 from landing.core.dates import run_date
+from landing.core.errors import SettingError, SourceError
 from landing.core.sources import source_name, stock_source
-from landing.extract.csv.declaration import declarations
+from landing.extract.csv.declaration import Declaration, declarations
 from landing.extract.csv.stream import CsvStream
 from landing.extract.tap import ExtractTap
 from landing.singer.scratch import scratch_prefix
@@ -120,10 +121,19 @@ class TapCSV(ExtractTap):
         return scratch_prefix()
 
     def discover_streams(self) -> Sequence[LandingStream]:
-        """One stream per declared entity; none for a frozen date, whose files may be gone, or be of another day."""
+        """One stream per declared entity."""
         defaults = {name: self.config[name] for name in ("on_duplicate_key", "on_bad_rows", "max_bad_rows")}
         declared = declarations(self.config["files"], self.date, **defaults)
-        return [] if self.frozen else [CsvStream(self, one) for one in declared]
+        return [*filter(None, map(self._stream, declared))]
+
+    def _stream(self, declaration: Declaration) -> CsvStream | None:
+        """The stream of an entity; None for a frozen date whose files are gone, or have other columns today."""
+        try:
+            return CsvStream(self, declaration)
+        except (SourceError, SettingError):
+            if not self.frozen:
+                raise
+            return None
 
     def sync_all(self) -> None:
         """Sync all streams, unless the landed date is frozen."""
