@@ -14,19 +14,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import psycopg2
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from landing.api import (
     JOB_PREFIX,
     DamagedError,
     LandedDate,
-    LandingError,
     LandingZone,
-    LoadHistory,
     Manifest,
     SettingError,
-    connect,
     declared_sources,
     extract_command,
     has_files_of_each_date,
@@ -143,23 +139,9 @@ def landed_date(context: Any) -> LandedDate:
 
 
 def left_out(context: Any) -> dict[str, str]:
-    """The variable for the sources that the run leaves out, if any: the parameter `without_sources`, else as before."""
-    names = "".join((context["params"].get("without_sources") or "").split()) or ",".join(left_out_before(context))
+    """The variable for the sources that the run leaves out, if any: the parameter `without_sources`."""
+    names = "".join((context["params"].get("without_sources") or "").split())
     return {"WITHOUT_SOURCES": names} if names else {}
-
-
-def left_out_before(context: Any) -> list[str]:
-    """Sources that the load of a past date left out, and that are not landed: an extract would take today's rows."""
-    day = parse_date(date_of(context), "date")
-    if day >= today() or context["params"]["re_extract"]:
-        return []
-    missing = LandedDate(LandingZone.configured(), day, without=[]).missing
-    recorded: set[str] = set()
-    with contextlib.suppress(LandingError, psycopg2.Error):  # the load will say what is wrong with the warehouse
-        if missing:
-            with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
-                recorded = LoadHistory(cursor, f"{SCHEMA}_history").left_out(day)
-    return [source for source in missing if source in recorded]
 
 
 @explained
@@ -223,7 +205,7 @@ with DAG(
                             "Off: load what is landed."),
         "without_sources": Param(None, type=["null", "string"], title="Without sources",
                                  description="Sources to leave out of this date, separated by commas: for one whose "
-                                 "extract failed on that day. Empty: those that the date was loaded without."),
+                                 "extract failed on that day. Empty: none."),
     },
     tags=["meltano", "landing"],
 ) as dag:
