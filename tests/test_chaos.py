@@ -14,6 +14,6 @@ def test_whoever_is_killed_wherever_the_date_is_as_before_or_as_after_and_the_ne
         matrix.run()
     assert not matrix.failed, [f"{case}: {why}" for case, why in matrix.failed]
     assert len(matrix.held) > 20
-    assert matrix.unfired < 5
+    assert matrix.unfired < len(matrix.held) / 3
     assert {case.kill for case, *_ in matrix.held} == {chaos.SELF, chaos.BACKEND, chaos.PARENT}
     assert {left for *_, left in matrix.held} == {chaos.BEFORE, chaos.AFTER}, "dates were lost and dates were gained"
