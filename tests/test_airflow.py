@@ -527,7 +527,9 @@ def test_a_killed_task_ends_its_load_and_so_does_one_that_is_marked_as_failed(ai
     assert title == f"{day}: load_to_postgres failed"
     assert "killed" in text
     assert f"EXTRACTED_AT={day} meltano run load_to_postgres" in text
-    assert not airflow.project.warehouse.run("SELECT 1 FROM public_history._loads WHERE extracted_at = %s", day)
+    warehouse = airflow.project.warehouse
+    if warehouse.one("SELECT to_regclass('public_history._loads')"):  # another test has loaded
+        assert not warehouse.run("SELECT 1 FROM public_history._loads WHERE extracted_at = %s", day)
 
 
 def test_a_date_that_is_late_is_told_with_what_it_lacks_and_one_that_is_complete_is_not(airflow):
