@@ -528,7 +528,7 @@ def test_a_killed_task_ends_its_load_and_so_does_one_that_is_marked_as_failed(ai
     airflow.until(lambda: airflow.sent(day), "no message came")
     (title, text), = airflow.sent(day)
     assert title == f"{day}: load_to_postgres failed"
-    assert "killed" in text
+    assert "killed" in text or "Stopped by signal 15" in text  # the load may still leave its own words
     assert f"EXTRACTED_AT={day} meltano run load_to_postgres" in text
     warehouse = airflow.project.warehouse
     if warehouse.one("SELECT to_regclass('public_history._loads')"):  # another test has loaded
