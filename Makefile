@@ -1,4 +1,4 @@
-# The commands of a day. Nothing needs more than Python 3.10+ with pip, and make.
+# The commands of a day. Nothing needs more than Python 3.11+ with pip, and make.
 SHELL := /bin/sh
 # DATE and SCHEMA reach programs unexpanded, through the environment and never through a shell command line.
 GIVEN := $(foreach name,DATE SCHEMA,$(if $(filter undefined,$(origin $(name))),,$(name)))
@@ -157,7 +157,7 @@ compose-test: plugins/.venv/ready ## test docker-compose.yaml on its own engine:
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
 	@for name in . plugins demo tests docs inspection notebook orchestrate/airflow bench bench/peers/*; do \
-	  $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --override plugins/overrides.txt \
+	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --override plugins/overrides.txt \
 	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
 	done
 

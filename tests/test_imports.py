@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import landing
@@ -41,8 +41,8 @@ def test_of_the_sdks_records_those_of_routine_are_shown_only_where_asked_for(pro
     assert sdks <= levels if not loud else sdks >= levels
 
 
-UTC = timezone.utc
-MOMENTS = {  # Python 3.10 to 3.14 differ in what datetime.fromisoformat takes of these
+UTC = UTC
+MOMENTS = {  # Python 3.11 to 3.14 differ in what datetime.fromisoformat takes of these
     "2024-01-20T01:02:03Z": datetime(2024, 1, 20, 1, 2, 3, tzinfo=UTC),
     "2024-01-20 01:02:03.1+00:00": datetime(2024, 1, 20, 1, 2, 3, 100000, tzinfo=UTC),
     "2024-01-20T01:02:03.12345+05": datetime(2024, 1, 20, 1, 2, 3, 123450, tzinfo=timezone(timedelta(hours=5))),

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from landing.core.dates import today
@@ -43,7 +43,7 @@ def test_a_past_date_stays_as_it_was_unless_told_otherwise(shop):
 
 
 def test_todays_date_is_taken_anew_and_the_same_rows_give_the_same_bytes(shop):
-    today = datetime.now(timezone.utc).date().isoformat()
+    today = datetime.now(UTC).date().isoformat()
     shop.land(today)
     first = shop.landed()
     shop.land(today)
@@ -190,7 +190,7 @@ def test_two_names_that_would_be_one_stream_are_refused(project):
 
 
 def test_dates_are_utc_whatever_the_machine_says(monkeypatch):
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     # POSIX signs: one is 14 hours ahead and the other 12 behind, so that one of them has another date at any hour.
     monkeypatch.setenv("TZ", "XXX-14" if now.hour >= 10 else "XXX+12")
     time.tzset()
@@ -203,7 +203,7 @@ def test_dates_are_utc_whatever_the_machine_says(monkeypatch):
 
 
 def test_one_declared_source_cannot_be_landed_in_the_place_of_another(shop):
-    today = datetime.now(timezone.utc).date().isoformat()
+    today = datetime.now(UTC).date().isoformat()
     shop.land(today)
     before = shop.landed()
     result = shop.land(today, "csv", check=False, SOURCE="postgres")

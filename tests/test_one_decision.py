@@ -3,7 +3,7 @@
 import contextlib
 import io
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from in_process import TargetRun, foreign_project, record, schema, send_csv
@@ -11,7 +11,7 @@ from landing.extract.csv.tap import TapCSV
 from landing.zone.target import TargetCSV
 
 DAY = "2024-03-05"
-MOMENT = datetime(2024, 3, 5, 23, 59, 50, tzinfo=timezone.utc)
+MOMENT = datetime(2024, 3, 5, 23, 59, 50, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")

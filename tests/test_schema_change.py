@@ -7,7 +7,7 @@ import itertools
 import logging
 from contextlib import closing
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 import pytest
 from landing.core.errors import RefusedError
@@ -184,7 +184,7 @@ def test_any_change_of_type_widens_or_is_refused_naming_column_and_both_types(pr
         warehouse = Warehouse(connection, "public", logging.getLogger("test"))
         table = Table(stream="t", name="t", schema="public", primary_key=[],
                       columns=[Column(type_, type_) for type_ in TYPES])
-        load = Load("postgres", date(2024, 1, 20), "run", datetime.now(timezone.utc), table)
+        load = Load("postgres", date(2024, 1, 20), "run", datetime.now(UTC), table)
         plan = warehouse.planner([load])
         outcomes = {True: 0, False: 0}
         for old, new in itertools.product(TYPES, TYPES):

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 
 import dates as dates_module
@@ -477,7 +477,7 @@ def test_a_notebook_reads_the_status_by_the_api(zone, clock):
     assert found.sources[0].landed.rows == 100
     assert found.sources[0].landed_age == timedelta(hours=5)
     assert found.late[0].startswith(f"postgres: the newest landed date, {D4}, is 5 h old")
-    assert found.now.tzinfo == timezone.utc
+    assert found.now.tzinfo == UTC
 
 
 def test_status_of_real_runs(shop):

@@ -10,7 +10,7 @@ import os
 import random
 import re
 import shutil
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -100,7 +100,7 @@ def moment(value):
         at = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         return value
-    return at.astimezone(timezone.utc).replace(tzinfo=None) if at.tzinfo else at
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 @pytest.mark.parametrize("name", TAKEN)

@@ -13,7 +13,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Authority:
     def _certificate(
         self, name: str, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType, days: int = 1
     ) -> x509.Certificate:
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(_named(name)).issuer_name(_named(self.name)).public_key(key.public_key())

@@ -11,7 +11,7 @@ import functools
 import os
 import shlex
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context, task
@@ -45,7 +45,7 @@ def date_text(context: Any) -> str:
     """Date of a run: parameter `date`, else partition key, else logical date, else the day of its creation."""
     run = context["dag_run"]
     moment = run.logical_date or run.run_after
-    return context["params"]["date"] or run.partition_key or moment.astimezone(timezone.utc).date().isoformat()
+    return context["params"]["date"] or run.partition_key or moment.astimezone(UTC).date().isoformat()
 
 
 def date_of(context: Any) -> str:
@@ -190,7 +190,7 @@ with DAG(
     doc_md=__doc__,
     # Its partition key is the landing zone's extracted_at.
     schedule=CronPartitionTimetable("0 0 * * *", timezone="UTC", key_format="%Y-%m-%d"),
-    start_date=datetime(2000, 1, 1, tzinfo=timezone.utc),
+    start_date=datetime(2000, 1, 1, tzinfo=UTC),
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=4,

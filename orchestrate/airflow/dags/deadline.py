@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, get_current_context, task
@@ -52,9 +52,9 @@ def missing(day: str) -> list[str]:
 def check() -> str:
     """Send a message if the date is not complete."""
     context = get_current_context()
-    at = context["dag_run"].run_after.astimezone(timezone.utc)
+    at = context["dag_run"].run_after.astimezone(UTC)
     day = context["params"]["date"] or at.date().isoformat()
-    if not context["params"]["date"] and at.date() < datetime.now(timezone.utc).date():
+    if not context["params"]["date"] and at.date() < datetime.now(UTC).date():
         return f"{day} is over: Airflow, or this DAG, began later"
     try:
         found = missing(day)
@@ -73,7 +73,7 @@ if at := alerts.deadline():
         description=f"One message if a date is not complete at {at:%H:%M} UTC",
         doc_md=__doc__,
         schedule=CronTriggerTimetable(f"{at.minute} {at.hour} * * *", timezone="UTC"),
-        start_date=datetime(2000, 1, 1, tzinfo=timezone.utc),
+        start_date=datetime(2000, 1, 1, tzinfo=UTC),
         catchup=False,
         is_paused_upon_creation=False,
         params={"date": Param(None, type=["null", "string"], format="date", title="Date (UTC)",

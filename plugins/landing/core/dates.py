@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 from landing.core.errors import SettingError
 
 
 def today() -> date:
     """Today's date in UTC, whatever the machine's time zone."""
-    return datetime.now(timezone.utc).date()
+    return datetime.now(UTC).date()
 
 
 def parse_date(text: str, where: str, unset: str = "") -> date:
@@ -66,4 +66,4 @@ def refuse_future(day: date, where: str) -> date:
 
 def now() -> datetime:
     """The current time in UTC."""
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)

@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any, NoReturn
 
 from msgspec import Meta
@@ -65,7 +65,7 @@ def moment(text: str) -> datetime:
 
 def _offset(z: str | None, sign: str | None, hours: str | None, minutes: str | None) -> timezone | None:
     if z:
-        return timezone.utc
+        return UTC
     if not sign:
         return None
     if int(hours) >= MAX_OFFSET or int(minutes or 0) > 59:

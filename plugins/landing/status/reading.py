@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 
 import psycopg2
 
@@ -89,7 +89,7 @@ class _Reader:
 
     def _age(self, day: date, taken_at: datetime) -> timedelta:
         """Time since the snapshot or, of a date that was extracted later, since its end: a backfill is not fresh."""
-        end = datetime.combine(day + timedelta(days=1), time(), timezone.utc)
+        end = datetime.combine(day + timedelta(days=1), time(), UTC)
         return max(self.now - min(taken_at, end), timedelta(0))
 
     def _late(self, verb: str, day: date | None, old: timedelta | None) -> list[str]:

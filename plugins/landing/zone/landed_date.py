@@ -8,7 +8,7 @@ verify, show, the notebook and the DAG all ask here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from functools import cached_property
 
 from landing.core.commands import how_to_land
@@ -159,4 +159,4 @@ class LandedDate:
 
 
 def _utc_date(moment: datetime) -> date:
-    return moment.astimezone(timezone.utc).date()
+    return moment.astimezone(UTC).date()

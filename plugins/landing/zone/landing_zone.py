@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -137,7 +137,7 @@ class LandingZone:
 
         A run has one beginning, the tap's: a commit after midnight is judged by it too.
         """
-        past = day < began.astimezone(timezone.utc).date()
+        past = day < began.astimezone(UTC).date()
         return past and not flag("REEXTRACT") and self.manifest(source, day) is not None
 
     def before(self, source: str, day: date) -> Manifest | None:

@@ -126,7 +126,7 @@ class DecodedFile:
                 self.lines.append(text)
                 if "\0" in text:
                     self._set_fault("a NUL character, which PostgreSQL's text cannot hold")
-                    text = text.replace("\0", chr(UNDECODED))  # csv of Python 3.10 stops at a NUL
+                    text = text.replace("\0", chr(UNDECODED))  # marked like a byte that is not text
                 yield text
 
     def _encoded_size(self, text: str) -> int:
