@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from landing.cli import certify, diff, drop, gc, list_, move, plan, rename, show, status, verify
+from landing.cli import certify, copy, diff, drop, gc, list_, move, plan, rename, show, status, verify
 from landing.cli.options import logger
 from landing.core.settings import exposed_env
 
@@ -24,14 +24,14 @@ class InOrder(click.Group):
 def main() -> None:
     """Inspect the landing zone and the warehouse: list, verify, compare, clean up.
 
-    Dates are UTC calendar dates, YYYY-MM-DD. Only `gc`, `drop`, `move` and `rename` change anything, and only with
-    `--yes`.
+    Dates are UTC calendar dates, YYYY-MM-DD. `copy` writes to another landing root. Only `gc`, `drop`, `move` and
+    `rename` change anything in this one or in the warehouse, and only with `--yes`.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     if exposed := exposed_env():
         logger.warning("%s", exposed)
 
 
-for command in (certify.certify, list_.list_, status.status, show.show, plan.plan, verify.verify, diff.diff, gc.gc,
-                drop.drop, move.move, rename.rename):
+for command in (certify.certify, list_.list_, status.status, show.show, plan.plan, verify.verify, diff.diff, copy.copy,
+                gc.gc, drop.drop, move.move, rename.rename):
     main.add_command(command)

@@ -6,12 +6,13 @@ is stored.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from landing.core.errors import DamagedError, describe, named
+from landing.core.errors import DamagedError, ZoneError, describe, named
 from landing.storage.base import Object
 from landing.storage.compression import opened
 
@@ -139,10 +140,14 @@ def create(place: Object, passed: Callable[[Any], None] | None = None) -> Hashed
     return file
 
 
-def read(place: Object, passed: Callable[[Any], None] | None = None) -> HashedFile:
-    """A file to read from. Raises DamagedError, also later, where it cannot be read."""
+def read(place: Object, passed: Callable[[Any], None] | None = None,
+         through: Callable[[io.RawIOBase], io.RawIOBase] = lambda file: file) -> HashedFile:
+    """A file to read from. Raises DamagedError, also later, where it cannot be read.
+
+    `through`: wraps the stored bytes, before they are decompressed.
+    """
     try:
-        file = HashedFile(place.storage.open(place.key), str(place), writes=False)
+        file = HashedFile(through(place.storage.open(place.key)), str(place), writes=False)
     except OSError as error:
         raise _unreadable(str(place), error) from None
     file.passed = passed
@@ -169,8 +174,54 @@ def reader(place: Object) -> io.BufferedReader:
 
 def sha256(place: Object, passed: Callable[[Any], None] | None = None) -> str:
     """SHA-256 of a file's content. Raises DamagedError where it cannot be read."""
+    return _drained(read(place, passed))
+
+
+def copy(place: Object, to: Object, passed: Callable[[Any], None] | None = None) -> str:
+    """Copy a file as it is stored; SHA-256 of its content.
+
+    Raises:
+        DamagedError: It cannot be read.
+        ZoneError: The copy cannot be written.
+    """
+    with _writing(to), to.storage.create(to.key) as target:
+        return _drained(read(place, passed, lambda file: _Tee(file, to, target)))
+
+
+def _drained(file: HashedFile) -> str:
     buffer = bytearray(BUFFER)
-    with read(place, passed) as file:
+    with file:
         while file.readinto(buffer):
             pass
         return file.sha256
+
+
+@contextlib.contextmanager
+def _writing(to: Object) -> Iterator[None]:
+    """Turn OSErrors into ZoneErrors, which nobody takes for the error of a reader."""
+    try:
+        yield
+    except OSError as error:
+        raise ZoneError(f"{to} cannot be written ({describe(error)}). Correct that, and run again.") from None
+
+
+class _Tee(io.RawIOBase):
+    """Reads from one file, and writes to another what it read."""
+
+    def __init__(self, file: io.RawIOBase, to: Object, target: io.RawIOBase) -> None:
+        self._file, self._to, self._target = file, to, target
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        rest = memoryview(buffer)[:self._file.readinto(buffer)]
+        count = len(rest)
+        with _writing(self._to):
+            while rest:
+                rest = rest[self._target.write(rest):]
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
