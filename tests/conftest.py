@@ -31,6 +31,7 @@ from landing.verify.reconcile import Reconciliation, Verification
 from landing.zone.landing_zone import LandingZone
 from psycopg2 import sql
 from servers import Server, is_reachable
+from stores import store, stores  # noqa: F401, fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / "plugins" / ".venv" / "bin"
