@@ -307,7 +307,7 @@ def test_every_encoding_that_python_knows_reads_a_file_or_refuses_it(tmp_path):
         for encoding in known:
             with contextlib.suppress(LandingError):
                 declaration = Declaration("e", str(path), encoding=encoding)
-                for record in CsvText(path, declaration.encoding).rows(dialect_):
+                for record in CsvText(at(path), declaration.encoding).rows(dialect_):
                     "".join(record).encode()
 
 

@@ -149,9 +149,17 @@ class Object:
         """As a BATCH message has it."""
         return self.storage.url(self.key)
 
+    def open(self) -> io.RawIOBase:
+        """To read from its start."""
+        return self.storage.open(self.key)
+
     def size(self) -> int | None:
         """Bytes as stored; None if it is not there."""
         return self.storage.size(self.key)
+
+    def version(self) -> str | None:
+        """Tells one content of it from another; None if it is not there."""
+        return self.storage.version(self.key)
 
     def delete(self) -> None:
         """Delete it, if it is there."""

@@ -202,6 +202,21 @@ class LocalStorage:
         return FolderClaim(descriptor)
 
 
+class LocalInputs(LocalStorage):
+    """Files that others write below a folder: links are followed, also out of it."""
+
+    def size(self, key: str, below: str = "") -> int | None:
+        path = self.root / key
+        return path.stat().st_size if path.is_file() else None
+
+    def version(self, key: str) -> str | None:
+        try:
+            found = (self.root / key).stat()
+        except FileNotFoundError:
+            return None
+        return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+
+
 def at(path: Path) -> Object:
     """A local file as an object."""
     return Object(LocalStorage(path.parent), path.name)

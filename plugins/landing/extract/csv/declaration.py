@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from landing.core.dates import today
@@ -18,6 +17,7 @@ from landing.extract.csv.dated_path import DatedPath
 from landing.extract.csv.files import EntityFiles
 from landing.extract.csv.value_settings import OPTIONS, ValueSettings
 from landing.model.schema import NAME_BYTES, TYPE
+from landing.storage.base import Object
 
 CONTROL = re.compile("[\x00-\x1f\x7f]")
 
@@ -96,9 +96,9 @@ class Declaration:
         return named | {option: [column for column, options in self.values.columns.items() if option in options]
                         for option in OPTIONS}
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Object]:
         """The files for the date, by name: see EntityFiles."""
-        return EntityFiles(self.entity, DatedPath(self.path), self.day).paths()
+        return EntityFiles(self.entity, DatedPath(self.path), self.day).found()
 
 
 def declarations(settings: Sequence[Mapping[str, Any]], day: date, **defaults: Any) -> list[Declaration]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
+import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import NoReturn
 
 from landing.core.errors import BadFileError
+from landing.storage.base import Object
+from landing.storage.hashing import BUFFER
 
 SAMPLE = 1 << 16  # characters
 RECORD_BYTES = 16 << 20  # limit for one record, in UTF-8: bounds memory
@@ -38,7 +43,7 @@ codecs.register_error("landing-undecoded", _mark_undecoded)
 class RejectedRow:
     """A row that cannot be landed: its first line, the column whose value is the reason, if any, and its raw text."""
 
-    path: Path
+    place: Object
     line: int
     column: str | None
     reason: str
@@ -46,15 +51,16 @@ class RejectedRow:
 
     def refuse(self) -> NoReturn:
         """Reject the whole file because of this row."""
-        raise BadFileError(self.path, self.line, self.reason)
+        raise BadFileError(self.place, self.line, self.reason)
 
 
 class DecodedFile:
     """A file's lines, and the state of the record that is being read from them.
 
     Attributes:
-        path: The file.
+        place: The file.
         encoding: By its byte order mark, else as declared, else UTF-8.
+        version: When it was first opened.
         marked: Whether it has a byte order mark.
         line: Number of lines read.
         first: First line of the current record.
@@ -63,11 +69,11 @@ class DecodedFile:
         fault: What is wrong with the current record's text, if anything.
     """
 
-    def __init__(self, path: Path, encoding: str | None) -> None:
+    def __init__(self, place: Object, encoding: str | None) -> None:
         """A byte order mark is never a mistake, so it overrides the declared `encoding`."""
-        self.path = path
-        self._stamp = self._current_stamp()
-        with self._readable(), path.open("rb") as file:
+        self.place = place
+        self.version = self._current_version()
+        with self._readable(), io.BufferedReader(place.open()) as file:
             head = file.read(4)
         mark = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
         self.marked = mark is not None
@@ -86,35 +92,42 @@ class DecodedFile:
         try:
             yield
         except OSError as error:
-            raise BadFileError(self.path, None, f"cannot be read ({error.strerror})") from None
+            raise BadFileError(self.place, None, f"cannot be read ({error.strerror})") from None
         except UnicodeError as error:  # from a codec that cannot continue after an error
-            raise BadFileError(self.path, self.line + 1, f"not valid {self.encoding} ({error})") from None
+            raise BadFileError(self.place, self.line + 1, f"not valid {self.encoding} ({error})") from None
 
-    def _current_stamp(self) -> tuple[int, ...]:
+    def _current_version(self) -> str:
         with self._readable():
-            stat = self.path.stat()
-        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+            version = self.place.version()
+            if version is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return version
 
-    @property
-    def changed(self) -> bool:
-        """Whether the file was written to or replaced since it was first opened."""
-        return self._current_stamp() != self._stamp
+    def refuse_changed(self) -> None:
+        """Raise BadFileError if the file was written to or replaced since it was first opened."""
+        if self._current_version() != self.version:
+            raise BadFileError(self.place, None, "the file changed while it was read")
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes."""
-        return self._stamp[1]
+        with self._readable():
+            return self.place.size() or 0
+
+    def _opened(self) -> io.TextIOWrapper:
+        stored = io.BufferedReader(self.place.open(), BUFFER)
+        return io.TextIOWrapper(stored, self.encoding, "landing-undecoded", newline="")
 
     def sample(self) -> str:
         """The first characters."""
-        with self._readable(), self.path.open(encoding=self.encoding, errors="landing-undecoded", newline="") as file:
+        with self._readable(), self._opened() as file:
             return file.read(SAMPLE).removeprefix("\ufeff")
 
     def decoded_lines(self) -> Iterator[str]:
         """All lines, from the start. Raises BadFileError for a record that is too long."""
         self.line = 0
         self._next_record()
-        with self._readable(), self.path.open(encoding=self.encoding, errors="landing-undecoded", newline="") as file:
+        with self._readable(), self._opened() as file:
             self._file = file
             while text := file.readline(RECORD_BYTES + 1):
                 self.line += 1
@@ -143,8 +156,8 @@ class DecodedFile:
 
     def refused(self, reason: str) -> BadFileError:
         """An error that rejects the file because of the current record."""
-        return BadFileError(self.path, self.first, reason)
+        return BadFileError(self.place, self.first, reason)
 
     def rejected(self, reason: str, column: str | None = None) -> RejectedRow:
         """The current record as a rejected row; a fault of its text is the reason, if it has one."""
-        return RejectedRow(self.path, self.first, column, self.fault or reason, "".join(self.lines))
+        return RejectedRow(self.place, self.first, column, self.fault or reason, "".join(self.lines))

@@ -44,18 +44,18 @@ class CsvEntity:
 
     def __init__(self, declaration: Declaration) -> None:
         self.declaration = declaration
-        self.texts = [CsvText(path, declaration.encoding) for path in declaration.files()]
+        self.texts = [CsvText(place, declaration.encoding) for place in declaration.files()]
         first = self.texts[0]
         try:
             self.dialect = dialect_of(first.sample(), declaration.delimiter, declaration.quote, declaration.escape)
         except ValueError as error:
-            raise BadFileError(first.path, 1, str(error)) from None
+            raise BadFileError(first.place, 1, str(error)) from None
         self.header = first.header(self.dialect)
-        self.names = column_names(declaration, self.header, first.path)
-        headers = {text.path: text.header(self.dialect) for text in self.texts[1:]}
-        refuse_differences(first.path, self.header, headers)
+        self.names = column_names(declaration, self.header, first.place)
+        headers = {text.place: text.header(self.dialect) for text in self.texts[1:]}
+        refuse_differences(first.place, self.header, headers)
         for text in self.texts[1:]:
-            text.order = column_order(headers[text.path], self.header)
+            text.order = column_order(headers[text.place], self.header)
         self.readings = [
             ColumnReading.of(declaration.values, [name] if original in self.names else [name, original],
                              f"tap-csv, entity {declaration.entity!r}: column {name!r}")
@@ -122,8 +122,7 @@ class CsvEntity:
             columns += [column for column in self.columns()[width:] if column.name in wanted]
             copied = write_rows(rows, columns, indexes, read, target, progress)
         for text in self.texts:
-            if text.changed:
-                raise BadFileError(text.path, None, "the file changed while it was read")
+            text.refuse_changed()
         if quarantine and quarantine.rows and not copied.rows:
             raise BadFileError(self.declaration.path, None, f"all {quarantine.rows:,} rows are rejected")
         return columns, copied
@@ -171,7 +170,7 @@ class CsvEntity:
             where = ""
             if number and old != "text" and not self.readings[index].guesses:
                 text, _ = next(itertools.islice(rows.texts_again(), number - 1, None))
-                where = f", since line {text.first} of {text.path}"
+                where = f", since line {text.first} of {text.place}"
             logger.warning(
                 "%s.%s: inferred type %s, but %s for the date before%s. Loading will widen the column, for all dates, "
                 "to a type that holds both; a column widened to text stays text. To reject or quarantine such rows "
@@ -194,7 +193,7 @@ class CsvEntity:
                 quarantine.take(text.rejected(reason))
             elif self.declaration.on_duplicate_key == "keep_first":
                 logger.warning("%s: dropped %s rows with duplicate keys. The first is line %d of %s: %s.",
-                               self.declaration.entity, f"{found:,}", text.first, text.path, reason)
+                               self.declaration.entity, f"{found:,}", text.first, text.place, reason)
             else:
                 raise text.refused(f"{reason}. To allow it, set on_duplicate_key to keep_first or quarantine")
 

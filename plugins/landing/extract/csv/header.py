@@ -5,13 +5,13 @@ from __future__ import annotations
 import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from landing.core.errors import BadFileError, SettingError
 from landing.extract.csv import provenance
 from landing.extract.csv.declaration import CONTROL, Declaration
 from landing.model.naming import short_hash
 from landing.model.schema import MAX_COLUMNS, NAME_BYTES
+from landing.storage.base import Object
 
 SHORT = reprlib.Repr()  # names from a file can be of any number and length
 SHORT.maxstring, SHORT.maxother = 300, 300
@@ -24,14 +24,14 @@ def column_order(header: Sequence[str], first: Sequence[str]) -> Order:
     return None if header == first else [header.index(name) for name in first]
 
 
-def refuse_differences(path: Path, names: Sequence[str], others: Mapping[Path, Sequence[str]]) -> None:
+def refuse_differences(place: Object, names: Sequence[str], others: Mapping[Object, Sequence[str]]) -> None:
     """Raise BadFileError if a file's header has other names than the first file's, in whatever order."""
     differing = {other: found for other, header in others.items() if (found := _difference(header, names))}
     if not differing:
         return
     (first, found), *rest = differing.items()
     further = f". Likewise: {_listed([f'{other} ({difference})' for other, difference in rest])}" if rest else ""
-    raise BadFileError(first, 1, f"the columns differ from those of {path}: {found}{further}")
+    raise BadFileError(first, 1, f"the columns differ from those of {place}: {found}{further}")
 
 
 def _difference(header: Sequence[str], names: Sequence[str]) -> str:
@@ -46,7 +46,7 @@ def _listed(texts: Sequence[str]) -> str:
     return ", ".join(texts[:LISTED]) + more
 
 
-def column_names(declaration: Declaration, header: Sequence[str], path: Path) -> list[str]:
+def column_names(declaration: Declaration, header: Sequence[str], place: Object) -> list[str]:
     """Column names after `rename` and `long_headers`.
 
     Raises:
@@ -55,18 +55,18 @@ def column_names(declaration: Declaration, header: Sequence[str], path: Path) ->
     """
     added = [column.name for column in provenance.COLUMNS] if declaration.metadata else []
     if len(header) + len(added) > MAX_COLUMNS:
-        raise BadFileError(path, 1, f"{len(header):,} columns{f' and {len(added)} of metadata' if added else ''}; "
+        raise BadFileError(place, 1, f"{len(header):,} columns{f' and {len(added)} of metadata' if added else ''}; "
                                     f"PostgreSQL's limit is {MAX_COLUMNS:,}")
     shorten = _shortened if declaration.long_headers == "shorten" else str
     names = [declaration.rename[name] if name in declaration.rename else shorten(name) for name in header]
-    _refuse_unknown(declaration, header, names, path)
+    _refuse_unknown(declaration, header, names, place)
     if own := [name for name in names if name in added]:
-        raise BadFileError(path, 1, f"the file has {_listed([*map(repr, own)])}, which `metadata: true` would add. "
+        raise BadFileError(place, 1, f"the file has {_listed([*map(repr, own)])}, which `metadata: true` would add. "
                                     f"Rename under `rename` of entity {declaration.entity}, or switch metadata off")
     if faults := [*_faults(names)]:
         hint = f" `long_headers: shorten` for entity {declaration.entity} shortens long names." if (
             shorten is str and any(len(name.encode()) > NAME_BYTES for name in names)) else ""
-        raise BadFileError(path, 1, f"{_listed(faults)}. Rename under `rename` of entity {declaration.entity}, or "
+        raise BadFileError(place, 1, f"{_listed(faults)}. Rename under `rename` of entity {declaration.entity}, or "
                                     f"correct the header.{hint}".rstrip("."))
     return names
 
@@ -79,14 +79,14 @@ def _shortened(name: str) -> str:
     return name.encode()[: NAME_BYTES - len(ending)].decode(errors="ignore") + ending
 
 
-def _refuse_unknown(declaration: Declaration, header: Sequence[str], names: Sequence[str], path: Path) -> None:
+def _refuse_unknown(declaration: Declaration, header: Sequence[str], names: Sequence[str], place: Object) -> None:
     """`rename` names columns of the header; all other options may use the new names, too."""
     known = {option: {*header, *([] if option == "rename" else names)} for option in declaration.columns_named}
     unknown = {option: sorted({*columns} - known[option]) for option, columns in declaration.columns_named.items()}
     if any(unknown.values()):
         found = "; ".join(f"{option}: {_listed([*map(repr, some)])}" for option, some in unknown.items() if some)
         raise SettingError(f"tap-csv, entity {declaration.entity!r}: the declaration names columns that do not exist "
-                           f"({found}). {path} has {_listed([*map(SHORT.repr, header)])}. Nothing of this source's "
+                           f"({found}). {place} has {_listed([*map(SHORT.repr, header)])}. Nothing of this source's "
                            "date was committed. Correct it under tap-csv in meltano.yml, and run again.")
 
 

@@ -106,6 +106,6 @@ def first_duplicates(rows: ParsedRows, limit: int) -> Iterator[tuple[CsvText, st
     first_of, lines = dict(pairs), dict.fromkeys((first for _, first in pairs), "")
     for number, (text, _) in enumerate(rows.texts_again(), 1):
         if number in lines:
-            lines[number] = f"line {text.first}" + (f" of {text.path}" if len(rows.texts) > 1 else "")
+            lines[number] = f"line {text.first}" + (f" of {text.place}" if len(rows.texts) > 1 else "")
         if number in first_of:
             yield text, lines[first_of[number]]

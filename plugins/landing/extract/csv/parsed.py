@@ -20,6 +20,7 @@ from landing.extract.csv.declared_types import SPACE
 from landing.extract.csv.decoded import RejectedRow
 from landing.extract.csv.dialect import Dialect
 from landing.extract.csv.text import CsvText, Measure
+from landing.storage.finding import local_path
 
 BATCH = 200  # columns of a query: DuckDB's memory and planning time grow with the number of expressions
 MINIMAL_LINE = 1 << 20  # bytes
@@ -53,6 +54,7 @@ class ParsedRows:
         self._memory, self._folder = memory, folder
         self._connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": 1,
                                                   "temp_directory": str(folder / "duckdb")})
+        self._names = [str(local_path(measure.place)) for measure in measures]
 
     def __enter__(self) -> ParsedRows:
         self.query("SET enable_progress_bar = false")  # stdout carries the tap's messages
@@ -72,7 +74,7 @@ class ParsedRows:
 
     def _out_of_space(self, error: duckdb.Error) -> SourceError:
         """The file may be right: what is missing is room for keys and rows that do not fit into memory."""
-        names = f"{self.texts[0].path}" + (f" and {len(self.texts) - 1:,} more" if len(self.texts) > 1 else "")
+        names = f"{self.texts[0].place}" + (f" and {len(self.texts) - 1:,} more" if len(self.texts) > 1 else "")
         return SourceError(
             f"{names}: DuckDB ran out of its {self._memory / 1e6:,.0f} MB of memory and of scratch space in "
             f"{self._folder.parent} ({str(error).splitlines()[0]}). The file is not at fault. Nothing of this source's "
@@ -80,7 +82,7 @@ class ParsedRows:
             "there is enough, split the files into several entities.")
 
     def _source(self) -> str:
-        paths = ", ".join(_literal(glob.escape(str(measure.path))) for measure in self.measures)
+        paths = ", ".join(_literal(glob.escape(name)) for name in self._names)
         types = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(self.width))
         dialect = {"delim": self.dialect.delimiter, "quote": self.dialect.quote, "escape": self.dialect.escape}
         return (f"read_csv([{paths}], columns={{{types}}}, "
@@ -220,23 +222,25 @@ class ParsedRows:
 
     def refuse_difference(self) -> NoReturn:
         """Raise BadFileError for the first row that DuckDB parses in another way than text.py."""
+        for text in self.texts:
+            text.refuse_changed()
         reason = "two CSV parsers read this row differently; is there a space before a quote?"
         parsed = self.stream("SELECT * FROM raw")
         for text, row in self.texts_again():
             if [field or "" for field in next(parsed, ())] != [*row]:
                 raise text.refused(reason)
-        raise BadFileError(self.texts[-1].path, None, reason)
+        raise BadFileError(self.texts[-1].place, None, reason)
 
     def _refused(self, error: duckdb.Error) -> BadFileError:
         """A file that passes text.py, but not DuckDB. Line numbers are those of the file only if it is no copy."""
         message = str(error)
         path = re.search("^  file = (.*)$", message, re.M)
-        text, measure = next(((text, measure) for text, measure in zip(self.texts, self.measures, strict=True)
-                              if path and str(measure.path) == path[1]), (self.texts[0], self.measures[0]))
+        number = self._names.index(path[1]) if path and path[1] in self._names else 0
+        text, measure = self.texts[number], self.measures[number]
         line = re.search("CSV Error on Line: ([0-9]+)", message) if measure.complete else None
         reason = re.search("\n([^\n]+)\n\nPossible", message)
         reason = (reason[1] if reason else message.split("\n")[0]).strip(".")
-        return BadFileError(text.path, int(line[1]) if line else None, f"{reason} (read with {self.dialect})")
+        return BadFileError(text.place, int(line[1]) if line else None, f"{reason} (read with {self.dialect})")
 
 
 def _trimmed(relation: str, indexes: range, code: str | None) -> str:

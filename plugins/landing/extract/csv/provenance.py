@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
 
 from landing.core import settings
 from landing.extract.csv.text import CsvText
 from landing.model import csv_dialect
 from landing.model.schema import Column
+from landing.storage.base import Object
 
 FILE, ROW, HASH = "_source_file", "_source_row", "_row_hash"
 COLUMNS = [
@@ -33,7 +33,7 @@ class Provenance:
 
     def appended(self, lines: Sequence[str], hashes: Sequence[str]) -> list[str]:
         """The next lines, in order, with these columns."""
-        places = ((file_name(text.path), text.first) for text, _ in itertools.islice(self._texts, len(lines)))
+        places = ((file_name(text.place), text.first) for text, _ in itertools.islice(self._texts, len(lines)))
         return [",".join([*([] if self._alone else [line]), *self._fields(*place, sha256)])
                 for line, place, sha256 in zip(lines, places, hashes, strict=True)]
 
@@ -44,7 +44,7 @@ class Provenance:
 
 
 @cache
-def file_name(path: Path) -> str:
+def file_name(place: Object) -> str:
     """Relative to the project, so that a project can be moved without changing what is landed."""
-    name = str(path.relative_to(settings.root()) if path.is_relative_to(settings.root()) else path)
+    name = str(place).removeprefix(f"{settings.root()}/")
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -31,12 +31,12 @@ class Quarantine:
         self.rows += 1
         self.lines += 1 + len(re.findall("\r\n|\r|\n", text))
         if self.lines > self.limit:
-            raise BadFileError(row.path, row.line, f"{row.reason}. This makes {self.lines:,} rejected lines; "
+            raise BadFileError(row.place, row.line, f"{row.reason}. This makes {self.lines:,} rejected lines; "
                                                    f"max_bad_rows allows {self.limit:,}")
         if self._file is None:
             self._raw = hashing.create(self.place)
             self._file = io.BufferedWriter(self._raw, BUFFER)
-        entry = {"file": file_name(row.path), "line": row.line, "column": row.column, "reason": row.reason,
+        entry = {"file": file_name(row.place), "line": row.line, "column": row.column, "reason": row.reason,
                 "text": re.sub("[\ud800-\udfff]", _escaped, text)}
         self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
 

@@ -18,6 +18,8 @@ from typing import TextIO
 
 from landing.extract.csv.decoded import RECORD_BYTES, SAMPLE, DecodedFile, RejectedRow
 from landing.extract.csv.dialect import Dialect
+from landing.storage.base import Object
+from landing.storage.finding import local_file
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,13 @@ class Measure:
     """A whole file as UTF-8.
 
     Attributes:
-        path: The file itself, or a copy.
+        place: The file itself, or a copy.
         rows: Data rows.
         longest: Size of the longest record in bytes.
         complete: Whether no line was left out, so that line numbers are those of the original.
     """
 
-    path: Path
+    place: Object
     rows: int
     longest: int
     complete: bool
@@ -164,7 +166,7 @@ class CsvText(DecodedFile):
 
         Args:
             dialect: How it writes its fields.
-            copy: Written unless the file is plain UTF-8 without rejected rows.
+            copy: A local file, written unless the file is plain UTF-8 without rejected rows.
             reject: Gets malformed rows; by default the first one is an error.
             rows: Hash to which all other rows are added.
         """
@@ -178,7 +180,7 @@ class CsvText(DecodedFile):
             for chunk in self._chunks(records, file):
                 count += len(chunk)
                 rows.add([*map(RowsHash.SEPARATOR.join, chunk)])
-        return Measure(self.path if plain else copy, count, self.longest, complete=reject is None)
+        return Measure(self.place if plain else local_file(copy), count, self.longest, complete=reject is None)
 
     def _chunks(self, records: Iterator[list[str]], file: TextIO | None) -> Iterator[list[list[str]]]:
         """Records in chunks of bounded size, written to `file` as they are read."""
