@@ -20,7 +20,7 @@ from landing.api import (
     connect,
     declared_sources,
     keep_private,
-    landing_folder,
+    results_folder,
     table,
     today,
 )
@@ -64,7 +64,7 @@ def verify(day: str) -> None:
 
 def result() -> None:
     """Print the first orders with their details, and write all to a file."""
-    path = landing_folder() / "orders_with_details.csv"
+    path = results_folder() / "orders_with_details.csv"
     query = QUERY.read_text().rstrip().rstrip(";")
     connection = connect()
     with connection.cursor() as cursor:

@@ -34,10 +34,10 @@ from landing.api import (
     connect,
     history_name,
     keep_private,
-    landing_folder,
     load_command,
     parse_date,
     project_root,
+    results_folder,
     today,
 )
 from psycopg2 import errors as pg_errors
@@ -84,7 +84,7 @@ def run_name(name: str, day: date, schema: str) -> str:
 def output(name: str) -> Path:
     """Path of an output file: in folder `notebook` of the landing root."""
     keep_private([])
-    folder = landing_folder() / "notebook"
+    folder = results_folder() / "notebook"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
 

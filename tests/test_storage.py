@@ -112,13 +112,13 @@ def test_a_deleted_file_takes_its_empty_prefixes_along_up_to_a_limit(storage):
 
 
 def test_appended_lines_stay_whole_and_in_order(storage):
-    threads = [threading.Thread(target=lambda n=n: [storage.append("log", b"%d\n" % n) for _ in range(50)])
+    threads = [threading.Thread(target=lambda n=n: [storage.append("log", b"%d\n" % n, f"run-{n}") for _ in range(50)])
                for n in range(4)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
-    lines = storage.read("log", 1 << 20).split()
+    lines = storage.read_all("log", 1 << 20).split()
     assert (len(lines), {*lines}) == (200, {b"0", b"1", b"2", b"3"})
 
 

@@ -18,7 +18,7 @@ from landing.core.errors import (
 from landing.core.redaction import without_secrets
 from landing.core.reporting import FILE_VARIABLE as ERRORS_VARIABLE
 from landing.core.reporting import errors_in, reported
-from landing.core.settings import keep_private, landing_folder, settings
+from landing.core.settings import keep_private, results_folder, settings
 from landing.core.settings import root as project_root
 from landing.core.sources import JOB_PREFIX, declared_sources, has_files_of_each_date
 from landing.core.text import table
@@ -36,10 +36,41 @@ from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
 __all__ = [
-    "EQUAL", "ERRORS_VARIABLE", "JOB_PREFIX", "PARTITION_KEY", "DamagedError", "LandedDate", "LandingError",
-    "LandingZone", "LoadHistory", "Manifest", "SettingError", "Status", "VerificationError", "WarehouseError",
-    "as_metrics", "as_page", "certificate_authority", "columns_of", "connect", "declared_sources", "describe",
-    "errors_in", "extract_command", "has_files_of_each_date", "history_name", "keep_private", "landing_folder",
-    "load_command", "parse_date", "project_root", "read_status", "refuse_future", "reported",
-    "settings", "table", "today", "without_secrets",
+    "EQUAL",
+    "ERRORS_VARIABLE",
+    "JOB_PREFIX",
+    "PARTITION_KEY",
+    "DamagedError",
+    "LandedDate",
+    "LandingError",
+    "LandingZone",
+    "LoadHistory",
+    "Manifest",
+    "SettingError",
+    "Status",
+    "VerificationError",
+    "WarehouseError",
+    "as_metrics",
+    "as_page",
+    "certificate_authority",
+    "columns_of",
+    "connect",
+    "declared_sources",
+    "describe",
+    "errors_in",
+    "extract_command",
+    "has_files_of_each_date",
+    "history_name",
+    "keep_private",
+    "load_command",
+    "parse_date",
+    "project_root",
+    "read_status",
+    "refuse_future",
+    "reported",
+    "results_folder",
+    "settings",
+    "table",
+    "today",
+    "without_secrets",
 ]

@@ -11,14 +11,14 @@ from landing.cli.options import answered, as_json, locked_warehouse, output, wit
 from landing.cli.removal import as_dicts, as_text
 from landing.core.errors import LandingError, describe
 from landing.load.gc import WarehouseLeftovers, adopt_targets
-from landing.zone.gc import OLDER_THAN, Leftover, ZoneLeftovers, first_kept, removed
+from landing.zone.gc import DEAD_AFTER, Leftover, ZoneLeftovers, first_kept, removed
 from landing.zone.landing_zone import LandingZone
 
 
 @click.command(short_help="Remove leftovers of dead runs and, with --keep-days, old dates.")
 @click.option("--keep-days", type=click.IntRange(0, 36500), metavar="N",
               help="Also remove dates older than N days, landed and loaded. The newest of each source is always kept.")
-@click.option("--older-than", type=click.FloatRange(min=0), default=OLDER_THAN, show_default=True,
+@click.option("--older-than", type=click.FloatRange(min=0), default=DEAD_AFTER, show_default=True,
               metavar="HOURS", help="Treat a run as dead after this many hours without writes.")
 @click.option("--yes", is_flag=True, help="Remove. Without --yes, only list what would be removed.")
 @as_json

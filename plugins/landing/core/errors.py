@@ -14,6 +14,8 @@
     ├── ZoneError                 the landing zone cannot be read or written
     │   ├── NotLandedError        a source's date is not landed
     │   ├── FrozenError           a landed date must not be replaced
+    │   ├── ConflictError         another run committed at the same time
+    │   ├── UnknownOutcomeError   a store did not say whether it committed
     │   └── DamagedError          a manifest or landed file differs from what was committed
     └── WarehouseError            the warehouse rejects the load
         ├── RefusedError          a table cannot be created or changed as needed
@@ -99,6 +101,14 @@ class NotLandedError(ZoneError):
 
 class FrozenError(ZoneError):
     """Raised if a run's rows must not replace a landed date."""
+
+
+class ConflictError(ZoneError):
+    """Raised if another run committed between this run's look at a date and its commit; nothing was changed."""
+
+
+class UnknownOutcomeError(ZoneError):
+    """Raised if a store does not say whether it carried out a put: what it names may be committed, or become so."""
 
 
 class DamagedError(ZoneError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from landing.core.errors import SettingError
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+BUCKET = re.compile(r"(s3|gs|az)://([^/?#\s]+)(?:/([^?#]*))?")
 
 
 def root() -> Path:
@@ -18,16 +19,21 @@ def root() -> Path:
     return Path(os.environ.get("MELTANO_PROJECT_ROOT") or Path.cwd()).resolve()
 
 
-def landing_root(configured: str | None = None) -> Path:
-    """The landing zone's directory: the setting, else LANDING_ROOT, else `output`; relative to the project.
+def landing_root(configured: str | None = None) -> Path | str:
+    """The landing zone's place: the setting, else LANDING_ROOT, else `output`.
+
+    A folder, relative to the project, or the URL of a bucket and a prefix.
 
     Raises:
-        SettingError: The value is a URL, or `~` names an unknown home directory.
+        SettingError: The value is another URL, or `~` names an unknown home directory.
     """
     text = configured or os.environ.get("LANDING_ROOT") or "output"
+    if BUCKET.fullmatch(text):
+        return text
     if SCHEME.match(text):
-        raise SettingError(f"LANDING_ROOT={text!r} is a URL. Expected a directory such as `output` or `~/landing`. "
-                           "Correct it, and run again.")
+        raise SettingError(f"LANDING_ROOT={text!r} is a URL that cannot be used. Expected a folder such as `output`, "
+                           "or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX. Correct it, and run "
+                           "again.")
     try:
         return root() / Path(text).expanduser()
     except RuntimeError:  # no such user, or a user without a home
@@ -35,9 +41,15 @@ def landing_root(configured: str | None = None) -> Path:
                            "again.") from None
 
 
-def landing_folder() -> Path:
-    """The folder that LANDING_ROOT names, in the environment or in the project's .env."""
+def configured_root() -> Path | str:
+    """The place that LANDING_ROOT names, in the environment or in the project's .env."""
     return landing_root(settings().get("LANDING_ROOT"))
+
+
+def results_folder() -> Path:
+    """The local folder for what people open: the landing zone's or, if that is in a store, the project's `output`."""
+    place = configured_root()
+    return place if isinstance(place, Path) else root() / "output"
 
 
 def settings() -> dict[str, str]:

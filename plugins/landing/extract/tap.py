@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from landing.core.commands import extract_command, load_command
+from landing.core.commit_point import BEFORE
 from landing.core.errors import ZoneError
 from landing.core.settings import landing_root
 from landing.core.slips import other_date
@@ -34,7 +35,7 @@ class ExtractTap(LandingTap):
     def retry_command(self) -> str:
         return extract_command(self.source, self.date)
 
-    @property
+    @cached_property
     def landing_zone(self) -> LandingZone:
         """The configured landing zone."""
         return LandingZone.at(landing_root(self.config.get("landing_root")))
@@ -42,10 +43,11 @@ class ExtractTap(LandingTap):
     @property
     def staging(self) -> Prefix:
         """Where this run's files are written, for the target to commit."""
-        return self.landing_zone.staging(self.run_id)
+        return self.landing_zone.work(self.run_id, self.source, self.date)
 
     def clean_up(self) -> None:
-        self.landing_zone.discard(self.run_id)
+        if self.point.state == BEFORE:  # else the target may have committed them
+            self.landing_zone.withdraw(self.run_id, self.source, self.date)
 
     def log_slips(self) -> None:
         """Log that the date of a load was given, and none of an extract: is the environment of the load forgotten?"""

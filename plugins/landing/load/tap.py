@@ -105,7 +105,7 @@ class TapLanding(LandingTap):
     def retry_command(self) -> str:
         return load_command(self.date, os.environ.get("SCHEMA", "public"))
 
-    @property
+    @cached_property
     def landing_zone(self) -> LandingZone:
         """The landing zone of the settings."""
         return LandingZone.at(landing_root(self.config.get("landing_root")))

@@ -43,7 +43,7 @@ from landing.singer.settings import CONNECTIONS, STALL_TIMEOUT
 from landing.singer.sinks import FileSink
 from landing.singer.target import LandingTarget
 from landing.storage.base import Object, Prefix
-from landing.storage.urls import at
+from landing.storage.urls import Files
 
 SETTINGS = th.PropertiesList(
     th.Property(
@@ -103,6 +103,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
             raise SettingError("SCHEMA is empty. Run again with SCHEMA=public, or leave it unset.")
         super().__init__(*args, **{**kwargs, "config": config})
         TableNames(self.config.get(SETTING), self.config["default_target_schema"])  # fail before anything is read
+        self._files = Files()
         self._received: dict[str, int] = {}  # RECORDs of our own taps for the stock sink, by stream
 
     @cached_property
@@ -116,7 +117,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
 
     def accept(self, url: str) -> Object:
         """Take a file of a BATCH; COPY verifies its hash while reading."""
-        if (found := at(url)).size() is None:
+        if (found := self._files.at(url)).size() is None:
             raise DamagedError(f"The tap announced {found}, which does not exist. The partition may have been "
                                "extracted again in the meantime. Run the load again.")
         return found

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from landing.core.errors import ZoneError
 from landing.model import schema
 from landing.model.naming import RunId
-from landing.model.schema import Sha256, Table
+from landing.model.schema import File, Sha256, Table
 from landing.model.validation import Moment, Scalar, Seconds, Text, document, require_unique
 
 FORMAT_VERSION = 1  # of what is written, and the newest that is read
@@ -60,6 +60,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
         """With tables sorted by stream, as in the file."""
         return msgspec.structs.replace(self, tables=sorted(self.tables, key=lambda table: table.stream))
 
+    @property
+    def all_files(self) -> list[File]:
+        """The files of all tables, and of their rejected rows."""
+        return [file for table in self.tables for file in table.all_files]
+
     def to_json(self) -> str:
         """The text of the file; docs/landing-zone.md describes each field."""
         fields = msgspec.structs.asdict(self)
@@ -88,7 +93,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
             raise ValueError(f"it was changed: its own SHA-256 is {found}, expected {header.sha256}")
         manifest = msgspec.convert(raw, cls)
         require_unique((table.stream for table in manifest.tables), "table")
-        require_unique((file.path for table in manifest.tables for file in table.all_files), "file")
+        require_unique((file.path for file in manifest.all_files), "file")
         for table, fields in zip(manifest.tables, raw["tables"], strict=True):
             _require_consistent(table, fields)
         return manifest

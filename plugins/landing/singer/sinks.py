@@ -122,8 +122,8 @@ class FileSink(StrictSink):
     def _start(self) -> None:
         if self.objects:
             raise BadLineError(MIXED.format(self.stream_name))
-        name = folder_name(self.stream_name) + SUFFIXES[self.config.get("compression", "none")]
-        self.objects = [self._target.staging / name]
+        suffix = SUFFIXES[self.config.get("compression", "none")]
+        self.objects = [self._target.staging.file(folder_name(self.stream_name), suffix)]
         raw = hashing.create(self.objects[0], Progress(logger, self.stream_name).advance)
         self._open = raw, io.BufferedWriter(raw, BUFFER)
         self._open[1].write(csv_dialect.header(self.columns))

@@ -71,7 +71,7 @@ class LandingTap(SignalHandling, Tap):
                     super().sync_all()
                 streams = {name: sent for stream in self.streams.values() for name, sent in stream.sent.items()}
                 completion = Completion(run_id=self.run_id, streams=streams, **self.closing())
-                with self.point.passing():  # from here on the target may move the files
+                with self.point.passing(_target_may_have_it):  # from here on the target may move the files
                     self.state_writer.write_state({**self.state, **completion.to_state()})
         except BaseException as error:
             self.close_connections()
@@ -82,3 +82,8 @@ class LandingTap(SignalHandling, Tap):
 
     def close_connections(self) -> None:
         """Hook: close what still writes into staging."""
+
+
+def _target_may_have_it() -> bool:
+    """Whether the completion message may have been read although writing it failed."""
+    return not isinstance(sys.exception(), BrokenPipeError)

@@ -29,10 +29,10 @@ from landing.status.facts import (
 )
 from landing.status.loaded import LoadedDate
 from landing.zone import run_log
-from landing.zone.gc import OLDER_THAN
+from landing.zone.gc import DEAD_AFTER
 from landing.zone.run_log import Run
 
-AT_WORK = timedelta(hours=OLDER_THAN)  # a run without an end record may be at work for so long
+AT_WORK = timedelta(hours=DEAD_AFTER)  # a run without an end record may be at work for so long
 KEPT = " The landed date is unchanged."
 TODAYS_ROWS = " That day is past: an extract now takes today's rows."
 

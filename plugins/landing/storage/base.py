@@ -7,6 +7,7 @@ renames, syncs, locks, lists or stats a landed file; another kind of storage is 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,7 +28,14 @@ class Claim(Protocol):
 
 
 class Storage(Protocol):
-    """A place for files. Methods raise OSError for what the place itself refuses."""
+    """A place for files. Methods raise OSError for what the place itself refuses.
+
+    Attributes:
+        in_place: Whether files are written under their final keys, and the version that put() expects is all that
+            keeps two writers apart; else they are written elsewhere and moved, under a lock.
+    """
+
+    in_place: bool
 
     def describe(self, key: str = "") -> str:
         """Where a key is, for messages."""
@@ -64,20 +72,24 @@ class Storage(Protocol):
             point: Entered around the moment from which others see the new content.
 
         Raises:
-            ZoneError: It is of another version: somebody replaced it without the lock.
+            ZoneError: It is of another version: somebody replaced it without the lock. In place: ConflictError.
+            UnknownOutcomeError: In place: the storage did not say whether it was put.
         """
 
     def flush(self, prefix: str) -> None:
         """Make the latest changes to the names directly below a prefix durable."""
 
-    def append(self, key: str, content: bytes) -> None:
-        """Add to the end of a file in one write."""
+    def append(self, key: str, content: bytes, writer: str) -> None:
+        """Add to the end of a log in one write. In place, each `writer` has a file of its own below the key."""
 
     def delete(self, key: str, up_to: str) -> None:
         """Delete a file, if it is there, and each prefix between it and `up_to` that is empty then."""
 
     def delete_all(self, prefix: str, *, ignore_errors: bool = False) -> None:
         """Delete everything below a prefix; with `ignore_errors`, as much of it as possible."""
+
+    def delete_each(self, keys: Iterable[str]) -> None:
+        """Delete files, those that are there."""
 
     # Read
 
@@ -92,6 +104,9 @@ class Storage(Protocol):
             ValueError: It is not a regular file, or is larger than `limit` bytes; the message says which.
         """
 
+    def read_all(self, key: str, limit: int) -> bytes:
+        """A log that append() writes, or that part of it; raises as read() does."""
+
     def size(self, key: str, below: str = "") -> int | None:
         """Bytes of a file; None if there is none.
 
@@ -105,11 +120,17 @@ class Storage(Protocol):
     def exists(self, key: str) -> bool:
         """Whether there is anything under a key, also if it cannot be read."""
 
+    def existing(self, keys: Iterable[str]) -> list[bool]:
+        """Whether there is a file under each of these keys."""
+
     def files(self, prefix: str) -> list[str]:
         """Keys of the files directly below a prefix, in order. Links are left out."""
 
     def prefixes(self, prefix: str, *, links: bool = True) -> list[str]:
         """Prefixes directly below another, in order. `links`: also those that lead elsewhere."""
+
+    def walk(self, prefix: str) -> list[str]:
+        """Keys of all files below a prefix, in order. Links are left out, and not followed."""
 
     def changed(self, prefix: str) -> float:
         """When anything at or below a prefix last changed, in seconds since 1970; 0 if there is nothing."""
@@ -124,6 +145,16 @@ class Storage(Protocol):
 
     def lock(self, key: str) -> AbstractContextManager[Lock]:
         """Wait for the lock of a key, and hold it."""
+
+    def require_conditions(self, scratch: str) -> None:
+        """Refuse a place that would let two commits overwrite each other.
+
+        Args:
+            scratch: A key that may be used to find out.
+
+        Raises:
+            ZoneError: It ignores the conditions of put(), or cannot be written to.
+        """
 
     def claim(self, prefix: str) -> Claim:
         """Claim a prefix. Raises BlockingIOError if another process holds it, FileNotFoundError if it is not there."""
@@ -175,3 +206,11 @@ class Prefix:
 
     def __truediv__(self, name: str) -> Object:
         return Object(self.storage, f"{self.key}/{name}" if self.key else name)
+
+    def file(self, table: str, suffix: str, number: int | None = None) -> Object:
+        """A file of a table, given by the name of its folder. `number`: which of its chunks, if it has several."""
+        return self / f"{table}{'' if number is None else f'-{number:04}'}{suffix}"
+
+    def named(self, table: str, name: str) -> Object:
+        """A file of a table by the name that file() gave it."""
+        return self / name

@@ -12,7 +12,7 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from landing.storage.base import Object
 
 class LocalStorage:
     """Files below one folder; see base.Storage for what each method promises."""
+
+    in_place = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -99,7 +101,7 @@ class LocalStorage:
     def flush(self, prefix: str) -> None:
         sync(self.root / prefix)
 
-    def append(self, key: str, content: bytes) -> None:
+    def append(self, key: str, content: bytes, writer: str) -> None:
         path = self.root / key
         make_folder(path.parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -120,6 +122,10 @@ class LocalStorage:
         if ignore_errors or path.exists():
             shutil.rmtree(path, ignore_errors)
 
+    def delete_each(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.delete(key, key.rpartition("/")[0])
+
     def open(self, key: str) -> io.RawIOBase:
         return open(self.root / key, "rb", buffering=0)
 
@@ -131,6 +137,9 @@ class LocalStorage:
         if found.st_size > limit:
             raise ValueError(f"{found.st_size:,} bytes; expected at most {limit:,}")
         return path.read_bytes()
+
+    def read_all(self, key: str, limit: int) -> bytes:
+        return self.read(key, limit)
 
     def size(self, key: str, below: str = "") -> int | None:
         path = self.root / key
@@ -154,6 +163,9 @@ class LocalStorage:
             return True  # reading it says why that fails
         return True
 
+    def existing(self, keys: Iterable[str]) -> list[bool]:
+        return [*map(self.exists, keys)]
+
     def files(self, prefix: str) -> list[str]:
         return self._keys(prefix, lambda entry: entry.is_file(follow_symlinks=False))
 
@@ -164,6 +176,10 @@ class LocalStorage:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / prefix) as entries:
             return sorted(f"{prefix}/{entry.name}" if prefix else entry.name for entry in entries if wanted(entry))
         return []
+
+    def walk(self, prefix: str) -> list[str]:
+        below = [key for one in self.prefixes(prefix, links=False) for key in self.walk(one)]
+        return sorted([*self.files(prefix), *below])
 
     def changed(self, prefix: str) -> float:
         return max((one.st_mtime for one in self._stats(prefix)), default=0.0)
@@ -191,6 +207,9 @@ class LocalStorage:
                 if _is_at(path, descriptor):  # else a holder before us removed the file
                     yield FileLock(path)
                     return
+
+    def require_conditions(self, scratch: str) -> None:
+        """Nothing to find out: a lock keeps writers apart."""
 
     def claim(self, prefix: str) -> FolderClaim:
         descriptor = os.open(self.root / prefix, os.O_RDONLY | os.O_DIRECTORY)

@@ -2,35 +2,45 @@
 
 Files get their final names first. A crash leaves the old partition or the new one, and at worst files that no manifest
 lists; a failure without a crash (a full disk, say) removes those too.
+
+In a folder a lock keeps writers apart. In a store there is none: a put expects the version of the manifest that was
+read before, and nobody touches files that another run may be about to list.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import date
 
 from msgspec import structs
 
-from landing.core.errors import ZoneError, describe
+from landing.core.errors import ConflictError, DamagedError, UnknownOutcomeError, ZoneError, describe
 from landing.model.manifest import Manifest, encode
 from landing.model.naming import folder_name
 from landing.model.schema import Table
 from landing.storage.base import Object
 from landing.storage.compression import suffix
 from landing.zone import layout
+from landing.zone.in_place import DEAD_AFTER, QUARANTINE, idle, table_files
 from landing.zone.landing_zone import LandingZone
 from landing.zone.layout import MANIFEST
 
 logger = logging.getLogger(__name__)
-NOTHING_MORE = contextlib.nullcontext()
+Point = Callable[[], AbstractContextManager[None]]
+TRIES = 50  # of a put, while other runs of the same date are first
+PAUSE = 0.5  # seconds between them, at most
 
 
 def commit(
     zone: LandingZone, manifest: Manifest, staged: Mapping[str, list[Object]],
-    check: Callable[[], None] = lambda: None, point: AbstractContextManager[None] = NOTHING_MORE,
+    check: Callable[[], None] = lambda: None, point: Point = contextlib.nullcontext,
 ) -> Manifest:
     """Publish a partition atomically, replacing what was there.
 
@@ -39,40 +49,95 @@ def commit(
         manifest: What to publish. Its run id names the files, so it must be this commit's own, never one that came
             with the data.
         staged: Each table's files in order, as `Table.all_files` has them; their `path` is set here.
-        check: Runs while the partition's lock is held, before anything changes; it refuses by raising.
-        point: Entered around the commit point.
+        check: Refuses by raising, before anything changes; where there is no lock, again after each commit of another
+            run.
+        point: Makes what is entered around the commit point.
 
     Returns:
         The manifest with the final paths.
 
     Raises:
         ZoneError: Nothing was committed.
+        UnknownOutcomeError: It may be.
     """
     source, day = manifest.source, manifest.extracted_at
+    zone.storage.require_conditions(f"{layout.staging(manifest.run_id)}/probe")
     with zone.locked(source, day):
-        check()
-        expected = zone.storage.version(layout.manifest(source, day))
-        tables, moves = _planned(manifest, staged)
+        seen = _seen(zone, manifest, check)
+        _refuse_landed(zone, seen, staged)
+        tables, moves = _planned(zone, manifest, staged)
         manifest = structs.replace(manifest, tables=tables)
-        content = encode(manifest)
         moved: list[str] = []
         try:
             for found, key in moves:
                 _move(zone, found, key)
                 moved.append(key)
-            zone.storage.put(layout.manifest(source, day), content, f"{layout.staging(manifest.run_id)}/{MANIFEST}",
-                             expected, point)
+            replaced = _publish(zone, manifest, seen, check, point)
+        except UnknownOutcomeError:
+            raise  # a manifest may list them
         except BaseException:
             _take_back(zone, source, moved)
             raise
         # Failing, this leaves the superseded files, which the old manifest may need after all.
         zone.storage.flush(layout.partition(source, day))
-        _sweep(zone, manifest)
+        _sweep(zone, manifest, replaced)
     return manifest
 
 
-def _planned(manifest: Manifest, staged: Mapping[str, list[Object]]) -> tuple[list[Table], list[tuple[Object, str]]]:
-    """The tables with their files' final paths, and each staged file with its final key."""
+@dataclass(frozen=True)
+class Seen:
+    """What is landed before a commit: the manifest, None if there is none or it cannot be read, and its version."""
+
+    version: str | None
+    manifest: Manifest | None
+
+
+def _seen(zone: LandingZone, manifest: Manifest, check: Callable[[], None]) -> Seen:
+    """What is landed, checked; the version is older than all that the check reads, or equal."""
+    source, day = manifest.source, manifest.extracted_at
+    version, found = zone.storage.version(layout.manifest(source, day)), None
+    check()
+    if zone.storage.in_place and version:
+        with contextlib.suppress(DamagedError):
+            found = zone.manifest(source, day)
+    return Seen(version, found)
+
+
+def _publish(zone: LandingZone, manifest: Manifest, seen: Seen, check: Callable[[], None],
+             point: Point) -> Seen:
+    """Put the manifest. Without a lock another run may be first: what it landed is checked, and replaced.
+
+    Returns:
+        What it replaced.
+    """
+    source, day, content = manifest.source, manifest.extracted_at, encode(manifest)
+    for tried in itertools.count(1):
+        try:
+            zone.storage.put(layout.manifest(source, day), content, f"{layout.staging(manifest.run_id)}/{MANIFEST}",
+                             seen.version, point())
+            return seen
+        except ConflictError:
+            if tried == TRIES:
+                raise
+            time.sleep(random.random() * PAUSE)
+        seen = _seen(zone, manifest, check)
+    raise AssertionError
+
+
+def _refuse_landed(zone: LandingZone, seen: Seen, staged: Mapping[str, list[Object]]) -> None:
+    """Raise ZoneError for files that are landed: in place nothing has moved them from where the tap said."""
+    if seen.manifest:
+        partition = layout.partition(seen.manifest.source, seen.manifest.extracted_at)
+        listed = {f"{partition}/{file.path}" for file in seen.manifest.all_files}
+        if landed := [one.key for found in staged.values() for one in found if one.key in listed]:
+            raise ZoneError(f"{zone.storage.describe(landed[0])} is landed already. Nothing was committed. Saved "
+                            "messages cannot be replayed: run the tap again.")
+
+
+def _planned(
+    zone: LandingZone, manifest: Manifest, staged: Mapping[str, list[Object]],
+) -> tuple[list[Table], list[tuple[Object, str]]]:
+    """The tables with their files' final paths, and each staged file that is elsewhere with its final key."""
     partition = layout.partition(manifest.source, manifest.extracted_at)
     tables, moves = [], []
     for table in manifest.tables:
@@ -80,9 +145,13 @@ def _planned(manifest: Manifest, staged: Mapping[str, list[Object]]) -> tuple[li
         for number, (found, file) in enumerate(zip(staged[table.stream], table.all_files, strict=True)):
             run = manifest.run_id
             name = run if len(table.files) == 1 else f"{run}-{number:04}"
-            name = f"_quarantine-{run}" if file is table.quarantine else name
-            landed.append(structs.replace(file, path=f"{folder}/{name}{suffix(found.name)}"))
-            moves.append((found, f"{partition}/{landed[-1].path}"))
+            name = f"{QUARANTINE}{run}" if file is table.quarantine else name
+            key = f"{partition}/{folder}/{name}{suffix(found.name)}"
+            if zone.storage.in_place and found.key.startswith(f"{partition}/{folder}/"):
+                key = found.key
+            landed.append(structs.replace(file, path=key.removeprefix(f"{partition}/")))
+            if key != found.key:
+                moves.append((found, key))
         quarantine = landed.pop() if table.quarantine else None
         tables.append(structs.replace(table, files=landed, quarantine=quarantine))
     return tables, moves
@@ -109,17 +178,24 @@ def unlisted(zone: LandingZone, manifest: Manifest) -> list[str]:
     While the partition's lock is held they are certainly of no use; else a commit may be about to list them.
     """
     partition = layout.partition(manifest.source, manifest.extracted_at)
-    listed = {f"{partition}/{file.path}" for table in manifest.tables for file in table.all_files}
-    tables = [prefix for prefix in zone.storage.prefixes(partition, links=False)
-              if prefix.startswith(f"{partition}/table=")]
-    return sorted({key for prefix in tables for key in zone.storage.files(prefix)} - listed)
+    listed = {f"{partition}/{file.path}" for file in manifest.all_files}
+    return sorted({*table_files(zone.storage, partition)} - listed)
 
 
-def _sweep(zone: LandingZone, manifest: Manifest) -> None:
-    """Remove what the manifest does not list. The partition is committed: a failure is a warning."""
+def _sweep(zone: LandingZone, manifest: Manifest, replaced: Seen) -> None:
+    """Remove what the manifest does not list. The partition is committed: a failure is a warning.
+
+    Where another run may be at work, only what the replaced manifest listed: whoever replaces it removes its files.
+    """
+    partition = layout.partition(manifest.source, manifest.extracted_at)
     try:
+        if zone.storage.in_place:
+            listed = {file.path for file in manifest.all_files}
+            before = replaced.manifest.all_files if replaced.manifest else []
+            zone.storage.delete_each(f"{partition}/{one.path}" for one in before if one.path not in listed)
+            return
         for key in unlisted(zone, manifest):
-            zone.storage.delete(key, up_to=layout.partition(manifest.source, manifest.extracted_at))
+            zone.storage.delete(key, up_to=partition)
     except OSError as error:
         logger.warning("%s of %s is committed and complete. Files that it superseded could not be removed (%s): "
                        "`landing gc --yes` removes them.", manifest.source, manifest.extracted_at, describe(error))
@@ -130,18 +206,40 @@ def remove(zone: LandingZone, source: str, day: date, *, only_unfinished: bool =
 
     A crash leaves the partition as it was, or a folder without a manifest.
     """
-    partition, manifest = layout.partition(source, day), layout.manifest(source, day)
+    partition, key = layout.partition(source, day), layout.manifest(source, day)
     with zone.locked(source, day) as lock:
-        if only_unfinished and zone.storage.exists(manifest):
+        if only_unfinished and zone.storage.exists(key):
             return False
+        manifest = _listing(zone, source, day)
         if zone.storage.exists(partition):
-            zone.storage.delete(manifest, up_to=partition)
+            zone.storage.delete(key, up_to=partition)
             zone.storage.flush(partition)  # also of a manifest that a killed removal deleted
         try:
-            zone.storage.delete_all(partition)
+            delete_files(zone, source, day, manifest)
         except OSError as error:
             raise ZoneError(f"{zone.storage.describe(partition)} is no longer a landed partition, and not all of its "
                             f"files could be removed ({describe(error)}): `landing gc --yes --older-than 0` removes "
                             "them.") from None
         lock.remove()
     return True
+
+
+def _listing(zone: LandingZone, source: str, day: date) -> Manifest | None:
+    """The manifest whose files go with it; a folder goes with all that is in it."""
+    with contextlib.suppress(DamagedError):
+        return zone.manifest(source, day) if zone.storage.in_place else None
+    return None
+
+
+def delete_files(zone: LandingZone, source: str, day: date, manifest: Manifest | None) -> None:
+    """Delete the files of a partition whose manifest is removed.
+
+    Where another run may be at work, those that the manifest listed, and those of runs that are dead.
+    """
+    partition, storage = layout.partition(source, day), zone.storage
+    if not storage.in_place:
+        storage.delete_all(partition)
+        return
+    listed = [f"{partition}/{file.path}" for file in manifest.all_files] if manifest else []
+    others = {*table_files(storage, partition)} - {*listed}
+    storage.delete_each([*listed, *idle(storage, others, time.time() - DEAD_AFTER * 3600)])

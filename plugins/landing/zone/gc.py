@@ -3,7 +3,9 @@
 What is found can change before it is removed. So each thing is checked again under the lock that its writers hold: a
 partition's lock, or the warehouse's advisory lock.
 
-Staging areas have no lock: a run is treated as dead after `older_than` hours without writes.
+Staging areas have no lock, and in a store nothing has: a run is treated as dead after `older_than` hours without
+writes. Parts of uploads that a killed run left in a store are not listed there: the bucket's lifecycle rule removes
+them.
 """
 
 from __future__ import annotations
@@ -23,10 +25,9 @@ from landing.model.manifest import Manifest
 from landing.model.naming import RUN_ID
 from landing.zone import layout, run_log
 from landing.zone.commit import remove, unlisted
+from landing.zone.in_place import DEAD_AFTER, idle
 from landing.zone.landing_zone import LandingZone
 from landing.zone.layout import MANIFEST
-
-OLDER_THAN = 24.0  # hours
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def first_kept(keep_days: int | None) -> date | None:
 class ZoneLeftovers:
     """Leftovers of a landing zone."""
 
-    def __init__(self, zone: LandingZone, first: date | None = None, older_than: float = OLDER_THAN) -> None:
+    def __init__(self, zone: LandingZone, first: date | None = None, older_than: float = DEAD_AFTER) -> None:
         """Look for leftovers.
 
         Args:
@@ -117,7 +118,7 @@ class ZoneLeftovers:
             yield Leftover("unfinished date", prefix, self.storage.bytes(prefix), None, f"has no {MANIFEST}",
                            partial(remove, self.zone, source, day, only_unfinished=True))
         elif manifest:
-            for key in unlisted(self.zone, manifest):
+            for key in self._unlisted(manifest):
                 yield Leftover("superseded file", key, self.storage.bytes(key), None, f"not in {MANIFEST}",
                                partial(self._remove_file, source, day, key))
 
@@ -129,11 +130,20 @@ class ZoneLeftovers:
                 yield Leftover("attempt log", key, self.storage.bytes(key), None, f"before {self.first}",
                                partial(self._remove_log, source, day, key))
 
+    def _unlisted(self, manifest: Manifest) -> list[str]:
+        """Files that no manifest lists; where no lock says that no run is about to list them, those of dead runs."""
+        found = unlisted(self.zone, manifest)
+        return idle(self.storage, found, self._limit) if self.storage.in_place else found
+
+    @property
+    def _limit(self) -> float:
+        return time.time() - self.older_than * 3600
+
     def _landed(self, source: str, day: date) -> bool:
         return self.storage.exists(layout.manifest(source, day))
 
     def _idle(self, key: str) -> bool:
-        return time.time() - self.storage.changed(key) >= self.older_than * 3600
+        return self.storage.changed(key) <= self._limit
 
     def _remove_staging(self, prefix: str) -> bool:
         if self.storage.exists(prefix):
@@ -146,7 +156,7 @@ class ZoneLeftovers:
         partition = layout.partition(source, day)
         with self.zone.locked(source, day):
             manifest = self.zone.manifest(source, day)
-            if manifest is None or key not in unlisted(self.zone, manifest):
+            if manifest is None or key not in self._unlisted(manifest):
                 return not self.storage.exists(key)
             self.storage.flush(partition)  # after a killed commit the new manifest may not be durable yet
             self.storage.delete(key, up_to=partition)
@@ -155,5 +165,5 @@ class ZoneLeftovers:
     def _remove_log(self, source: str, day: date, key: str) -> bool:
         if self._landed(source, day) or not self._idle(key):
             return False
-        self.storage.delete(key, up_to=layout.RUN_LOGS)
+        run_log.remove(self.storage, key)
         return True

@@ -6,19 +6,19 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TypeVar
 
 from landing.core.commands import how_to_land, how_to_repair
 from landing.core.dates import parse_date
 from landing.core.errors import DamagedError, NotLandedError, SettingError, ZoneError, describe
-from landing.core.settings import flag, landing_folder
+from landing.core.settings import configured_root, flag
 from landing.model.manifest import LARGEST, UNUSABLE, Manifest
 from landing.model.schema import File
 from landing.model.summary import Summary
 from landing.storage.base import Claim, Lock, Object, Prefix, Storage
-from landing.storage.local import LocalStorage
+from landing.storage.urls import Root, storage
 from landing.zone import layout
+from landing.zone.in_place import RunPrefix, of_runs, run_of
 from landing.zone.layout import MANIFEST
 
 Parsed = TypeVar("Parsed", Manifest, Summary)
@@ -31,14 +31,14 @@ class LandingZone:
         self.storage = storage
 
     @classmethod
-    def at(cls, root: Path) -> LandingZone:
-        """The landing zone in a local folder."""
-        return cls(LocalStorage(root))
+    def at(cls, root: Root) -> LandingZone:
+        """The landing zone in a folder, or below the URL of a bucket."""
+        return cls(storage(root))
 
     @classmethod
     def configured(cls) -> LandingZone:
         """The landing zone that LANDING_ROOT names, in the environment or in the project's .env."""
-        return cls.at(landing_folder())
+        return cls.at(configured_root())
 
     def manifest(self, source: str, day: date) -> Manifest | None:
         """The manifest of a partition, or None where it is not landed.
@@ -93,14 +93,17 @@ class LandingZone:
     def sources_landed(self, day: date) -> list[str]:
         """Sources with a manifest for a date, in order."""
         names = [prefix.removeprefix("source=") for prefix in self.storage.prefixes("") if prefix.startswith("source=")]
-        return [name for name in names if self.storage.exists(layout.manifest(name, day))]
+        found = self.storage.existing(layout.manifest(name, day) for name in names)
+        return [name for name, landed in zip(names, found, strict=True) if landed]
 
     def folders(self) -> Iterator[tuple[str, str]]:
         """(source, date) of every folder with a manifest, in order. The date is not parsed."""
         yield from self._with_manifest(self._partitions())
 
     def _with_manifest(self, partitions: Iterator[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
-        return ((source, day) for source, day, prefix in partitions if self.storage.exists(f"{prefix}/{MANIFEST}"))
+        found = [*partitions]
+        landed = self.storage.existing(f"{prefix}/{MANIFEST}" for _, _, prefix in found)
+        return ((source, day) for (source, day, _), there in zip(found, landed, strict=True) if there)
 
     def landed(self, source: str | None = None) -> Iterator[tuple[str, date]]:
         """(source, date) of every partition that has a manifest, in order."""
@@ -167,28 +170,51 @@ class LandingZone:
             raise DamagedError(f"{found}: expected {file.size} bytes, found {there}. {retry}")
         return found
 
+    def work(self, run_id: str, source: str, day: date) -> Prefix:
+        """Where a run writes files that are not committed yet."""
+        if self.storage.in_place:
+            return RunPrefix(self.storage, layout.partition(source, day), run_id)
+        return self.staging(run_id)
+
     def staging(self, run_id: str) -> Prefix:
         """A run's own place for work in progress."""
         return Prefix(self.storage, layout.staging(run_id))
 
-    def staged(self, found: Object) -> Object:
-        """A file that a tap announced, if it is in the staging area; else ZoneError."""
-        key = self.storage.key(found.url)
-        if key is None or not key.startswith(f"{layout.STAGING}/"):
+    def staged(self, url: str) -> tuple[str, Object]:
+        """A file that a tap announced, if it is one that is not committed, and its run's id; else ZoneError."""
+        key = self.storage.key(url)
+        run_id = key and (self._run_in_place(key) if self.storage.in_place else self._run_in_staging(key))
+        if not run_id:
             raise ZoneError(
-                f"The tap announced {found}, which is not a file below {self.storage.describe(layout.STAGING)}. Give "
+                f"The tap announced {url}, which is not a file below {self.storage.describe(layout.STAGING)}. Give "
                 "tap and target the same LANDING_ROOT, and run again."
             )
-        if self.storage.size(key) is None:  # no table's name: another may have made the tap fail
+        return run_id, Object(self.storage, key)
+
+    def _run_in_staging(self, key: str) -> str | None:
+        if not key.startswith(f"{layout.STAGING}/"):
+            return None
+        if self.storage.size(key) is None:
+            # No table's name: another may have made the tap fail.
             raise ZoneError(
                 f"The tap's files are gone from {self.storage.describe('/'.join(key.split('/')[:2]))}. Nothing was "
                 "committed. If the tap failed, its own error says why. A commit moves the files, so saved messages "
-                "cannot be replayed: run the tap again."
-            )
-        return Object(self.storage, key)
+                "cannot be replayed: run the tap again.")
+        return key.split("/")[1]
+
+    def _run_in_place(self, key: str) -> str | None:
+        source, _, rest = key.removeprefix("source=").partition("/extracted_at=")
+        day, _, name = rest.partition("/table=")
+        return run_of(key) if key == f"source={source}/extracted_at={day}/table={name}" else None
+
+
+    def staged_size(self, found: Object) -> int | None:
+        """Bytes of a file that is not committed; None if it is gone."""
+        below = found.key.rpartition("/table=")[0] if self.storage.in_place else ""
+        return self.storage.size(found.key, below)
 
     def claim(self, run_id: str) -> Claim:
-        """Claim a run's staging area for the one target that takes its files; else ZoneError."""
+        """Claim a run's files for the one target that takes them; else ZoneError."""
         try:
             return self.storage.claim(layout.staging(run_id))
         except BlockingIOError as error:
@@ -199,6 +225,13 @@ class LandingZone:
     def discard(self, run_id: str) -> None:
         """Remove a run's staging area."""
         self.storage.delete_all(layout.staging(run_id), ignore_errors=True)  # gc removes the rest
+
+    def withdraw(self, run_id: str, source: str, day: date) -> None:
+        """Remove the files of a run that committed nothing."""
+        if self.storage.in_place:
+            with contextlib.suppress(OSError):
+                self.storage.delete_each(of_runs(self.storage, layout.partition(source, day), {run_id}))
+        self.discard(run_id)
 
     def locked(self, source: str, day: date) -> AbstractContextManager[Lock]:
         """Hold the partition's exclusive lock, as every change of it does."""

@@ -20,6 +20,7 @@ from landing.model.naming import new_run_id
 from landing.model.validation import document
 from landing.storage.base import Lock
 from landing.zone import layout, run_log
+from landing.zone.commit import delete_files
 from landing.zone.landing_zone import LandingZone
 
 
@@ -61,7 +62,7 @@ class ZoneRename:
 
     def _check(self, manifest: Manifest) -> None:
         """Refuse files that are not there, and another partition under the new name."""
-        for file in (file for table in manifest.tables for file in table.all_files):
+        for file in manifest.all_files:
             self.zone.file(manifest, file)
         there = self.zone.manifest(self.new, manifest.extracted_at)
         if there and there.run_id != manifest.run_id:
@@ -78,7 +79,7 @@ class ZoneRename:
                 self.storage.flush(layout.partition(self.new, day))
                 self.storage.delete(layout.manifest(self.old, day), up_to=layout.partition(self.old, day))
                 self.storage.flush(layout.partition(self.old, day))
-            self.storage.delete_all(layout.partition(self.old, day))
+            delete_files(self.zone, self.old, day, manifest)
             self.storage.delete(layout.partition(self.old, day), up_to="")  # the source's folder, if it is empty
             lock.remove()
 
@@ -93,7 +94,7 @@ class ZoneRename:
     def _commit(self, manifest: Manifest) -> None:
         day = manifest.extracted_at
         before, after = layout.partition(self.old, day), layout.partition(self.new, day)
-        for path in [file.path for table in manifest.tables for file in table.all_files]:
+        for path in [file.path for file in manifest.all_files]:
             self.storage.delete(f"{after}/{path}", up_to=after)  # of a killed rename; no manifest lists it
             self.storage.copy(f"{before}/{path}", f"{after}/{path}")
         self._put(self.new, day, self._renamed(self.old, day) | {"source": self.new})
@@ -136,9 +137,9 @@ class ZoneRename:
     def _log(self, day: date) -> None:
         """Lines that are there twice, after a kill, are one run all the same."""
         before, after = layout.run_log(self.old, day), layout.run_log(self.new, day)
-        if self.storage.exists(after):
-            self.storage.append(after, self.storage.read(before, run_log.LARGEST))
-            self.storage.delete(before, up_to=layout.RUN_LOGS)
+        if self.storage.in_place or self.storage.exists(after):
+            self.storage.append(after, self.storage.read_all(before, run_log.LARGEST), new_run_id())
+            run_log.remove(self.storage, before)
         else:
             self.storage.move(before, after)
         self.storage.flush(layout.RUN_LOGS)

@@ -3,8 +3,8 @@
 A line when a run starts (`run_id`, `started_at`), and one when it ends (`run_id`, `ended_at`, `outcome`, and `landed`,
 the run id in the manifest, or `error` and `message`, the error's class and text). A killed run writes no end record.
 
-A tap that fails writes a line of its own (`tap`, `group`, `at`, `error`, `message`): all that target-csv sees is that
-the input ended, and its end record names the tap's error instead.
+A tap that fails writes a line of its own (`tap`, `host`, `group`, `at`, `error`, `message`): all that target-csv sees
+is that the input ended, and its end record names the tap's error instead.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from landing.zone.landing_zone import LandingZone
 COMMITTED, KEPT, FAILED, DROPPED = "committed", "kept", "failed", "dropped"
 OPEN = "killed, or at work"
 LARGEST = 64 << 20  # bytes of a log that are read
+HOST = socket.gethostname()
 START = timedelta(minutes=1)  # by which a tap may fail before its target has started
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def read(storage: Storage, source: str, day: date) -> list[Run]:
 
 def _events(storage: Storage, source: str, day: date) -> Iterator[Any]:
     try:
-        lines = storage.read(layout.run_log(source, day), LARGEST).decode(errors="replace").splitlines()
+        lines = storage.read_all(layout.run_log(source, day), LARGEST).decode(errors="replace").splitlines()
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
@@ -74,12 +76,21 @@ def _events(storage: Storage, source: str, day: date) -> Iterator[Any]:
 
 def logs(storage: Storage) -> Iterator[tuple[str, date, str]]:
     """Every log: its source, its date, its key."""
-    for key in storage.files(layout.RUN_LOGS):
+    found = storage.prefixes(layout.RUN_LOGS, links=False) if storage.in_place else storage.files(layout.RUN_LOGS)
+    for key in found:
         name, _, suffix = key.rpartition("/")[2].rpartition(".")
         source, at, day = name.rpartition("@")
         if at and suffix == "jsonl":
             with contextlib.suppress(SettingError):
                 yield source, parse_date(day, "date"), key
+
+
+def remove(storage: Storage, key: str) -> None:
+    """Remove a log."""
+    if storage.in_place:
+        storage.delete_all(key)
+    else:
+        storage.delete(key, up_to=layout.RUN_LOGS)
 
 
 class RunLog:
@@ -112,7 +123,7 @@ class RunLog:
         """Leave the error of a tap for its target, which is in the same process group."""
         if source and NAME.fullmatch(source):
             self._key = layout.run_log(source, self.day)
-            self._append({"tap": tap, "group": os.getpgrp(), "at": now().isoformat(timespec="seconds"),
+            self._append({"tap": tap, "host": HOST, "group": os.getpgrp(), "at": now().isoformat(timespec="seconds"),
                           **_told(error)})
 
     def _tap_error(self) -> dict[str, str]:
@@ -123,7 +134,7 @@ class RunLog:
         found = {}
         for event in _events(self.storage, source, self.day):
             with contextlib.suppress(TypeError, KeyError):
-                if event["group"] == os.getpgrp() and event["at"] >= since:
+                if (event["host"], event["group"]) == (HOST, os.getpgrp()) and event["at"] >= since:
                     found = {name: str(event[name]) for name in ("error", "message")}
         return found
 
@@ -134,7 +145,7 @@ class RunLog:
         """Append one line in one write: lines of concurrent runs stay whole."""
         line = json.dumps(event) + "\n"
         try:
-            self.storage.append(self._key, line.encode())
+            self.storage.append(self._key, line.encode(), self.run_id)
         except OSError as error:
             logger.warning("The run log could not be written: %s", error)
 

@@ -15,14 +15,14 @@ from singer_sdk import Sink
 from singer_sdk import typing as th
 
 from landing.core.commands import extract_command
-from landing.core.commit_point import PASSED
+from landing.core.commit_point import BEFORE, PASSED
 from landing.core.dates import now, refuse_future, run_date
-from landing.core.errors import FrozenError, IncompleteInputError, SettingError, ZoneError
+from landing.core.errors import FrozenError, IncompleteInputError, SettingError, UnknownOutcomeError, ZoneError
 from landing.core.settings import landing_root
 from landing.core.slips import environment
 from landing.core.sources import declared_sources, source_name
 from landing.model.manifest import Manifest
-from landing.model.naming import new_run_id
+from landing.model.naming import folder_name, new_run_id
 from landing.model.schema import File, Table
 from landing.singer.settings import COMPRESSION, LANDING_ROOT, SOURCE
 from landing.singer.signals import STOPPED
@@ -30,7 +30,6 @@ from landing.singer.sinks import FileSink
 from landing.singer.target import LandingTarget
 from landing.storage.base import Claim, Object, Prefix
 from landing.storage.hashing import BUFFER
-from landing.storage.urls import at
 from landing.zone import layout, replacement, run_log
 from landing.zone.assembly import software, source_of, table_of
 from landing.zone.commit import commit
@@ -81,6 +80,7 @@ class TargetCSV(LandingTarget):
         """Process all input, and log the start and end of the run. A tap that cannot connect sends nothing."""
         self.run_log.begin(self._source_before_input())
         try:
+            self.zone.storage.require_conditions(f"{layout.staging(self.run_id)}/probe")
             super().listen(file_input)
         except FrozenError as frozen:
             self._keep(logging.INFO, str(frozen))
@@ -99,7 +99,12 @@ class TargetCSV(LandingTarget):
     @property
     def staging(self) -> Prefix:
         """Where RECORDs are written."""
-        return self.zone.staging(self.run_id)
+        return self._work(self.run_id)
+
+    def _work(self, run_id: str) -> Prefix:
+        if not self.zone.storage.in_place:
+            return self.zone.staging(run_id)  # the source need not be known yet
+        return self.zone.work(run_id, self.source, self.date)
 
     def accept(self, url: str) -> Object:
         """Take a file of a BATCH. It must be in the staging area, from where the commit moves it.
@@ -112,8 +117,8 @@ class TargetCSV(LandingTarget):
                 f"The tap sends {', '.join(landed)} from the landing zone, and target-csv lands extracts: "
                 f"{environment()}, in which tap-csv reads the landing zone. Nothing was committed. Run: "
                 f"{extract_command(self._source_before_input() or 'csv', self.date)}")
-        found = self.zone.staged(at(url))
-        self._claim(found.key.split("/")[1])
+        run_id, found = self.zone.staged(url)
+        self._claim(run_id)
         return found
 
     def _claim(self, run_id: str) -> None:
@@ -155,11 +160,20 @@ class TargetCSV(LandingTarget):
             self.clean_up()
 
     def clean_up(self) -> None:
-        """Remove this run's staging area, and the tap's, which may have died without removing it."""
+        """Remove what this run, and the tap, which may have died without doing it, left uncommitted."""
+        committed = self.point.state != BEFORE  # or it may be
         for run_id in (self.run_id, *self._claims):
-            self.zone.discard(run_id)
+            if committed or not (source := self._source_or_none()):
+                self.zone.discard(run_id)
+            else:
+                self.zone.withdraw(run_id, source, self.date)
         while self._claims:
             self._claims.popitem()[1].release()
+
+    def _source_or_none(self) -> str | None:
+        with contextlib.suppress(SettingError):
+            return self.source
+        return None
 
     @property
     def retry_command(self) -> str:
@@ -192,10 +206,12 @@ class TargetCSV(LandingTarget):
         self.point.unknown = (f"`landing show {self.date}` tells whether it is committed; otherwise run again: "
                               f"{self.retry_command}")
         try:
-            manifest = commit(self.zone, manifest, staged, check, self.point.passing())
+            manifest = commit(self.zone, manifest, staged, check, partial(self.point.passing, _outcome_unknown))
         except FrozenError as frozen:
             self._keep(logging.WARNING, str(frozen))
             return
+        except UnknownOutcomeError as error:
+            raise UnknownOutcomeError(f"{error} {self.point.unknown}") from error
         self.run_log.end(COMMITTED, landed=manifest.run_id)
         self._report(manifest)
 
@@ -260,7 +276,7 @@ class TargetCSV(LandingTarget):
         files = self.verified_files(self.sinks)
         for stream, sink in self.sinks.items():
             for found, file in zip(sink.objects, files[stream], strict=True):
-                if found.size() != file.size:
+                if self.zone.staged_size(found) != file.size:
                     raise IncompleteInputError(f"{found} is not the file that the tap wrote for {stream}. Run again.")
         return files
 
@@ -270,8 +286,8 @@ class TargetCSV(LandingTarget):
             return []
         run_id = self.completion.run_id if self.completion else self.run_id
         self._claim(run_id)
-        found = self.zone.staged(self.zone.staging(run_id) / table.quarantine.path)
-        if found.size() != table.quarantine.size:
+        _, found = self.zone.staged(self._work(run_id).named(folder_name(table.stream), table.quarantine.path).url)
+        if self.zone.staged_size(found) != table.quarantine.size:
             raise IncompleteInputError(f"{found} is not the file that the tap wrote. Run again.")
         return [found]
 
@@ -288,6 +304,11 @@ class TargetCSV(LandingTarget):
         if manifest.source not in declared_sources():
             logger.warning("meltano.yml has no job extract_%s, so a load does not include this source.",
                                 manifest.source)
+
+
+def _outcome_unknown() -> bool:
+    """Whether the error that is being handled leaves it unknown whether the manifest was put."""
+    return isinstance(sys.exception(), UnknownOutcomeError)
 
 
 def _drain(file: IO) -> None:

@@ -78,8 +78,8 @@ class CsvStream(LandingStream):
         wanted = [column.name for column in self.selected_columns(entity.columns())]
         folder = self.tap.staging if self.get_batch_config(self.config) else self.tap.scratch
         name = folder_name(self.name)
-        target = folder / (name + SUFFIXES[self.config["compression"]])
-        bad = Quarantine(folder / f"{name}.jsonl", self.declaration.max_bad_rows) if self._quarantines else None
+        target = folder.file(name, SUFFIXES[self.config["compression"]])
+        bad = Quarantine(folder.file(name, ".jsonl"), self.declaration.max_bad_rows) if self._quarantines else None
         with scratch() as decoded:
             progress = Progress(logger, self.name, size=entity.size)
             columns, copied = entity.convert(

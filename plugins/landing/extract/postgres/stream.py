@@ -140,7 +140,7 @@ class CopyStream(LandingStream, PostgresStream):
         self.progress = Progress(logger, ".".join(self.source_key), rows=rows)
         self._copies = []
         for number, chunk in enumerate(chunks):
-            target = folder / f"{folder_name(self.name)}-{number:04}{suffix}"
+            target = folder.file(folder_name(self.name), suffix, number if len(chunks) > 1 else None)
             task = functools.partial(self._copy, query=self.query(chunk), target=target)
             self._copies.append((target, self.tap.workers.submit(task)))
         self._key_check = self.tap.workers.submit(self._check_key) if self._declares_key else None

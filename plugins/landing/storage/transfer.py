@@ -1,0 +1,85 @@
+"""Bytes on their way to and from an object: uploaded in parts, read in ranges, a bounded number of them in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+PART = 8 << 20  # bytes of a part: with the stores' 10,000 parts, objects of up to 80 GB
+PARTS = 2  # that are sent at once
+FIRST = 256 << 10  # bytes of the first range: a header, or a whole small table
+RANGE = 8 << 20
+AHEAD = 2  # ranges that are read before they are asked for
+
+
+class Upload(io.RawIOBase):
+    """An object that is being written; it comes to be when it is closed, unless a write failed."""
+
+    def __init__(self, writer: Any, checked: Callable[..., Any]) -> None:
+        """`writer`: the library's. `checked(call, *arguments)` makes a call, and translates its errors to OSError."""
+        self._writer, self._checked = writer, checked
+        self._failed = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, chunk: Any) -> int:
+        self._failed = True
+        self._checked(self._writer.write, chunk)
+        self._failed = False
+        return memoryview(chunk).nbytes
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            if self._failed:
+                with contextlib.suppress(Exception):  # the first error is the one to report
+                    self._writer.__exit__(OSError, OSError(), None)  # it aborts the upload
+            else:
+                self._checked(self._writer.close)
+        finally:
+            super().close()
+
+
+class Download(io.RawIOBase):
+    """An object that is read from its start to its end, all of one version.
+
+    Each range is a request of its own, so a slow reader keeps no connection open, and one that fails is repeated.
+    """
+
+    def __init__(self, first: bytes, size: int, fetch: Callable[[int, int], bytes]) -> None:
+        """`fetch(start, end)` reads a range behind the first; OSError also if the object was replaced meanwhile."""
+        self._fetch, self._size = fetch, size
+        self._asked = len(first)  # bytes that were asked for
+        self._coming: deque[Future[bytes]] = deque()
+        self._range, self._at = memoryview(first), 0
+        self._readers: ThreadPoolExecutor | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._at == len(self._range):
+            self._range, self._at = memoryview(self._next()), 0
+        count = min(len(buffer), len(self._range) - self._at)
+        buffer[:count] = self._range[self._at:self._at + count]
+        self._at += count
+        return count
+
+    def _next(self) -> bytes:
+        if self._readers is None:
+            self._readers = ThreadPoolExecutor(AHEAD, "download")
+        while self._asked < self._size and len(self._coming) < AHEAD:
+            start, self._asked = self._asked, min(self._asked + RANGE, self._size)
+            self._coming.append(self._readers.submit(self._fetch, start, self._asked))
+        return self._coming.popleft().result() if self._coming else b""
+
+    def close(self) -> None:
+        if self._readers:
+            self._readers.shutdown(wait=False, cancel_futures=True)
+        super().close()
