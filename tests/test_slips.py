@@ -147,7 +147,7 @@ COMMANDS = [("certify",), ("list",), ("show", "20240120"), ("plan", "--from", "2
 def test_a_refusal_is_one_json_object_where_json_was_asked_for(shop, command):
     variables = {"SOURCE_POSTGRES_PORT": "abc"} if command == ("certify",) else {}
     if command in (("list",), ("gc",), ("status",)):
-        variables = {"LANDING_ROOT": "s3://bucket"}
+        variables = {"LANDING_ROOT": "https://bucket"}
     result = shop.landing(*command, "--json", check=False, **variables)
     assert result.returncode == 1
     error = json.loads(result.stdout)["error"]

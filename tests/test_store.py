@@ -28,7 +28,7 @@ def test_a_date_is_landed_loaded_verified_replaced_and_dropped_in_a_store(shop, 
     before = store.keys()
     shop.source.run("DELETE FROM orders WHERE id = 3")
     shop.land(D1, "postgres", REEXTRACT="true", **there)
-    data = {key for key in store.keys() if "/table=" in key and shop.source.name in key}
+    data = {*filter(lambda key: "/table=" in key and shop.source.name in key, store.keys())}
     assert len(data) == 3
     assert len(data - {*before}) == 2
     shop.load(D1, **there)
@@ -40,5 +40,5 @@ def test_a_date_is_landed_loaded_verified_replaced_and_dropped_in_a_store(shop, 
     assert "Nothing to remove" in shop.landing("gc", "--older-than", "0", **there).stdout
     shop.landing("rename", "csv", "files", "--yes", **there)
     shop.landing("drop", D1, "--yes", **there)
-    left = [key for key in store.keys() if shop.source.name in key]
+    left = [*filter(lambda key: shop.source.name in key, store.keys())]
     assert {key.split("/")[1] for key in left} == {"_attempts"}

@@ -23,12 +23,13 @@ import obstore
 from obstore import exceptions
 
 from landing.core.errors import ConflictError, UnknownOutcomeError, ZoneError
-from landing.storage.stores import Bucket, first_line
+from landing.storage.stores import VARIABLES, Bucket, first_line
 from landing.storage.transfer import FIRST, PART, PARTS, Download, Upload
 
 CONFLICTS = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
 NOT_THERE = (FileNotFoundError, exceptions.NotFoundError)
 DENIED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+NO_CREDENTIALS = ("169.254.169.254", "metadata.google", "MSI", "could not get credentials", "credentials.json")
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 SETTLE = 60.0  # seconds until a put without an answer is given up
 TRIES = 5  # of a read whose body was cut
@@ -335,7 +336,12 @@ class ObjectStorage:
         if isinstance(error, DENIED):
             reason = f"{self.bucket.service} denies access ({first_line(error)})"
             return PermissionError(errno.EACCES, reason, self.describe(key))
-        return OSError(errno.EIO, first_line(error), self.describe(key))
+        reason = first_line(error)
+        if any(word in text for word in NO_CREDENTIALS):
+            reason = (f"no credentials for {self.bucket.service}: none of its variables gives any "
+                      f"({', '.join(VARIABLES[self.bucket.scheme][:2])}, …), and this machine has none of its own "
+                      f"({reason})")
+        return OSError(errno.EIO, reason, self.describe(key))
 
 
 def _facts(meta: Any) -> tuple[str, int, float]:
