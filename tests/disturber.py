@@ -9,7 +9,8 @@
         … store.environment(disturber.port) …
 
 A rule is called at up to four moments of a request. It may wait, or kill the client; it returns None to go on, CUT to
-close the connections to client and server there and then, or a status that the client gets instead.
+close the connections to client and server there and then, a status that the client gets instead, or Late(seconds): the
+client is cut off, and the request reaches the server so much later.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import itertools
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -30,23 +32,32 @@ AFTER = "after"  # the server has answered, and nothing has reached the client
 ANSWERING = "answering"  # half of the answer's body has, if it has one
 MOMENTS = (BEFORE, MIDWAY, AFTER, ANSWERING)
 CUT = 0
+CONDITIONS = (b"if-match", b"if-none-match", b"x-goog-if-generation-match")
+
+
+@dataclass(frozen=True)
+class Late:
+    """The client is cut off, and the request goes on after so many seconds."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request; `number` counts those of its proxy from 0, and `size` the bytes of its body."""
+    """One request; `number` counts those of its proxy from 0, `condition` is the header that it has, if any."""
 
     number: int
     method: str
     path: str
     query: dict[str, str]
-    size: int
+    condition: str
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}{'?' if self.query else ''}{'&'.join(sorted(self.query))}"
+        query = "&".join(sorted({*self.query} - {"prefix"}))
+        return f"{self.method} {self.path}{'?' if query else ''}{query}{' ' if self.condition else ''}{self.condition}"
 
 
-Rule = Callable[[str, Request], int | None]
+Rule = Callable[[str, Request], int | Late | None]
 
 
 class _CutError(Exception):
@@ -89,18 +100,19 @@ class _Client(socketserver.StreamRequestHandler):
             pass  # closes this connection
 
     def _pass(self, line: bytes) -> None:
-        head, size = [line], 0
+        head, size, condition = [line], 0, ""
         while (header := self.rfile.readline()).strip():
             head.append(header)
             name, _, value = header.lower().partition(b":")
             size = int(value) if name == b"content-length" else size
+            condition = name.decode() if name in CONDITIONS else condition
         body = self.rfile.read(size)
         if len(body) < size:
             raise _CutError  # the client is gone
         method, target, _ = line.decode("latin-1").split()
         url = urlsplit(target)
         request = Request(next(self.server.numbers), method, unquote(url.path),
-                          dict(parse_qsl(url.query, keep_blank_values=True)), size)
+                          dict(parse_qsl(url.query, keep_blank_values=True)), condition)
         self.server.seen.append(request)
         if not self._refused(BEFORE, request):
             self._forward(request, b"".join(head) + b"\r\n", body)
@@ -128,6 +140,10 @@ class _Client(socketserver.StreamRequestHandler):
         status = self.server.rule(moment, request)
         if status == CUT:
             raise _CutError
+        if isinstance(status, Late):
+            self.connection.shutdown(socket.SHUT_RDWR)
+            time.sleep(status.seconds)
+            return False
         if status:
             self._answer(status, [], b"", 0)
         return bool(status)

@@ -105,7 +105,16 @@ class Store:
         return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port or self.port}", "AWS_REGION": "us-east-1",
                 "AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": SECRET}
 
+    def variables(self, root: str, port: int | None = None) -> dict[str, str]:
+        """All that a run needs to land there."""
+        return {"LANDING_ROOT": root, **self.environment(port)}
+
     # What is in it
+
+    def content(self, root: str) -> dict[str, bytes]:
+        """All objects below a root, by their key in it."""
+        prefix = root.split("/", 3)[3] + "/"
+        return {key.removeprefix(prefix): self.read(key) for key in self.keys(prefix)}
 
     def make_bucket(self) -> None:
         self.request("PUT", "")
@@ -175,7 +184,7 @@ class FakeGCS(Store):
 
     def environment(self, port: int | None = None) -> dict[str, str]:
         endpoint = f"http://127.0.0.1:{port or self.port}"
-        return {"GOOGLE_BASE_URL": endpoint, "STORAGE_EMULATOR_HOST": endpoint, "GOOGLE_BEARER_TOKEN": SECRET}
+        return {"STORAGE_EMULATOR_HOST": endpoint, "GOOGLE_BEARER_TOKEN": SECRET}
 
 
 class Moto(Store):

@@ -1,19 +1,33 @@
 """What every kind of storage promises a commit: the contract of landing.storage.base.Storage."""
 
 import contextlib
+import hashlib
+import io
+import random
 import threading
 
 import pytest
 from landing.core.errors import ZoneError
 from landing.storage.base import Prefix
 from landing.storage.local import LocalStorage
+from landing.storage.urls import storage as storage_at
+from stores import SOUND
 
-KINDS = [LocalStorage]
+FOLDER = "folder"
 
 
-@pytest.fixture(params=KINDS)
-def storage(request, tmp_path):
-    return request.param(tmp_path / "root")
+@pytest.fixture(params=[FOLDER, *SOUND])
+def storage(request, tmp_path, stores, monkeypatch):
+    if request.param == FOLDER:
+        return LocalStorage(tmp_path / "root")
+    store = stores[request.param]
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    return storage_at(store.url())
+
+
+only_folders = pytest.mark.parametrize("storage", [FOLDER], indirect=True)
+only_stores = pytest.mark.parametrize("storage", SOUND, indirect=True)
 
 
 def write(storage, key, content=b"x"):
@@ -35,6 +49,23 @@ def test_a_created_file_is_read_listed_and_never_created_again(storage):
     assert storage.changed("a") > 0 == storage.changed("b")
     with pytest.raises(FileExistsError):
         storage.create("a/b/one.csv")
+
+
+def test_a_large_file_has_the_bytes_that_its_buffer_had_when_it_was_written(storage):
+    """A writer's buffer is used again as soon as write() returns; a store's part is still under way then."""
+    content = random.Random(1).randbytes(20 << 20)  # three parts
+    with io.BufferedWriter(storage.create("a/large.csv"), 1 << 18) as file:
+        for start in range(0, len(content), 100_000):
+            file.write(content[start:start + 100_000])
+    with io.BufferedReader(storage.open("a/large.csv"), 1 << 20) as file:
+        assert hashlib.sha256(file.read()).digest() == hashlib.sha256(content).digest()
+
+
+@only_stores
+def test_a_claim_is_made_once(storage):
+    storage.claim("_staging/run").release()
+    with pytest.raises(BlockingIOError):
+        storage.claim("_staging/run")
 
 
 def test_a_url_leads_back_to_its_key_and_one_from_elsewhere_to_none(storage, tmp_path):
@@ -72,7 +103,7 @@ def test_a_put_replaces_the_version_that_it_expects_and_no_other(storage):
     put(storage, "a/manifest", b"22", first)
     assert storage.read("a/manifest", 10) == b"22"
     for wrong in (None, first):
-        with pytest.raises(ZoneError, match="changed while its lock was held"):
+        with pytest.raises(ZoneError, match=r"changed while its lock was held|another run.*\. Nothing was committed"):
             put(storage, "a/manifest", b"333", wrong)
     assert storage.read("a/manifest", 10) == b"22"
 
@@ -112,16 +143,17 @@ def test_a_deleted_file_takes_its_empty_prefixes_along_up_to_a_limit(storage):
 
 
 def test_appended_lines_stay_whole_and_in_order(storage):
-    threads = [threading.Thread(target=lambda n=n: [storage.append("log", b"%d\n" % n, f"run-{n}") for _ in range(50)])
+    threads = [threading.Thread(target=lambda n=n: [storage.append("log", b"%d\n" % n, f"run-{n}") for _ in range(10)])
                for n in range(4)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
     lines = storage.read_all("log", 1 << 20).split()
-    assert (len(lines), {*lines}) == (200, {b"0", b"1", b"2", b"3"})
+    assert (len(lines), {*lines}) == (40, {b"0", b"1", b"2", b"3"})
 
 
+@only_folders  # a store has no lock: its commit relies on the condition of put()
 def test_a_lock_has_one_holder_and_a_claim_is_refused_while_another_has_it(storage):
     order, entered = [], threading.Event()
 

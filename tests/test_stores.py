@@ -19,7 +19,7 @@ def opened(server, prefix, port=None, retries=10):
     if server.scheme == "s3":
         return S3Store(BUCKET, **common, config=given)
     if server.scheme == "gs":
-        return GCSStore(BUCKET, **common, base_url=given["google_base_url"],
+        return GCSStore(BUCKET, **common, base_url=given["storage_emulator_host"],
                         bearer_token=given["google_bearer_token"])
     return AzureStore(BUCKET, **common, account_name=given["azure_storage_account_name"], account_key=AZURE_KEY,
                       endpoint=given["azure_storage_endpoint"])

@@ -67,7 +67,7 @@ class ObjectStorage:
             raise FileExistsError(f"{self.describe(key)} exists already")
         self._created.add(key)
         writer = obstore.open_writer(self._store, key, buffer_size=PART, max_concurrency=PARTS)
-        return Upload(writer, partial(self._checked, key))
+        return Upload(writer, partial(self._checked, key), partial(self.size, key))
 
     def move(self, old: str, new: str) -> None:
         self.copy(old, new)
@@ -284,22 +284,36 @@ class ObjectStorage:
         return ObjectClaim()
 
     def require_conditions(self, scratch: str) -> None:
-        if self._safe:
-            return
+        for tried in range(0 if self._safe else TRIES):
+            try:
+                if self._honours_conditions(f"{scratch}-{tried}"):  # another key: a lost answer says nothing of one
+                    self._safe = True
+                    return
+                found = self._unsafe("replace")
+            except exceptions.BaseError as error:
+                found = ZoneError(f"{self.describe()} cannot be written to: {self._refusal(scratch, error).strerror}. "
+                                  "Nothing was committed. Correct that, and run again.")
+                if isinstance(error, DENIED):
+                    break
+            time.sleep(PAUSE * 2**tried)
+        if not self._safe:
+            raise found from None
+
+    def _honours_conditions(self, key: str) -> bool:
+        """False if it refuses a replacement that it has to accept; raises ZoneError if it accepts one of the others."""
         try:
-            first = obstore.put(self._store, scratch, b"1", mode="overwrite")
+            first = obstore.put(self._store, key, b"1", mode="overwrite")
             version = {name: first[name] for name in ("e_tag", "version") if first.get(name)}
-            if self._accepts(scratch, b"2", "create"):
+            if self._accepts(key, b"2", "create"):
                 raise self._unsafe("create")
-            if not version or not self._accepts(scratch, b"3", version) or self._accepts(scratch, b"4", version):
+            if not version or not self._accepts(key, b"3", version):
+                return False
+            if self._accepts(key, b"4", version):
                 raise self._unsafe("replace")
-        except exceptions.BaseError as error:
-            raise ZoneError(f"{self.describe()} cannot be written to: {self._refusal(scratch, error).strerror}. "
-                            "Nothing was committed. Correct that, and run again.") from None
+            return True
         finally:
             with contextlib.suppress(OSError):
-                self.delete(scratch, "")
-        self._safe = True
+                self.delete(key, "")
 
     def _accepts(self, key: str, content: bytes, mode: Any) -> bool:
         try:
@@ -319,10 +333,10 @@ class ObjectStorage:
     # Errors
 
     def _checked(self, key: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call the library; its errors become OSErrors that name the object."""
+        """Call the library; its errors, of a writer OSErrors without a number, become OSErrors that name the object."""
         try:
             return call(*arguments, **options)
-        except (exceptions.BaseError, *NOT_THERE) as error:
+        except (exceptions.BaseError, OSError) as error:
             raise self._refusal(key, error) from None
 
     def _refusal(self, key: str, error: Exception) -> OSError:

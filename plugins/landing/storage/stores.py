@@ -22,7 +22,7 @@ VARIABLES = {
     "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_ID",
            "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_STORAGE_ENDPOINT"),
     "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_KEY",
-           "GOOGLE_BASE_URL"),
+           "GOOGLE_BEARER_TOKEN", "GOOGLE_BASE_URL"),
 }
 ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "az": ("AZURE_STORAGE_ENDPOINT",),
              "gs": ("GOOGLE_BASE_URL",)}
@@ -93,7 +93,7 @@ class Bucket:
         config = {name.lower(): self.values[name] for name in VARIABLES[self.scheme] if self.values.get(name)}
         if self.scheme == "gs" and (host := self.values.get(EMULATOR)):
             config["google_base_url"] = host if "://" in host else f"http://{host}"
-            config["google_skip_signature"] = "true"
+            config.setdefault("google_bearer_token", "none")  # skip_signature asks for a token all the same
         return config
 
     def _client(self) -> dict[str, Any]:

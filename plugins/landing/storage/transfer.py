@@ -19,19 +19,26 @@ AHEAD = 2  # ranges that are read before they are asked for
 class Upload(io.RawIOBase):
     """An object that is being written; it comes to be when it is closed, unless a write failed."""
 
-    def __init__(self, writer: Any, checked: Callable[..., Any]) -> None:
-        """`writer`: the library's. `checked(call, *arguments)` makes a call, and translates its errors to OSError."""
-        self._writer, self._checked = writer, checked
-        self._failed = False
+    def __init__(self, writer: Any, checked: Callable[..., Any], stored: Callable[[], int | None]) -> None:
+        """Wrap a writer.
+
+        Args:
+            writer: The library's.
+            checked: `checked(call, *arguments)` makes a call, and translates its errors to OSError.
+            stored: Bytes of the object, None if there is none.
+        """
+        self._writer, self._checked, self._stored = writer, checked, stored
+        self._failed, self._size = False, 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, chunk: Any) -> int:
         self._failed = True
-        self._checked(self._writer.write, chunk)
+        self._checked(self._writer.write, bytes(chunk))  # kept until it is sent, and a chunk is a buffer that is reused
         self._failed = False
-        return memoryview(chunk).nbytes
+        self._size += (size := memoryview(chunk).nbytes)
+        return size
 
     def close(self) -> None:
         if self.closed:
@@ -41,9 +48,19 @@ class Upload(io.RawIOBase):
                 with contextlib.suppress(Exception):  # the first error is the one to report
                     self._writer.__exit__(OSError, OSError(), None)  # it aborts the upload
             else:
-                self._checked(self._writer.close)
+                self._complete()
         finally:
             super().close()
+
+    def _complete(self) -> None:
+        """End the upload. An answer that was lost is made up for by the object: nobody else writes one of this key."""
+        try:
+            self._checked(self._writer.close)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                if self._stored() == self._size:
+                    return
+            raise error from None
 
 
 class Download(io.RawIOBase):
