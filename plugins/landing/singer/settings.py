@@ -10,7 +10,8 @@ from landing.storage.compression import SUFFIXES
 LANDING_ROOT = th.Property(
     "landing_root",
     th.StringType,
-    description="Folder of the landing zone, relative to the project. Unset: LANDING_ROOT, else `output`.",
+    description="Folder of the landing zone, relative to the project, or s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, "
+    "gs://BUCKET/PREFIX. Unset: LANDING_ROOT, else `output`.",
 )
 
 SOURCE = th.Property(
