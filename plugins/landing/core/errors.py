@@ -8,6 +8,7 @@
     ├── StalledError              PostgreSQL stopped responding
     ├── SourceError               the source cannot be read
     │   └── BadFileError          a CSV file is rejected: file, line, reason
+    │       └── UnsettledFileError    it cannot be read, or changed meanwhile
     ├── MessageError              a Singer message is invalid: line, reason
     ├── IncompleteInputError      the tap's completion message is missing, or its counts disagree
     ├── AfterCommitError          a step after the commit failed
@@ -29,7 +30,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg2
@@ -67,12 +68,29 @@ class SourceError(LandingError):
 
 
 class BadFileError(SourceError):
-    """Raised if a CSV file cannot be landed, or has a row that cannot be and must not be quarantined."""
+    """Raised if a CSV file cannot be landed, or has a row that cannot be and must not be quarantined.
 
-    def __init__(self, path: object, line: int | None, reason: str) -> None:
+    Attributes:
+        files: The files at fault.
+        line: The first line of the row, if it is a row's fault.
+        column: The column, if it is a value's.
+        reason: Why.
+    """
+
+    def __init__(self, path: object, line: int | None, reason: str, column: str | None = None,
+                 files: Sequence[object] | None = None) -> None:
         where = f"{path}, line {line}" if line else str(path)
         super().__init__(f"{where}: {reason}. Nothing of this source's date was committed. Correct the file, or its "
                          "declaration under tap-csv in meltano.yml, and run again.")
+        self.files, self.line, self.column, self.reason = [path] if files is None else files, line, column, reason
+
+    def add(self, sentence: str) -> None:
+        """Say more."""
+        self.args = (f"{self} {sentence}",)
+
+
+class UnsettledFileError(BadFileError):
+    """Raised if a CSV file cannot be read, or changed meanwhile: its content is not at fault."""
 
 
 class MessageError(LandingError):

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from landing.core.errors import ZoneError
 from landing.model import schema
+from landing.model.inputs import Input
 from landing.model.naming import RunId
 from landing.model.schema import File, Sha256, Table
 from landing.model.validation import Moment, Scalar, Seconds, Text, document, require_unique
@@ -45,6 +46,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     declared: list[Text] | None = None  # sources that its date consists of; None: written by an older version
 
     left_out: dict[Text, Text] = {}  # why, by stream: relations of the source that could not be read
+    inputs: dict[Text, list[Input]] = {}  # by entity, where `after_landing` moves them
 
     @property
     def rows(self) -> int:
@@ -69,12 +71,14 @@ class Manifest(Struct, frozen=True, kw_only=True):
         """The text of the file; docs/landing-zone.md describes each field."""
         fields = msgspec.structs.asdict(self)
         versions = {"format_version": FORMAT_VERSION, "min_reader_version": MIN_READER_VERSION}
+        fields["inputs"] = msgspec.to_builtins(self.inputs)
         changed = {"extracted_at": self.extracted_at.isoformat(), "taken_at": self.taken_at.isoformat(),
                    "tables": [schema.to_json(table) for table in self.ordered().tables]}
         if self.declared is None:
             del fields["declared"]
-        if not self.left_out:
-            del fields["left_out"]
+        for name in ("left_out", "inputs"):
+            if not fields[name]:
+                del fields[name]
         return to_text(versions | fields | changed)
 
     @classmethod

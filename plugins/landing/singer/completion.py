@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from landing.model.inputs import Input
 from landing.model.naming import RunId
 from landing.model.schema import File
 from landing.model.validation import Count, Moment, Scalar, Text
@@ -41,6 +42,7 @@ class Completion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kept: bool = False  # the partition is frozen, and nothing was sent
     unreadable: dict[Text, Text] = {}  # why, by stream: relations that hold no data by nature
     left_out: dict[str, list[Text] | None] = {}  # columns by stream, None for a whole stream
+    inputs: dict[Text, list[Input]] = {}  # by entity: files to be moved after the commit
     # Of a load:
     sources: list[Text] | None = None
     left_out_sources: list[Text] = []  # on purpose, by WITHOUT_SOURCES

@@ -13,6 +13,7 @@ from typing import Protocol
 from landing.storage.base import Object
 from landing.storage.local import LocalInputs, LocalStorage, at
 
+MISSING = "does not exist"  # a problem
 NAMES = 2_000  # of a folder, that are looked at for similar ones
 
 
@@ -75,7 +76,7 @@ class LocalFinder:
     def problem(self, file: Object) -> str | None:
         path = Path(str(file))
         if not path.exists():
-            return "does not exist"
+            return MISSING
         return None if path.is_file() else "is not a regular file"
 
     def identity(self, file: Object) -> Hashable:

@@ -23,7 +23,7 @@ from landing.core.dates import today
 from landing.core.errors import DamagedError, LandingError, describe
 from landing.model.manifest import Manifest
 from landing.model.naming import RUN_ID
-from landing.zone import layout, run_log
+from landing.zone import layout, moves, run_log
 from landing.zone.commit import remove, unlisted
 from landing.zone.in_place import DEAD_AFTER, idle
 from landing.zone.landing_zone import LandingZone
@@ -78,6 +78,7 @@ class ZoneLeftovers:
             if manifest:
                 newest[source] = max(day, newest.get(source, day))
         yield from self._staging_areas()
+        yield from self._move_lists()
         for (source, day), manifest in manifests.items():
             yield from self._settled(source, day, manifest, newest.get(source))
         yield from self._logs(newest)
@@ -95,6 +96,15 @@ class ZoneLeftovers:
             if RUN_ID.fullmatch(prefix.rpartition("/")[2]) and self._idle(prefix):
                 yield Leftover("staging folder", prefix, self.storage.bytes(prefix), None,
                                f"unchanged for {self.older_than:g} h", partial(self._remove_staging, prefix))
+
+    def _move_lists(self) -> Iterator[Leftover]:
+        """Lists of moves of input files, of runs that did not commit."""
+        for source in self.storage.prefixes(layout.MOVES):
+            for key in self.storage.files(source):
+                todo = moves.read(self.zone, key)
+                if todo and moves.is_committed(self.zone, todo) is False and self._idle(key):
+                    yield Leftover("move list", key, self.storage.bytes(key), None, "its run did not commit",
+                                   partial(self._remove_list, key))
 
     def _settled(self, source: str, day: date, manifest: Manifest | None, newest: date | None) -> list[Leftover]:
         """A partition's leftovers, found under its lock: a running commit has files that no manifest lists yet.
@@ -150,6 +160,13 @@ class ZoneLeftovers:
             if not self._idle(prefix):
                 return False
             self.storage.delete_all(prefix)
+        return True
+
+    def _remove_list(self, key: str) -> bool:
+        todo = moves.read(self.zone, key)
+        if todo is None or moves.is_committed(self.zone, todo) is not False:
+            return False
+        self.storage.delete(key, up_to=layout.MOVES)
         return True
 
     def _remove_file(self, source: str, day: date, key: str) -> bool:

@@ -5,6 +5,7 @@
     source=<source>/extracted_at=<date>/table=<stream>/_quarantine-<run id>.jsonl    rejected rows
     _staging/<run id>/                                                               work in progress
     _attempts/<source>@<date>.jsonl                                                  run log
+    _moves/<source>/<run id>.json                                                    input files to be moved
 
 A partition exists when its manifest does, and holds exactly the files that the manifest lists.
 """
@@ -16,6 +17,7 @@ from datetime import date
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
 RUN_LOGS = "_attempts"
+MOVES = "_moves"
 
 
 def partition(source: str, day: date) -> str:
@@ -36,6 +38,16 @@ def staging(run_id: str) -> str:
 def run_log(source: str, day: date) -> str:
     """Key of a partition's run log."""
     return f"{RUN_LOGS}/{source}@{day}.jsonl"
+
+
+def moves(source: str, run_id: str) -> str:
+    """Key of the list of input files that a run moves after its commit."""
+    return f"{MOVES}/{source}/{run_id}.json"
+
+
+def moves_lock(source: str) -> str:
+    """Key of the lock of whoever commits or moves input files of a source."""
+    return f"{STAGING}/{source}@moves.lock"
 
 
 def lock(source: str, day: date) -> str:

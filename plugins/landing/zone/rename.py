@@ -14,12 +14,14 @@ from datetime import date
 from functools import partial
 from typing import Any
 
+from msgspec import structs
+
 from landing.core.errors import ZoneError
 from landing.model.manifest import LARGEST, Manifest, to_text
 from landing.model.naming import new_run_id
 from landing.model.validation import document
 from landing.storage.base import Lock
-from landing.zone import layout, run_log
+from landing.zone import layout, moves, run_log
 from landing.zone.commit import delete_files
 from landing.zone.landing_zone import LandingZone
 
@@ -49,7 +51,7 @@ class ZoneRename:
             ZoneError: The new name has other data for one of its dates, or a link leads to one.
         """
         self.zone.refuse_linked(self.old)
-        return [*self._partitions(), *self._others(), *self._logs()]
+        return [*self._partitions(), *self._others(), *self._logs(), *self._move_lists()]
 
     def _partitions(self) -> Iterator[Change]:
         for day in sorted(day for source, day in self.zone.partitions() if source == self.old):
@@ -128,6 +130,15 @@ class ZoneRename:
                              self.storage.version(key), nullcontext())
         finally:
             self.zone.discard(run_id)
+
+    def _move_lists(self) -> Iterator[Change]:
+        """Moves of input files that are still to be made."""
+        for todo in moves.lists(self.zone, self.old):
+            yield Change("move list", todo.key, layout.moves(self.new, todo.run_id), None, partial(self._list, todo))
+
+    def _list(self, todo: moves.MoveList) -> None:
+        moves.put(self.zone, structs.replace(todo, source=self.new))
+        self.storage.delete(todo.key, up_to=layout.MOVES)
 
     def _logs(self) -> Iterator[Change]:
         for source, day, key in run_log.logs(self.storage):

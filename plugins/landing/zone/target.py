@@ -35,6 +35,7 @@ from landing.zone.assembly import software, source_of, table_of
 from landing.zone.commit import commit
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
+from landing.zone.moves import moved_after
 from landing.zone.replacement import KEPT
 from landing.zone.run_log import COMMITTED, FAILED, RunLog
 
@@ -205,15 +206,16 @@ class TargetCSV(LandingTarget):
         self.point.done = f"{source} of {self.date} is committed."
         self.point.unknown = (f"`landing show {self.date}` tells whether it is committed; otherwise run again: "
                               f"{self.retry_command}")
+        inputs = self.completion.inputs if self.completion else {}
         try:
-            manifest = commit(self.zone, manifest, staged, check, partial(self.point.passing, _outcome_unknown))
+            with moved_after(self.zone, manifest, inputs, check) as (manifest, check):
+                manifest = commit(self.zone, manifest, staged, check, partial(self.point.passing, _outcome_unknown))
+                self.run_log.end(COMMITTED, landed=manifest.run_id)
+                self._report(manifest)
         except FrozenError as frozen:
             self._keep(logging.WARNING, str(frozen))
-            return
         except UnknownOutcomeError as error:
             raise UnknownOutcomeError(f"{error} {self.point.unknown}") from error
-        self.run_log.end(COMMITTED, landed=manifest.run_id)
-        self._report(manifest)
 
     def _received(self, source: str) -> tuple[Manifest, dict[str, list[Object]]]:
         """The manifest of what arrived, and each table's staged files."""

@@ -13,11 +13,13 @@ from typing import Any
 from landing.core.dates import today
 from landing.core.errors import SettingError
 from landing.extract.csv import declared_types
+from landing.extract.csv.after_landing import AfterLanding
 from landing.extract.csv.dated_path import DatedPath
 from landing.extract.csv.files import EntityFiles
 from landing.extract.csv.value_settings import OPTIONS, ValueSettings
 from landing.model.schema import NAME_BYTES, TYPE
 from landing.storage.base import Object
+from landing.storage.names import check_path
 
 CONTROL = re.compile("[\x00-\x1f\x7f]")
 
@@ -48,6 +50,7 @@ class Declaration:
     on_duplicate_key: str = "fail"
     on_bad_rows: str = "fail"
     max_bad_rows: int = 0
+    after_landing: Any = None
 
     def __post_init__(self) -> None:
         where = f"tap-csv, entity {self.entity!r}"
@@ -57,6 +60,10 @@ class Declaration:
         if "\0" in self.path:
             raise SettingError(f"{where}: path={self.path!r} contains a NUL character.")
         try:
+            check_path(self.path)
+        except ValueError as error:
+            raise SettingError(f"{where}: path={self.path!r} {error}. Correct it, and run again.") from None
+        try:
             DatedPath(self.path)
         except ValueError as error:
             raise SettingError(f"{where}: path={self.path!r} {error}. Use {{date}} for the date of the run as in "
@@ -64,6 +71,7 @@ class Declaration:
                                "names of files.") from None
         try:
             types = self.values.types
+            self.after  # noqa: B018 (checked when settings are read)
         except ValueError as error:
             raise SettingError(f"{where}: {error}. Correct it under tap-csv in meltano.yml.") from None
         for name, type_ in types.items():
@@ -89,6 +97,12 @@ class Declaration:
         """How values are read."""
         return ValueSettings.of(self)
 
+    @cached_property
+    def after(self) -> AfterLanding:
+        """Where its files go."""
+        path = DatedPath(self.path).on(self.day)
+        return AfterLanding(path) if self.after_landing is None else AfterLanding.of(self.after_landing, path, self.day)
+
     @property
     def columns_named(self) -> dict[str, Collection[str]]:
         """The columns that each option names."""
@@ -96,9 +110,9 @@ class Declaration:
         return named | {option: [column for column, options in self.values.columns.items() if option in options]
                         for option in OPTIONS}
 
-    def files(self) -> list[Object]:
+    def files(self, *, needed: bool = True) -> list[Object]:
         """The files for the date, by name: see EntityFiles."""
-        return EntityFiles(self.entity, DatedPath(self.path), self.day).found()
+        return EntityFiles(self.entity, DatedPath(self.path), self.day).found(needed=needed)
 
 
 def declarations(settings: Sequence[Mapping[str, Any]], day: date, **defaults: Any) -> list[Declaration]:

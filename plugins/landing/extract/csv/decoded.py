@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn
 
-from landing.core.errors import BadFileError
+from landing.core.errors import BadFileError, UnsettledFileError
 from landing.storage.base import Object
 from landing.storage.hashing import BUFFER
+from landing.storage.names import name_of
 
 SAMPLE = 1 << 16  # characters
 RECORD_BYTES = 16 << 20  # limit for one record, in UTF-8: bounds memory
@@ -44,6 +45,7 @@ class RejectedRow:
     """A row that cannot be landed: its first line, the column whose value is the reason, if any, and its raw text."""
 
     place: Object
+    name: str
     line: int
     column: str | None
     reason: str
@@ -51,7 +53,7 @@ class RejectedRow:
 
     def refuse(self) -> NoReturn:
         """Reject the whole file because of this row."""
-        raise BadFileError(self.place, self.line, self.reason)
+        raise BadFileError(self.place, self.line, self.reason, self.column)
 
 
 class DecodedFile:
@@ -59,6 +61,7 @@ class DecodedFile:
 
     Attributes:
         place: The file.
+        name: How rows refer to it: where its entity's path finds it.
         encoding: By its byte order mark, else as declared, else UTF-8.
         version: When it was first opened.
         marked: Whether it has a byte order mark.
@@ -69,9 +72,11 @@ class DecodedFile:
         fault: What is wrong with the current record's text, if anything.
     """
 
-    def __init__(self, place: Object, encoding: str | None) -> None:
+    def __init__(self, place: Object, encoding: str | None, name: str | None = None) -> None:
         """A byte order mark is never a mistake, so it overrides the declared `encoding`."""
         self.place = place
+        name = name_of(place) if name is None else name
+        self.name = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
         self.version = self._current_version()
         with self._readable(), io.BufferedReader(place.open()) as file:
             head = file.read(4)
@@ -92,7 +97,7 @@ class DecodedFile:
         try:
             yield
         except OSError as error:
-            raise BadFileError(self.place, None, f"cannot be read ({error.strerror})") from None
+            raise UnsettledFileError(self.place, None, f"cannot be read ({error.strerror})") from None
         except UnicodeError as error:  # from a codec that cannot continue after an error
             raise BadFileError(self.place, self.line + 1, f"not valid {self.encoding} ({error})") from None
 
@@ -104,9 +109,9 @@ class DecodedFile:
         return version
 
     def refuse_changed(self) -> None:
-        """Raise BadFileError if the file was written to or replaced since it was first opened."""
+        """Raise UnsettledFileError if the file was written to or replaced since it was first opened."""
         if self._current_version() != self.version:
-            raise BadFileError(self.place, None, "the file changed while it was read")
+            raise UnsettledFileError(self.place, None, "the file changed while it was read")
 
     @cached_property
     def size(self) -> int:
@@ -154,10 +159,10 @@ class DecodedFile:
         where = f"in line {self.line} " if self.line > self.first else ""
         self.fault = self.fault or where + fault
 
-    def refused(self, reason: str) -> BadFileError:
+    def refused(self, reason: str, column: str | None = None) -> BadFileError:
         """An error that rejects the file because of the current record."""
-        return BadFileError(self.place, self.first, reason)
+        return BadFileError(self.place, self.first, reason, column)
 
     def rejected(self, reason: str, column: str | None = None) -> RejectedRow:
         """The current record as a rejected row; a fault of its text is the reason, if it has one."""
-        return RejectedRow(self.place, self.first, column, self.fault or reason, "".join(self.lines))
+        return RejectedRow(self.place, self.name, self.first, column, self.fault or reason, "".join(self.lines))

@@ -42,9 +42,10 @@ logger = logging.getLogger(__name__)
 class CsvEntity:
     """The files of one declaration. Opening them reads no more than their headers."""
 
-    def __init__(self, declaration: Declaration) -> None:
+    def __init__(self, declaration: Declaration, texts: Sequence[CsvText] | None = None) -> None:
+        """`texts`: the files, if other than those that the declaration finds."""
         self.declaration = declaration
-        self.texts = [CsvText(place, declaration.encoding) for place in declaration.files()]
+        self.texts = [CsvText(one, declaration.encoding) for one in declaration.files()] if texts is None else texts
         first = self.texts[0]
         try:
             self.dialect = dialect_of(first.sample(), declaration.delimiter, declaration.quote, declaration.escape)
@@ -124,7 +125,8 @@ class CsvEntity:
         for text in self.texts:
             text.refuse_changed()
         if quarantine and quarantine.rows and not copied.rows:
-            raise BadFileError(self.declaration.path, None, f"all {quarantine.rows:,} rows are rejected")
+            raise BadFileError(self.declaration.path, None, f"all {quarantine.rows:,} rows are rejected",
+                               files=[text.place for text in self.texts])
         return columns, copied
 
     def _typed(self, rows: ParsedRows, indexes: Sequence[int], quarantine: Quarantine | None) -> list[Column]:
@@ -137,7 +139,7 @@ class CsvEntity:
         for text, row, code in rows.failures():
             name, reason = failing.failure(code, row)
             if quarantine is None:
-                raise text.refused(f"column {name!r}: {reason}")
+                raise text.refused(f"column {name!r}: {reason}", name)
             quarantine.take(text.rejected(reason, name))
         guessed = {index: conversion.inferred(readings[index], mask) for index, mask in masks.items()}
         rows.convert(_expressions({index: one for index, one in guessed.items() if readings[index].guesses}))

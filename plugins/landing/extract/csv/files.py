@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Hashable
 from datetime import date
 
-from landing.core import settings
 from landing.core.errors import SettingError, SourceError
 from landing.extract.csv.dated_path import DatedPath
 from landing.storage.base import Object
-from landing.storage.finding import LocalFinder
+from landing.storage.finding import MISSING
+from landing.storage.names import finder_of
 
 LISTED = 5  # similar names or dates in a message
 
@@ -22,14 +22,14 @@ class EntityFiles:
         """Raises SettingError if a path with a placeholder is also a file of just that name."""
         self.entity, self.dated_path, self.day = entity, path, day
         self.path = path.on(day)
-        self._finder = LocalFinder(settings.root())
+        self._finder = finder_of(path.declared)
         if self.path != path.declared and self._finder.exists(path.declared):
             raise SettingError(
                 f"tap-csv, entity {entity!r}: path={path.declared!r} means {self.path!r} on {day}, but there is also "
                 "a file of just that name. To mean that file, double each brace: {{ and }}. Else rename it. Run again.")
 
-    def found(self) -> list[Object]:
-        """All files, by name.
+    def found(self, *, needed: bool = True) -> list[Object]:
+        """All files, by name; without any, an empty list or, if some are `needed`, an error.
 
         Raises:
             SourceError: There is none, or one is not a regular file or occurs twice (by links).
@@ -39,13 +39,17 @@ class EntityFiles:
         try:
             for file in self._finder.files(self.path):
                 if problem := self._finder.problem(file):
-                    raise self._missing(file, problem) if "exist" in problem else self._unusable(file, problem)
+                    if problem != MISSING:
+                        raise self._unusable(file, problem)
+                    if not needed and str(file) == str(place):
+                        return []
+                    raise self._missing(file, problem)
                 other = found.setdefault(self._finder.identity(file), file)
                 if other is not file:  # a link to a parent folder repeats every file endlessly
                     raise self._unusable(file, f"is the same file as {other}: its rows would be landed twice")
-            if not found:
+            if not found and needed:
                 empty = self._finder.is_folder(self.path)
-                raise self._missing(place, "is a folder without *.csv files" if empty else "does not exist")
+                raise self._missing(place, "is a folder without *.csv files" if empty else MISSING)
         except OSError as error:
             raise self._unusable(place, f"cannot be read ({error.strerror})") from None
         return sorted(found.values(), key=lambda file: str(file).split("/"))

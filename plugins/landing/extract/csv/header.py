@@ -31,7 +31,16 @@ def refuse_differences(place: Object, names: Sequence[str], others: Mapping[Obje
         return
     (first, found), *rest = differing.items()
     further = f". Likewise: {_listed([f'{other} ({difference})' for other, difference in rest])}" if rest else ""
-    raise BadFileError(first, 1, f"the columns differ from those of {place}: {found}{further}")
+    raise BadFileError(first, 1, f"the columns differ from those of {place}: {found}{further}",
+                       files=_odd({place: names, **others}))
+
+
+def _odd(headers: Mapping[Object, Sequence[str]]) -> list[Object]:
+    """Files that have other columns than most; none if no columns are the most frequent."""
+    groups = Counter(tuple(sorted(header)) for header in headers.values()).most_common(2)
+    if len(groups) < 2 or groups[0][1] == groups[1][1]:
+        return []
+    return [place for place, header in headers.items() if tuple(sorted(header)) != groups[0][0]]
 
 
 def _difference(header: Sequence[str], names: Sequence[str]) -> str:

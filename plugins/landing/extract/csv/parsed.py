@@ -10,17 +10,21 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import duckdb
 
-from landing.core.errors import BadFileError, SourceError
+from landing.core.errors import BadFileError, SourceError, UnsettledFileError
 from landing.extract.csv.checks import Checks
 from landing.extract.csv.declared_types import SPACE
 from landing.extract.csv.decoded import RejectedRow
 from landing.extract.csv.dialect import Dialect
 from landing.extract.csv.text import CsvText, Measure
+from landing.storage.base import Object
 from landing.storage.finding import local_path
+
+if TYPE_CHECKING:
+    from landing.storage.duckdb_files import ObjectFiles
 
 BATCH = 200  # columns of a query: DuckDB's memory and planning time grow with the number of expressions
 MINIMAL_LINE = 1 << 20  # bytes
@@ -54,7 +58,18 @@ class ParsedRows:
         self._memory, self._folder = memory, folder
         self._connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": 1,
                                                   "temp_directory": str(folder / "duckdb")})
-        self._names = [str(local_path(measure.place)) for measure in measures]
+        self._stored: ObjectFiles | None = None
+        self._names = [self._name(text, measure) for text, measure in zip(texts, measures, strict=True)]
+
+    def _name(self, text: CsvText, measure: Measure) -> str:
+        """The name by which DuckDB opens a file."""
+        if path := local_path(measure.place):
+            return str(path)
+        if self._stored is None:
+            from landing.storage.duckdb_files import ObjectFiles  # here: files of a folder need none
+
+            self._stored = ObjectFiles(self._connection)
+        return self._stored.add(measure.place, text.size)
 
     def __enter__(self) -> ParsedRows:
         self.query("SET enable_progress_bar = false")  # stdout carries the tap's messages
@@ -65,7 +80,12 @@ class ParsedRows:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self._stored:
+            self._stored.release()
         self._connection.close()
+        if isinstance(error, duckdb.Error) and self._stored and self._stored.failed:
+            place, cause = self._stored.failed
+            raise UnsettledFileError(place, None, f"cannot be read ({cause.strerror})") from None
         if isinstance(error, duckdb.OutOfMemoryException) or (
                 isinstance(error, duckdb.IOException) and str(self._folder / "duckdb") in str(error)):
             raise self._out_of_space(error) from None
@@ -229,18 +249,23 @@ class ParsedRows:
         for text, row in self.texts_again():
             if [field or "" for field in next(parsed, ())] != [*row]:
                 raise text.refused(reason)
-        raise BadFileError(self.texts[-1].place, None, reason)
+        raise BadFileError(self.texts[-1].place, None, reason, files=self._only())
 
     def _refused(self, error: duckdb.Error) -> BadFileError:
         """A file that passes text.py, but not DuckDB. Line numbers are those of the file only if it is no copy."""
         message = str(error)
         path = re.search("^  file = (.*)$", message, re.M)
-        number = self._names.index(path[1]) if path and path[1] in self._names else 0
-        text, measure = self.texts[number], self.measures[number]
+        found = self._names.index(path[1]) if path and path[1] in self._names else None
+        text, measure = self.texts[found or 0], self.measures[found or 0]
         line = re.search("CSV Error on Line: ([0-9]+)", message) if measure.complete else None
         reason = re.search("\n([^\n]+)\n\nPossible", message)
         reason = (reason[1] if reason else message.split("\n")[0]).strip(".")
-        return BadFileError(text.place, int(line[1]) if line else None, f"{reason} (read with {self.dialect})")
+        return BadFileError(text.place, int(line[1]) if line else None, f"{reason} (read with {self.dialect})",
+                            files=[text.place] if found is not None else self._only())
+
+    def _only(self) -> list[Object]:
+        """The file at fault, if it can only be one."""
+        return [text.place for text in self.texts] if len(self.texts) == 1 else []
 
 
 def _trimmed(relation: str, indexes: range, code: str | None) -> str:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from functools import cache
 
-from landing.core import settings
 from landing.extract.csv.text import CsvText
 from landing.model import csv_dialect
 from landing.model.schema import Column
-from landing.storage.base import Object
 
 FILE, ROW, HASH = "_source_file", "_source_row", "_row_hash"
 COLUMNS = [
@@ -33,7 +30,7 @@ class Provenance:
 
     def appended(self, lines: Sequence[str], hashes: Sequence[str]) -> list[str]:
         """The next lines, in order, with these columns."""
-        places = ((file_name(text.place), text.first) for text, _ in itertools.islice(self._texts, len(lines)))
+        places = ((text.name, text.first) for text, _ in itertools.islice(self._texts, len(lines)))
         return [",".join([*([] if self._alone else [line]), *self._fields(*place, sha256)])
                 for line, place, sha256 in zip(lines, places, hashes, strict=True)]
 
@@ -41,10 +38,3 @@ class Provenance:
         values = {FILE: file, ROW: str(row), HASH: sha256}
         alone = self._alone and len(self._wanted) == 1
         return (csv_dialect.quoted(values[name], alone=alone) for name in self._wanted)
-
-
-@cache
-def file_name(place: Object) -> str:
-    """Relative to the project, so that a project can be moved without changing what is landed."""
-    name = str(place).removeprefix(f"{settings.root()}/")
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

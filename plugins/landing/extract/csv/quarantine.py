@@ -8,7 +8,6 @@ import re
 
 from landing.core.errors import BadFileError
 from landing.extract.csv.decoded import UNDECODED, RejectedRow
-from landing.extract.csv.provenance import file_name
 from landing.model.schema import File
 from landing.storage import hashing
 from landing.storage.base import Object
@@ -32,11 +31,11 @@ class Quarantine:
         self.lines += 1 + len(re.findall("\r\n|\r|\n", text))
         if self.lines > self.limit:
             raise BadFileError(row.place, row.line, f"{row.reason}. This makes {self.lines:,} rejected lines; "
-                                                   f"max_bad_rows allows {self.limit:,}")
+                               f"max_bad_rows allows {self.limit:,}", row.column)
         if self._file is None:
             self._raw = hashing.create(self.place)
             self._file = io.BufferedWriter(self._raw, BUFFER)
-        entry = {"file": file_name(row.place), "line": row.line, "column": row.column, "reason": row.reason,
+        entry = {"file": row.name, "line": row.line, "column": row.column, "reason": row.reason,
                 "text": re.sub("[\ud800-\udfff]", _escaped, text)}
         self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +17,11 @@ from landing.core.errors import SettingError
 from landing.core.progress import Progress
 from landing.extract.csv.entity import CsvEntity
 from landing.extract.csv.inference import BITS
+from landing.extract.csv.inputs import InputFile
 from landing.extract.csv.quarantine import Quarantine
+from landing.extract.csv.refused import moved_if_refused
+from landing.extract.csv.text import CsvText
+from landing.model.inputs import Input
 from landing.model.naming import folder_name
 from landing.model.schema import File, Table
 from landing.singer.metadata import StreamMetadata
@@ -36,9 +42,11 @@ class CsvStream(LandingStream):
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
-    def __init__(self, tap: TapCSV, declaration: Any) -> None:
-        self.declaration = declaration
-        self._entity = CsvEntity(declaration)
+    def __init__(self, tap: TapCSV, declaration: Any, files: Sequence[InputFile]) -> None:
+        self.declaration, self._files = declaration, files
+        self._texts = [CsvText(one.place, declaration.encoding, one.name) for one in files]
+        with self._refusals(tap):
+            self._entity = CsvEntity(declaration, self._texts)
         columns = self._entity.columns()
         schema = {"properties": {column.name: json_schema(column) for column in columns}}
         super().__init__(tap, schema, declaration.entity)
@@ -49,6 +57,17 @@ class CsvStream(LandingStream):
                 "table, but use_batch: false or stream_maps sends RECORD messages. Set on_bad_rows: fail, and "
                 "on_duplicate_key: fail or keep_first, and run again."
             )
+
+    def _refusals(self, tap: TapCSV) -> AbstractContextManager[None]:
+        """Context in which a refused file is moved, if this process is to move anything."""
+        new = [text for text, one in zip(self._texts, self._files, strict=True) if not one.moved]
+        return moved_if_refused(self.declaration, new if tap.acts else [], tap.source, tap.run_id)
+
+    @property
+    def inputs(self) -> list[Input]:
+        """The files that were read, and where they are to be."""
+        return [Input(one.name, text.size, text.version, one.done, one.moved)
+                for text, one in zip(self._texts, self._files, strict=True) if one.done]
 
     @property
     def _quarantines(self) -> bool:
@@ -80,7 +99,10 @@ class CsvStream(LandingStream):
         name = folder_name(self.name)
         target = folder.file(name, SUFFIXES[self.config["compression"]])
         bad = Quarantine(folder.file(name, ".jsonl"), self.declaration.max_bad_rows) if self._quarantines else None
-        with scratch() as decoded:
+        if again := sum(one.moved for one in self._files):
+            logger.info("%s: %d files that %s has landed are read again, from where they were moved to.", self.name,
+                        again, self.tap.date)
+        with self._refusals(self.tap), scratch() as decoded:
             progress = Progress(logger, self.name, size=entity.size)
             columns, copied = entity.convert(
                 wanted, Path(decoded), target, progress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from singer_sdk import typing as th
 
 from landing.core.dates import run_date
-from landing.core.errors import SettingError, SourceError
+from landing.core.errors import BadFileError, SettingError, SourceError
 from landing.core.sources import source_name, stock_source
 from landing.extract.csv.declaration import Declaration, declarations
+from landing.extract.csv.inputs import InputFile, SourceInputs, refuse_conflicts
 from landing.extract.csv.stream import CsvStream
 from landing.extract.tap import ExtractTap
 from landing.singer.scratch import scratch_prefix
@@ -57,7 +59,8 @@ class TapCSV(ExtractTap):
                 th.ObjectType(
                     th.Property("entity", th.StringType, required=True, description="Name of the table."),
                     th.Property("path", th.StringType, required=True,
-                                description="A file, a folder or a pattern. `{date}` and `{date:%Y%m%d}` (any format) "
+                                description="A file, a folder or a pattern, also as `s3://BUCKET/…`, `gs://BUCKET/…` "
+                                "or `az://CONTAINER/…`. `{date}` and `{date:%Y%m%d}` (any format) "
                                 "stand for the run's date, `{{` and `}}` for braces."),
                     th.Property("keys", th.ArrayType(th.StringType), description="Columns of the primary key."),
                     th.Property("delimiter", th.StringType, description="Default: the most frequent in the header."),
@@ -82,6 +85,13 @@ class TapCSV(ExtractTap):
                                 description="For this entity."),
                     th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),
                     th.Property("max_bad_rows", th.IntegerType(minimum=0), description="For this entity."),
+                    th.Property("after_landing", th.ObjectType(
+                        th.Property("done", th.StringType,
+                                    description="Folder or URL to move files to after the commit; `{date}` as above."),
+                        th.Property("failed", th.StringType,
+                                    description="Folder or URL to move a refused file to, with its reasons."),
+                        additional_properties=False),
+                        description="What becomes of the files. Default: they stay."),
                     additional_properties=False,
                 )
             ),
@@ -124,14 +134,43 @@ class TapCSV(ExtractTap):
         """One stream per declared entity."""
         defaults = {name: self.config[name] for name in ("on_duplicate_key", "on_bad_rows", "max_bad_rows")}
         declared = declarations(self.config["files"], self.date, **defaults)
-        return [*filter(None, map(self._stream, declared))]
+        inputs = SourceInputs(self.landing_zone, self.source, declared, past=self.date < self.started_at.date())
+        if self._runs:
+            inputs.complete_moves()
+        found = [(declaration, self._files(inputs, declaration)) for declaration in declared]
+        refuse_conflicts({declaration.entity: files for declaration, files in found if files})
+        return [*filter(None, (self._stream(declaration, files) for declaration, files in found if files))]
 
-    def _stream(self, declaration: Declaration) -> CsvStream | None:
-        """The stream of an entity; None for a frozen date whose files are gone, or have other columns today."""
+    @property
+    def _runs(self) -> bool:
+        """Whether this process lands rows: a discovery, which comes before it, moves nothing."""
+        return "--discover" not in sys.argv
+
+    @property
+    def acts(self) -> bool:
+        """Whether a refused file is moved."""
+        return self._runs and not self.frozen
+
+    def _files(self, inputs: SourceInputs, declaration: Declaration) -> list[InputFile] | None:
+        """The files of an entity; None for a frozen date whose files are gone."""
         try:
-            return CsvStream(self, declaration)
-        except (SourceError, SettingError):
+            return inputs.of(declaration)
+        except SourceError:
             if not self.frozen:
+                raise
+            return None
+
+    def _stream(self, declaration: Declaration, files: Sequence[InputFile]) -> CsvStream | None:
+        """The stream of an entity; None for a frozen date whose files have other columns today.
+
+        None also for a file that the run itself, which follows a discovery, is to refuse and move.
+        """
+        try:
+            return CsvStream(self, declaration, files)
+        except (SourceError, SettingError) as error:
+            if isinstance(error, BadFileError) and declaration.after.failed and not self._runs:
+                self.logger.warning("%s", error)
+            elif not self.frozen:
                 raise
             return None
 
@@ -147,4 +186,5 @@ class TapCSV(ExtractTap):
 
     def closing(self) -> dict[str, Any]:
         """The completion message: the entities that were sent, and those that were not."""
-        return self.landed_closing({stream.name: stream.names for stream in self.streams.values()})
+        sent = {} if self.kept else {name: one.inputs for name, one in self.streams.items() if one.sent and one.inputs}
+        return {"inputs": sent, **self.landed_closing({one.name: one.names for one in self.streams.values()})}
