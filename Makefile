@@ -21,7 +21,7 @@ export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo inspect pgadmin airflow airflow-stop next-day notebook notebook-sample jupyter docs test lint chaos soak bench compose-test stop clean requirements locks
+.PHONY: help setup demo inspect pgadmin airflow workers airflow-stop next-day notebook notebook-sample jupyter docs test lint chaos soak bench compose-test stop clean requirements locks
 
 ##@ Start
 help: ## list these commands
@@ -99,6 +99,16 @@ airflow: setup orchestrate/airflow/.venv/ready ## start Airflow; unless configur
 	@$(PLUGINS) demo/shop.py sample
 	@$(AIRFLOW) orchestrate/airflow/servers.py start
 
+orchestrate/airflow/.venv/workers-ready: orchestrate/airflow/.venv/ready orchestrate/airflow/workers/requirements.txt
+	@echo "Adding the Celery executor to orchestrate/airflow/.venv"
+	@$(PIP) --python $(AIRFLOW) -r orchestrate/airflow/workers/requirements.txt --compile-bytecode
+	@touch $@
+
+workers: setup orchestrate/airflow/.venv/workers-ready ## start Airflow with two Celery workers, the landing zone on a store
+	@$(PLUGINS) demo/servers.py start
+	@$(PLUGINS) demo/shop.py sample
+	@$(AIRFLOW) orchestrate/airflow/servers.py start workers
+
 airflow-stop: ## stop every process of Airflow
 	@if [ -d .airflow ]; then $(AIRFLOW) orchestrate/airflow/servers.py stop; fi
 
@@ -156,7 +166,7 @@ compose-test: plugins/.venv/ready ## test docker-compose.yaml on its own engine:
 	@$(PLUGINS) docker/compose_test.py
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
-	@for name in . plugins demo tests docs inspection notebook orchestrate/airflow bench bench/peers/*; do \
+	@for name in . plugins demo tests docs inspection notebook orchestrate/airflow orchestrate/airflow/workers bench bench/peers/*; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --override plugins/overrides.txt \
 	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
 	done

@@ -56,6 +56,7 @@ UTILITIES = {
         "commands": {
             "initialize": "db migrate",
             "serve": {"executable": f"{AIRFLOW}python", "args": "orchestrate/airflow/servers.py run"},
+            "workers": {"executable": f"{AIRFLOW}python", "args": "orchestrate/airflow/servers.py run workers"},
         },
     },
 }

@@ -1,12 +1,14 @@
-"""Starts and stops Airflow's four components together.
+"""Starts and stops Airflow's components together.
 
-    python orchestrate/airflow/servers.py start    in the background; returns when all are healthy
-    python orchestrate/airflow/servers.py run      in the foreground, until SIGTERM or SIGINT
-    python orchestrate/airflow/servers.py stop     stop all of its processes
+    python orchestrate/airflow/servers.py start [workers]    in the background; returns when all are healthy
+    python orchestrate/airflow/servers.py run [workers]      in the foreground, until SIGTERM or SIGINT
+    python orchestrate/airflow/servers.py stop               stop all of its processes
 
-The web UI listens on AIRFLOW_HOST and AIRFLOW_PORT (127.0.0.1:8080), which may stand in `.env`; nothing else listens.
-AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in `.env` names the metadata database; the embedded PostgreSQL of `make demo` has
-one.
+With `workers`, tasks run on Celery workers: see workers/. Otherwise the scheduler runs them.
+
+The web UI listens on AIRFLOW_HOST and AIRFLOW_PORT (127.0.0.1:8080), which may stand in `.env`; of the rest, only the
+workers' Redis listens, on the loopback. AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in `.env` names the metadata database; the
+embedded PostgreSQL of `make demo` has one.
 """
 
 from __future__ import annotations
@@ -22,16 +24,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import psutil
-
 sys.path.append(str(Path(__file__).parent / "dags"))
 from landing.api import SettingError, settings
 from meltano_dags import alerts
+from processes import Component
 
 ROOT = Path(__file__).resolve().parents[2]
 os.environ["MELTANO_PROJECT_ROOT"] = str(ROOT)  # where settings() looks for .env
@@ -43,11 +44,10 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 
 # Without log servers, which would listen on every address: all components read the same files.
 COMPONENTS = (["scheduler", "--skip-serve-logs"], ["dag-processor"], ["triggerer", "--skip-serve-logs"])
-START = 180  # seconds until all components must be healthy
-STOP = 40  # seconds between SIGTERM and SIGKILL
+START = 300  # seconds until all components must be healthy
 
 MELTANO = [str(ROOT / ".venv/bin/meltano"), "--environment", "extract", "invoke"]
-COMMANDS = {MELTANO[0], str(ROOT / "plugins/.venv/bin/landing")}  # of tasks
+PROGRAM = str(Path(sys.executable).parent / "airflow")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def prepare() -> None:
     PASSWORDS.chmod(0o600)
 
 
-def start() -> None:
+def start(serve: str = "airflow:serve", ready: Callable[[], bool] = healthy) -> None:
     """Start the supervisor in the background and wait until all components are healthy."""
     if pid():
         print(f"Airflow is running: {PID.read_text().split()[1]}", flush=True)
@@ -148,11 +148,13 @@ def start() -> None:
         if migrated.returncode:
             sys.exit("Airflow cannot migrate its metadata database. Check that AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in "
                      f".env names an existing PostgreSQL database (`make demo` creates one). Airflow's log: {LOG}")
-        subprocess.Popen([*MELTANO, "airflow:serve"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                         start_new_session=True)
+        supervisor = subprocess.Popen([*MELTANO, serve], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                      start_new_session=True)
     print(f"Airflow: starting on {where.url}", flush=True)
     deadline = time.monotonic() + START
-    while not (healthy() and pid()):
+    while not (pid() and healthy() and ready()):
+        if supervisor.poll() is not None:
+            sys.exit(f"Airflow ended while it started. Its log: {LOG}")
         if time.monotonic() > deadline:
             stop()
             sys.exit(f"Airflow did not become healthy within {START} s. Its log: {LOG}")
@@ -173,17 +175,23 @@ def stop() -> None:
 
 
 def run() -> None:
-    """Run the components until one of them ends or a signal arrives, then end all.
-
-    Each component has its own process group, so that its child processes end with it.
-    """
+    """Run the components until one of them ends or a signal arrives, then end all."""
     prepare()
+    supervise(components())
+
+
+def components() -> list[Component]:
+    """API server, scheduler, DAG processor and triggerer."""
     where = address()
-    PID.write_text(f"{os.getpid()} {where.url}\n")
-    environ = os.environ | {
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{where.url}/execution/",
-        "AIRFLOW__API__BASE_URL": where.url,
-    }
+    environ = {"AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{where.url}/execution/",
+               "AIRFLOW__API__BASE_URL": where.url}
+    web = ["api-server", "--host", where.host, "--port", str(where.port)]
+    return [Component(words[0], [PROGRAM, *words], ROOT, environ) for words in (web, *COMPONENTS)]
+
+
+def supervise(parts: list[Component]) -> None:
+    """Run components until one of them ends for good or a signal arrives, then end all, the first one last."""
+    PID.write_text(f"{os.getpid()} {address().url}\n")
     signals: list[int] = []
 
     def remember(number: int, _: FrameType | None) -> None:
@@ -191,58 +199,34 @@ def run() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, remember)
-    airflow = str(Path(sys.executable).parent / "airflow")
-    children = [subprocess.Popen([airflow, *component], cwd=ROOT, env=environ, start_new_session=True)
-                for component in (["api-server", "--host", where.host, "--port", str(where.port)], *COMPONENTS)]
     try:
-        while not signals and all(child.poll() is None for child in children):
+        for part in parts:
+            part.start()
+        while not signals and all(part.keep_running() for part in parts):
             time.sleep(0.5)
+        ended = [part.name for part in parts if part.ended]
     finally:
-        for child in reversed(children):
-            end(child)
+        for part in reversed(parts):
+            part.end()
         PID.unlink(missing_ok=True)
     if not signals:
-        sys.exit("A component of Airflow ended unexpectedly. See its output above.")
+        sys.exit(f"A component of Airflow ended unexpectedly: {', '.join(ended)}. See its output above.")
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
-    """Terminate a component with the commands of its tasks, then kill what is left.
+def main(words: list[str]) -> None:
+    """Run a command of the docstring."""
+    commands = {("start",): start, ("run",): run, ("stop",): stop}
+    if words[1:] == ["workers"]:
+        from workers import machine  # here: its requirements are installed by `make workers` only
 
-    The scheduler waits for its tasks, which have process groups of their own.
-    """
-    processes: list[psutil.Process] = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        processes = psutil.Process(child.pid).children(recursive=True)
-    signal_all([one for one in processes if COMMANDS & {*cmdline(one)}], signal.SIGTERM)
-    child.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(STOP)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    _, left = psutil.wait_procs(processes, timeout=STOP)
-    signal_all(left, signal.SIGKILL)
-
-
-def cmdline(process: psutil.Process) -> list[str]:
-    """A process's command line; empty if it has ended."""
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
-
-
-def signal_all(processes: Sequence[psutil.Process], number: int) -> None:
-    """Send a signal to those that still run."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
+        commands = {("start", "workers"): machine.start, ("run", "workers"): machine.run}
+    if tuple(words) not in commands:
+        sys.exit(__doc__)
+    try:
+        commands[tuple(words)]()
+    except SettingError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    commands = {"start": start, "run": run, "stop": stop}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        sys.exit(__doc__)
-    try:
-        commands[sys.argv[1]]()
-    except SettingError as error:
-        sys.exit(str(error))
+    main(sys.argv[1:])
