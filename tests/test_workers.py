@@ -1,4 +1,4 @@
-"""Airflow's Celery workers: tasks spread over working copies that share the store and the databases, and nothing else."""
+"""Airflow's Celery workers: tasks spread over working copies that share the store, the databases and nothing else."""
 
 from __future__ import annotations
 

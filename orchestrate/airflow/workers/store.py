@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,13 +20,7 @@ LOGS = "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"
 DEMO = "# Written by make demo: the embedded PostgreSQL."  # first line of its .env
 CONNECTION = "landing_logs"
 BUCKET = "landing"
-# One request at a time: moto checks the condition of a put first, and then writes without a lock.
-MOTO = """
-import sys
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import run_simple
-run_simple(sys.argv[1], int(sys.argv[2]), DomainDispatcherApplication(create_backend_app), threaded=False)
-"""
+SERVER = Path(__file__).with_name("moto_store.py")
 
 
 def landing_root() -> str:
@@ -81,12 +74,10 @@ class StandIn:
                 "AWS_ACCESS_KEY_ID": "stand-in", "AWS_SECRET_ACCESS_KEY": "stand-in", "AWS_REGION": "us-east-1"}
 
     def component(self, folder: Path) -> Component:
-        return Component("moto", [sys.executable, "-c", MOTO, HOST, str(self.port)], folder)
+        return Component("moto", [sys.executable, "-P", str(SERVER), HOST, str(self.port), BUCKET], folder)
 
     def wait(self, env: Path) -> None:
-        """Until it answers; then make its bucket, write its variables into a file for other programs, and set them."""
+        """Until it answers; then write its variables into a file for other programs, and set them."""
         wait_for(self.port, "moto")
-        make = urllib.request.Request(f"http://{HOST}:{self.port}/{BUCKET}", method="PUT")
-        urllib.request.urlopen(make, timeout=30).close()  # noqa: S310 - loopback
         write_private(env, "".join(f"export {name}={value}\n" for name, value in self.environ.items()))
         os.environ.update(self.environ)
