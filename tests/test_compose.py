@@ -8,7 +8,9 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
+import sys
 
 import psycopg2
 import pytest
@@ -21,7 +23,7 @@ SERVICES = COMPOSE["services"]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
 SECRETS = {"SOURCE_POSTGRES_PASSWORD", "TARGET_POSTGRES_PASSWORD"}
-ONE_SHOT = {"sample", "meltano"}
+ONE_SHOT = {"sample", "meltano", "keys"}
 
 
 def start_module():
@@ -33,7 +35,7 @@ def start_module():
 
 def test_every_published_port_is_on_the_loopback_only():
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(published) == 4
+    assert len(published) == 5
     for port in published:
         assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+:-\d+\}:\d+", port), port
     assert not any("network_mode" in service or service.get("privileged") for service in SERVICES.values())
@@ -41,7 +43,7 @@ def test_every_published_port_is_on_the_loopback_only():
 
 def test_two_services_never_publish_the_same_port_by_default():
     defaults = re.findall(r"127\.0\.0\.1:\$\{\w+:-(\d+)\}", TEXT)
-    assert len(defaults) == len({*defaults}) == 4
+    assert len(defaults) == len({*defaults}) == 5
 
 
 def test_every_password_is_a_required_variable_and_none_stands_in_the_repository():
@@ -63,7 +65,7 @@ def test_every_service_says_when_it_is_healthy_or_ends_by_itself():
     for name, service in SERVICES.items():
         assert ("healthcheck" in service) != (name in ONE_SHOT), name
     assert SERVICES["sample"]["depends_on"] == {"source": {"condition": "service_healthy"}}
-    for name in ("meltano", "airflow"):
+    for name in ("meltano", "airflow", "control"):
         assert SERVICES[name]["depends_on"]["sample"] == {"condition": "service_completed_successfully"}
 
 
@@ -72,7 +74,7 @@ def test_every_foreign_image_is_pinned_to_a_version():
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     stages = re.findall(r"^FROM \S+ AS (\S+)", DOCKERFILE, re.MULTILINE)
     foreign = {*images, *(base for base in bases if base not in stages)}
-    assert len(foreign) == 3
+    assert len(foreign) == 4
     for image in foreign:
         assert re.search(r":\d+\.\d+(\.\d+)?(-[a-z-]+)?$", image), image
     assert {service["build"]["target"] for service in SERVICES.values() if "build" in service} == {*stages}
@@ -81,7 +83,8 @@ def test_every_foreign_image_is_pinned_to_a_version():
 def test_only_source_target_and_the_sample_start_without_a_profile():
     profiles = {name: service.get("profiles") for name, service in SERVICES.items()}
     assert profiles == {"source": None, "target": None, "sample": None, "meltano": ["tools"],
-                        "airflow": ["airflow"], "pgadmin": ["inspect"]}
+                        "airflow": ["airflow"], "pgadmin": ["inspect"],
+                        **dict.fromkeys(("keys", "redis", "store", "control", "worker"), ["workers"])}
 
 
 def test_the_example_env_names_every_variable_that_compose_reads():
@@ -91,7 +94,7 @@ def test_the_example_env_names_every_variable_that_compose_reads():
 
 
 def test_in_a_container_the_servers_are_those_of_compose_whatever_env_says():
-    for name in ("sample", "meltano", "airflow", "pgadmin"):
+    for name in ("sample", "meltano", "airflow", "control", "worker", "pgadmin"):
         environment = SERVICES[name]["environment"]
         for side in ("SOURCE", "TARGET"):
             assert environment[f"{side}_POSTGRES_HOST"] == side.lower()
@@ -146,10 +149,36 @@ def test_no_secret_and_nothing_made_goes_into_the_image(path):
     "plugins/landing/cli/main.py", "plugins/loaders/target-csv--landing.lock", "demo/shop.py", "demo/shop.sql",
     "demo/words.json", "demo/requirements.txt",
     "orchestrate/airflow/requirements.txt", "orchestrate/airflow/servers.py", "load/orders_with_details.sql",
+    "orchestrate/airflow/workers/requirements.txt", "orchestrate/airflow/workers/keys.py",
 ])  # fmt: skip
 def test_what_setup_and_the_jobs_need_goes_into_the_image(path):
     assert (ROOT / path).is_file()
     assert goes_into_the_image(path)
+
+
+def test_workers_share_no_folder_but_the_sources_files_and_the_keys_which_they_only_read():
+    assert SERVICES["worker"]["volumes"] == ["extract:/project/extract:ro", "keys:/keys:ro"]
+    for name in ("control", "worker"):
+        assert SERVICES[name]["environment"]["LANDING_ROOT"].startswith("${WORKERS_LANDING_ROOT:-s3://")
+    assert "output:/project/output" not in SERVICES["control"]["volumes"]
+
+
+def test_the_keys_of_all_containers_are_made_once_private_and_differ_between_installations(tmp_path):
+    def keys(folder):
+        folder.mkdir(exist_ok=True)
+        subprocess.run([sys.executable, ROOT / "orchestrate/airflow/workers/keys.py", folder], check=True)
+        assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {
+            "airflow.env": 0o600, "redis.conf": 0o600}
+        return {path.name: path.read_text() for path in folder.iterdir()}
+
+    first = keys(tmp_path / "one")
+    assert keys(tmp_path / "one") == first
+    values = [line.partition("=")[2] for line in first["airflow.env"].splitlines()]
+    others = [line.partition("=")[2] for line in keys(tmp_path / "two")["airflow.env"].splitlines()]
+    assert len(values) == 4
+    assert not {*values} & {*others}
+    password = re.search(r"^requirepass (\w{40,})$", first["redis.conf"], re.MULTILINE)[1]
+    assert values[-1] == f"redis://:{password}@redis:6379/0"
 
 
 def test_the_image_runs_as_a_user_of_its_own_and_fetches_nothing_from_elsewhere():
