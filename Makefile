@@ -21,7 +21,7 @@ export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo inspect pgadmin airflow workers airflow-stop next-day notebook notebook-sample jupyter docs test lint chaos soak bench compose-test stop clean requirements locks
+.PHONY: help setup demo inspect pgadmin airflow workers airflow-stop next-day notebook notebook-sample jupyter docs test lint chaos soak workers-test bench compose-test stop clean requirements locks
 
 ##@ Start
 help: ## list these commands
@@ -131,7 +131,7 @@ docs: plugins/.venv/tests-ready docs/.venv/ready ## build the documentation into
 	@NO_MKDOCS_2_WARNING=1 docs/.venv/bin/mkdocs build --quiet
 	@echo "output/site/index.html"
 
-test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/ready docs/.venv/ready lint ## run all tests, against real servers
+test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/workers-ready docs/.venv/ready lint ## run all tests, against real servers
 	@$(PLUGINS) -m pytest -n 3 --dist worksteal tests
 
 lint: plugins/.venv/tests-ready ## check the style of all code with ruff
@@ -142,6 +142,9 @@ chaos: setup plugins/.venv/tests-ready ## kill every process at every write, and
 
 soak: setup plugins/.venv/tests-ready ## run random sequences of user actions, checked after each step; ARGS="--minutes 5 --seed 7"
 	@PYTHONPATH=demo $(PLUGINS) tests/soak.py --jobs 2 $(ARGS)
+
+workers-test: setup plugins/.venv/tests-ready orchestrate/airflow/.venv/workers-ready ## run a backfill on two workers, and kill one
+	@$(PLUGINS) -m pytest -q -s --timeout 3600 -o faulthandler_timeout=3660 tests/long_workers.py
 
 bench: setup bench/.venv/ready ## benchmark against other tools, on the same data; ARGS=--short for a short one
 	@bench/.venv/bin/python bench/run.py $(ARGS)
@@ -166,7 +169,7 @@ compose-test: plugins/.venv/ready ## test docker-compose.yaml on its own engine:
 	@$(PLUGINS) docker/compose_test.py
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
-	@for name in . plugins demo tests docs inspection notebook orchestrate/airflow orchestrate/airflow/workers bench bench/peers/*; do \
+	@for name in . plugins demo tests docs inspection notebook orchestrate/airflow orchestrate/airflow/workers orchestrate/airflow/kubernetes bench bench/peers/*; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --override plugins/overrides.txt \
 	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
 	done

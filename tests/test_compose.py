@@ -84,7 +84,7 @@ def test_only_source_target_and_the_sample_start_without_a_profile():
     profiles = {name: service.get("profiles") for name, service in SERVICES.items()}
     assert profiles == {"source": None, "target": None, "sample": None, "meltano": ["tools"],
                         "airflow": ["airflow"], "pgadmin": ["inspect"],
-                        **dict.fromkeys(("keys", "redis", "store", "control", "worker"), ["workers"])}
+                        **{name: ["workers"] for name in ("keys", "redis", "store", "control", "worker")}}
 
 
 def test_the_example_env_names_every_variable_that_compose_reads():
