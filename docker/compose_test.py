@@ -29,11 +29,12 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 STAND_INS = PROJECT / "docker" / "stand-ins"
 DOCKER = "/usr/bin/docker"  # Debian's: another one on PATH may belong to another engine
-PACKAGES = "ca-certificates,make,postgresql,python3,python3-pip,wget"
+PACKAGES = "ca-certificates,make,postgresql,python3,python3-pip,redis-server,wget"
 # Package index settings of this machine; only the temporary stand-in images get them.
 INDEX = re.compile(r"(PIP|UV)_.*(INDEX|CERT|LINKS).*|SSL_CERT_FILE|(HTTPS?|NO)_PROXY", re.IGNORECASE)
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 DAY = "2024-01-20"
+WORKERS_DAYS = ("2024-01-21", "2024-01-22")
 
 
 class TestError(RuntimeError):
@@ -134,7 +135,8 @@ def copy_project(folder: Path) -> None:
 def official_images() -> dict[str, str]:
     """Names of the official images, by kind of stand-in."""
     text = "".join((PROJECT / name).read_text() for name in ("docker-compose.yaml", "docker/Dockerfile"))
-    kinds = {"python": r"FROM (python:\S+)", "postgres": r"image: (postgres:\S+)", "pgadmin": r"image: (dpage/\S+)"}
+    kinds = {"python": r"FROM (python:\S+)", "postgres": r"image: (postgres:\S+)", "pgadmin": r"image: (dpage/\S+)",
+             "redis": r"image: (redis:\S+)"}
     return {kind: re.search(pattern, text)[1] for kind, pattern in kinds.items()}
 
 
@@ -170,7 +172,8 @@ class Stack:
     def __init__(self, folder: Path, environment: dict) -> None:
         self.folder = folder
         self.environment = {**environment, "COMPOSE_PROJECT_NAME": "landing-test"}
-        self.ports = dict(zip(("SOURCE_POSTGRES", "TARGET_POSTGRES", "AIRFLOW", "PGADMIN"), free_ports(4), strict=True))
+        self.ports = dict(zip(("SOURCE_POSTGRES", "TARGET_POSTGRES", "AIRFLOW", "PGADMIN", "WORKERS"),
+                              free_ports(5), strict=True))
         # Characters with a meaning in URLs, passfiles and shells.
         self.password = f"p:w@d/%41'{secrets.token_hex(8)}"
 
@@ -223,7 +226,7 @@ def try_stack(stack: Stack, without: list[str]) -> None:
     if "SOURCE_POSTGRES_PASSWORD is not set" not in said:
         raise TestError(f"without a password Compose should fail and name the variable: {said}")
     stack.write_env()
-    for target in (target for target in ("project", "airflow") if target not in without):
+    for target in (target for target in ("project", "airflow", "workers") if target not in without):
         image = f"landing-{target}"
         started = time.monotonic()
         run(DOCKER, "build", "--network=host", "--target", target, "-t", image, "-f", "docker/Dockerfile", ".",
@@ -262,9 +265,34 @@ def try_airflow(stack: Stack) -> None:
     say("airflow dags test ELT_with_meltano: success")
 
 
+def try_workers(stack: Stack) -> None:
+    """Dates of the DAG run on both workers and are verified on the store; no container has landed files."""
+    stack.compose("--profile", "airflow", "rm", "--stop", "--force", "airflow")
+    stack.compose("--profile", "workers", "up", "-d")
+    stack.wait_healthy("control", seconds=600)
+
+    def control(command: str, check: bool = True) -> str:
+        return stack.compose("exec", "-T", "control", "sh", "-c", f". /keys/airflow.env && {command}", check=check)
+
+    workers = stack.compose("ps", "-q", "worker").split()
+    wait_for("the workers", lambda: control("airflow celery list-workers 2>/dev/null").count("celery@") == 2, 300,
+             lambda: None)
+    for day in WORKERS_DAYS:
+        control(f"airflow dags trigger ELT_with_meltano --conf '{{\"date\": \"{day}\"}}'")
+    wait_for("both dates", lambda: len(re.findall(r'"state": "success"', control(
+        "airflow dags list-runs ELT_with_meltano -o json 2>/dev/null"))) >= len(WORKERS_DAYS) + 1, 900, lambda: None)
+    for day in WORKERS_DAYS:
+        if "14 of 14 tables equal" not in (said := control(f"plugins/.venv/bin/landing verify {day}", check=False)):
+            raise TestError(f"{day} failed verification on the store:\n{said}")
+    for container in workers:
+        if run(DOCKER, "exec", container, "find", "output", "-type", "f", environment=stack.environment).strip():
+            raise TestError(f"{container} has landed files")
+    say(f"{len(workers)} workers: {' and '.join(WORKERS_DAYS)} verified on the store")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--without", choices=["airflow"], action="append", default=[])
+    parser.add_argument("--without", choices=["airflow", "workers"], action="append", default=[])
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="absolute path of a folder to keep images in")
     arguments = parser.parse_args()
     if lacks := missing():
@@ -282,10 +310,12 @@ def main() -> None:
             try_pgadmin(stack)
             if "airflow" not in arguments.without:
                 try_airflow(stack)
+            if "workers" not in arguments.without:
+                try_workers(stack)
         finally:
             if (folder / ".env").exists():
-                stack.compose("--profile", "airflow", "--profile", "inspect", "--profile", "tools",
-                              "down", "--volumes", "--timeout", "60", check=False)
+                stack.compose("--profile", "airflow", "--profile", "workers", "--profile", "inspect",
+                              "--profile", "tools", "down", "--volumes", "--timeout", "60", check=False)
     say(f"done in {time.monotonic() - started:.0f} s")
 
 

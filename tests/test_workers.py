@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from conftest import ROOT
 from fleets import READY, Fleet, fleet
 from stores import SECRET
@@ -108,6 +110,29 @@ def test_a_worker_that_is_killed_is_started_again_and_its_load_retried(workers, 
     assert workers.landed_files() == []
 
 
+SETTINGS = """
+import json, sys
+sys.path[:0] = ["orchestrate/airflow", "orchestrate/airflow/dags"]
+from workers import machine
+machine.keys = dict
+print("SETTINGS" + json.dumps(machine.environ("redis://")))
+"""
+
+
+def test_compose_and_kubernetes_set_what_make_workers_sets():
+    done = subprocess.run([PYTHON, "-c", SETTINGS], cwd=ROOT, env={**os.environ, "LANDING_ROOT": "s3://bucket/zone"},
+                          capture_output=True, text=True, check=True)
+    ours = json.loads(done.stdout.partition("SETTINGS")[2])
+    service = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["worker"]["environment"]
+    config = yaml.safe_load((ROOT / "orchestrate/airflow/kubernetes/values.yaml").read_text())["config"]
+    names = ["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "AIRFLOW__SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES",
+             "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT", "AIRFLOW__LOGGING__REMOTE_LOGGING",
+             "AIRFLOW__LOGGING__DELETE_LOCAL_LOGS", "AIRFLOW__LOGGING__REMOTE_LOG_CONN_ID"]
+    for name in names:
+        _, section, option = name.lower().split("__")
+        assert ours[name] == service[name] == str(config[section][option]), name
+
+
 def start(folder: Path, env: str, **variables: str) -> subprocess.CompletedProcess:
     """`make workers` without its installations, in a project that has an .env and nothing else."""
     (folder / ".env").write_text(env)
@@ -136,6 +161,7 @@ STORE = "LANDING_ROOT=s3://bucket/zone\n"
     (STORE + "SOURCE_QUEUES=csv=files\n", "No worker takes the queue 'files', which source csv needs."),
     (STORE + "SOURCE_QUEUES=crm=default\n", "SOURCE_QUEUES names the source 'crm'. Declared sources: postgres, csv."),
     (STORE + "SOURCE_QUEUES=csv\n", "SOURCE_QUEUES: 'csv' is not <source>=<queue>."),
+    (STORE + "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=sqlite:///x\n", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN in .env does"),
     (STORE + "WORKER_CONCURRENCY=many\n", "WORKER_CONCURRENCY='many' is not a number from 1 to 99."),
 ])
 def test_what_workers_cannot_run_with_is_said_before_anything_starts(tmp_path, env, said):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import servers
-from landing.api import settings
+from landing.api import SettingError, settings
 from processes import Component
 
 from workers import broker, fleet, store, working_copy
@@ -21,6 +21,7 @@ FOLDER = servers.HOME / "workers"
 BROKER = FOLDER / "broker_url"
 STORE = servers.HOME / "store.env"
 POLICY = Path(__file__).parent / "policy"
+DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 KEYS = (("core", "fernet_key"), ("api", "secret_key"), ("api_auth", "jwt_secret"))
 HEARTBEAT = "60"  # seconds until a task without heartbeats is retried: Airflow's own default is 300
 # Seconds until a broker delivers the message of a task again that has not ended: more than any task takes.
@@ -29,9 +30,13 @@ VISIBILITY = str(7 * 24 * 3600)
 
 def start() -> None:
     """Start all in the background and wait until every worker answers."""
+    if servers.pid():
+        servers.start()  # says so
+        return
     broker.require()
     store.require(servers.ROOT)
     expected = fleet.workers()
+    require_database()
     if not store.landing_root():
         print("LANDING_ROOT is a folder, and workers share none: they use an S3 server in memory, whose dates are gone "
               f"when it stops. Its variables, for other commands: set -a; . {STORE.relative_to(servers.ROOT)}",
@@ -40,6 +45,13 @@ def start() -> None:
     for one in expected:
         print(f"Worker {one.name}: queues {one.queues}, {one.concurrency} tasks at once, in {FOLDER / one.name}",
               flush=True)
+
+
+def require_database() -> None:
+    """Raise SettingError if the metadata database, which is Celery's result backend too, is not PostgreSQL."""
+    if not settings().get(DATABASE, "").startswith("postgresql"):
+        raise SettingError(f"{DATABASE} in .env does not name a PostgreSQL database, which workers need. Set it, "
+                           "such as postgresql+psycopg2://user:password@host/airflow, and run again.")
 
 
 def run() -> None:
