@@ -104,7 +104,7 @@ def test_a_worker_that_is_killed_is_started_again_and_its_load_retried(workers, 
         assert not left
     run = workers.wait(day)[day]
     load, = (one for one in workers.instances(run) if one["task_id"] == "load_to_postgres")
-    assert load["try_number"] == 2
+    assert load["try_number"] > 1
     assert "3 of 3 tables equal" in workers.project.landing("verify", day).stdout
     workers.until(lambda: workers.worker(name).pid not in [process.pid for process in ended], "not started again")
     assert workers.landed_files() == []
@@ -127,7 +127,7 @@ def test_compose_and_kubernetes_set_what_make_workers_sets():
     config = yaml.safe_load((ROOT / "orchestrate/airflow/kubernetes/values.yaml").read_text())["config"]
     names = ["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "AIRFLOW__SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES",
              "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT", "AIRFLOW__LOGGING__REMOTE_LOGGING",
-             "AIRFLOW__LOGGING__DELETE_LOCAL_LOGS", "AIRFLOW__LOGGING__REMOTE_LOG_CONN_ID"]
+             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT", "AIRFLOW__LOGGING__DELETE_LOCAL_LOGS", "AIRFLOW__LOGGING__REMOTE_LOG_CONN_ID"]
     for name in names:
         _, section, option = name.lower().split("__")
         assert ours[name] == service[name] == str(config[section][option]), name

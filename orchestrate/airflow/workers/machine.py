@@ -24,6 +24,7 @@ POLICY = Path(__file__).parent / "policy"
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 KEYS = (("core", "fernet_key"), ("api", "secret_key"), ("api_auth", "jwt_secret"))
 HEARTBEAT = "60"  # seconds until a task without heartbeats is retried: Airflow's own default is 300
+API_TIMEOUT = "60"  # seconds for an answer of the API server: after Airflow's own 5, a task fails where it is busy
 # Seconds until a broker delivers the message of a task again that has not ended: more than any task takes.
 VISIBILITY = str(7 * 24 * 3600)
 
@@ -99,6 +100,7 @@ def environ(broker_url: str) -> dict[str, str]:
         # that waits for a worker must not fail for it.
         "AIRFLOW__SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "1000000",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": HEARTBEAT,
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": API_TIMEOUT,
         "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": VISIBILITY,
         "AIRFLOW__DAG_PROCESSOR__STALE_BUNDLE_CLEANUP_INTERVAL": "0",  # a process in each worker, for DAGs from git
         **keys(),
