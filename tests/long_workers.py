@@ -25,7 +25,7 @@ STEPS = 2400  # seconds for all dates
 def three_sources(one: Fleet) -> None:
     """Declare a third source, and give each extract some work."""
     one.project.source.run("CREATE SCHEMA crm; CREATE TABLE crm.leads (id integer PRIMARY KEY, name text);"
-                           "INSERT INTO crm.leads SELECT g, md5(g::text) FROM generate_series(1, 200000) g")
+                           "INSERT INTO crm.leads SELECT g, md5(g::text) FROM generate_series(1, 20000) g")
     path = one.project.folder / "meltano.yml"
     declared = yaml.safe_load(path.read_text())
     declared["plugins"]["extractors"].append({"name": "tap-crm", "inherit_from": "tap-postgres",

@@ -127,7 +127,8 @@ def test_compose_and_kubernetes_set_what_make_workers_sets():
     config = yaml.safe_load((ROOT / "orchestrate/airflow/kubernetes/values.yaml").read_text())["config"]
     names = ["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "AIRFLOW__SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES",
              "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT", "AIRFLOW__LOGGING__REMOTE_LOGGING",
-             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT", "AIRFLOW__LOGGING__DELETE_LOCAL_LOGS", "AIRFLOW__LOGGING__REMOTE_LOG_CONN_ID"]
+             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT", "AIRFLOW__LOGGING__DELETE_LOCAL_LOGS",
+             "AIRFLOW__LOGGING__REMOTE_LOG_CONN_ID"]
     for name in names:
         _, section, option = name.lower().split("__")
         assert ours[name] == service[name] == str(config[section][option]), name
