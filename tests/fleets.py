@@ -47,9 +47,18 @@ class Fleet(Airflow):
         return sorted((self.project.folder / ".airflow/workers").glob("w[0-9]*"))
 
     def worker(self, name: str) -> psutil.Process:
-        """A worker's main process; it ends and begins with the supervisor's help."""
-        supervisor = self.processes()[0]
-        return next(one for one in supervisor.children() if one.environ().get("LANDING_WORKER") == name)
+        """A worker's main process, once it has begun. By its title, which overwrites its environment."""
+        found: list[psutil.Process] = []
+
+        def begun() -> bool:
+            for process in self.processes()[0].children():
+                with contextlib.suppress(psutil.Error):
+                    if f"{name}@" in " ".join(process.cmdline()):
+                        found.append(process)
+            return bool(found)
+
+        self.until(begun, f"{name} did not begin")
+        return found[0]
 
     def kill(self, name: str) -> list[psutil.Process]:
         """End a worker and all of its processes at once, as if its machine had lost power; returns them."""
