@@ -25,6 +25,7 @@ import psycopg2
 import pytest
 import warm
 from csv_entities import convert  # noqa: F401, a fixture
+from landed import Folder, Landed
 from landing.model.manifest import sealed
 from landing.postgres.connect import connect
 from landing.verify.reconcile import Reconciliation, Verification
@@ -113,12 +114,21 @@ class Project:
         (folder / "extract").mkdir()
         self.csv("order_details.csv",
                  "order_id,product_id,unit_price,quantity,discount\n1,11,14,12,0\n1,42,9.8,10,0.15\n")
-        lines = ["LANDING_ROOT=output"]
+        self.zone: Landed = Folder(self.output)
+        lines = []
         for role, database in (("SOURCE", source), ("TARGET", warehouse)):
             values = {"HOST": database.host, "PORT": database.port, "DB": database.name, "USER": database.user,
                       "PASSWORD": _dotenv_quoted(database.password), "SSLMODE": "disable"}
             lines += [f"{role}_POSTGRES_{key}={value}" for key, value in values.items()]
-        (folder / ".env").write_text("\n".join(lines) + "\n")
+        self._servers = "\n".join(lines) + "\n"
+        self.land_in(self.zone)
+
+    def land_in(self, zone: Landed) -> None:
+        """Have this landing zone: .env gets its root and credentials, and the environment neither."""
+        self.zone = zone
+        variables = {"LANDING_ROOT": zone.root, **zone.variables}
+        lines = "".join(f"{name}={_dotenv_quoted(value)}\n" for name, value in variables.items())
+        (self.folder / ".env").write_text(lines + self._servers)
 
     @property
     def output(self) -> Path:
@@ -134,6 +144,11 @@ class Project:
         kept = {key: value for key, value in os.environ.items() if key not in
                 ("PYTHONDONTWRITEBYTECODE", *RUN_VARIABLES)}
         return {**kept, "NO_COLOR": "1", **variables}
+
+    def plugin_environment(self, **variables: str) -> dict[str, str]:
+        """As Meltano starts a plugin: with the variables of .env."""
+        root = {"LANDING_ROOT": self.zone.root, "MELTANO_PROJECT_ROOT": str(self.folder)}
+        return self.environment(**root, **self.zone.variables) | variables
 
     def meltano(self, *arguments: str, check: bool = True, **variables: str) -> Result:
         """A real meltano command."""
@@ -154,7 +169,7 @@ class Project:
 
     def run(self, command: list[str], text: str = "", **variables: str) -> Result:
         """A plugin by itself, with this for its input."""
-        environment = self.environment(MELTANO_PROJECT_ROOT=str(self.folder), **variables)
+        environment = self.plugin_environment(**variables)
         done = subprocess.run(command, cwd=self.folder, env=environment, input=text, capture_output=True, text=True,
                               timeout=300)
         return Result(done.args, done.returncode, done.stdout, done.stderr)
@@ -169,7 +184,7 @@ class Project:
         """`tap | target`, failing when either does."""
         start_tap, start_target = (warm.Plugin if Path(command[0]).name in warm.COMMANDS else subprocess.Popen
                                    for command in (tap, target))
-        environment = self.environment(MELTANO_PROJECT_ROOT=str(self.folder), **variables)
+        environment = self.plugin_environment(**variables)
         with (self.folder / "tap.log").open("w+") as tap_log:
             source = start_tap(tap, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=tap_log)
             sink = start_target(target, cwd=self.folder, env=environment, stdin=source.stdout, text=True,
@@ -224,12 +239,11 @@ class Project:
 
     def landed(self) -> dict[str, bytes]:
         """Every file below source=, by its path."""
-        return {str(path.relative_to(self.output)): path.read_bytes()
-                for path in sorted(self.output.glob("source=*/**/*")) if path.is_file()}
+        return {key: self.zone.read(key) for key in self.zone.keys("source=")}
 
     def unproved(self, *days: str) -> list[Verification]:
         """What `landing verify` would find wrong with these dates of the source postgres, without starting it."""
-        zone = LandingZone.at(self.output)
+        zone = LandingZone(self.zone.storage())
         with contextlib.closing(connect(self.warehouse.dsn(), "test")) as connection:
             proof = Reconciliation(zone, connection, "public")
             proofs = [one for day in days for one in proof.tables(zone.require("postgres", date.fromisoformat(day)))]

@@ -227,10 +227,13 @@ class LandingZone:
         self.storage.delete_all(layout.staging(run_id), ignore_errors=True)  # gc removes the rest
 
     def withdraw(self, run_id: str, source: str, day: date) -> None:
-        """Remove the files of a run that committed nothing."""
+        """Remove the files of a run that committed nothing, except landed ones: its messages may have come twice."""
         if self.storage.in_place:
-            with contextlib.suppress(OSError):
-                self.storage.delete_each(of_runs(self.storage, layout.partition(source, day), {run_id}))
+            partition = layout.partition(source, day)
+            with contextlib.suppress(OSError, DamagedError):
+                manifest = self.manifest(source, day)
+                listed = {f"{partition}/{file.path}" for file in manifest.all_files} if manifest else set()
+                self.storage.delete_each({*of_runs(self.storage, partition, {run_id})} - listed)
         self.discard(run_id)
 
     def locked(self, source: str, day: date) -> AbstractContextManager[Lock]:
