@@ -182,8 +182,14 @@ LANDED := output/source=* output/_staging output/_attempts output/*.csv
 # The demo's own .env is the only one whose landed dates can be made again at will.
 CLEANED := $(if $(or $(filter yes,$(CLEAN_LANDED)),$(shell head -n 1 .env 2>/dev/null | grep -F 'Written by make demo: the embedded PostgreSQL.')),$(LANDED))
 
+# make clean removes files of this machine only.
+STORE := $(shell { printenv LANDING_ROOT || sed -n 's/^LANDING_ROOT=//p' .env 2>/dev/null; } | tail -n 1 | tr -d "\"'" | grep -E '^(s3|gs|az)://')
+
 clean: airflow-stop ## remove what these commands created; dates landed from your own servers only with CLEAN_LANDED=yes
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
 	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
 	@if ls -d output/source=* >/dev/null 2>&1; then \
 	  echo "Kept, since the demo did not land them: $(LANDED). To remove them: make clean CLEAN_LANDED=yes" >&2; exit 1; fi
+	@if [ -n '$(STORE)' ]; then \
+	  echo 'Kept: $(STORE). Remove what is in a store with its own tools, or dates before make clean with landing drop.' >&2; \
+	  exit $(if $(filter yes,$(CLEAN_LANDED)),1,0); fi

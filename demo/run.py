@@ -65,6 +65,7 @@ def verify(day: str) -> None:
 def result() -> None:
     """Print the first orders with their details, and write all to a file."""
     path = results_folder() / "orders_with_details.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
     query = QUERY.read_text().rstrip().rstrip(";")
     connection = connect()
     with connection.cursor() as cursor:

@@ -325,11 +325,12 @@ def env_text(server: Server) -> str:
         }  # fmt: skip
         lines += [f"{side}_POSTGRES_{name}={value}" for name, value in values.items()]
     metadata = f"postgresql+psycopg2://{server.user}:{server.password}@{HOST}:{server.port}/{AIRFLOW}"
-    lines += ["LANDING_ROOT=output", f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={metadata}"]
+    lines += [f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={metadata}"]
     written = {line.partition("=")[0] for line in lines[1:]}
     present = ENV.read_text(encoding="utf-8").splitlines() if ENV.exists() else []
     added = [line for line in present if not line.startswith(MARKER) and line.partition("=")[0] not in written]
-    return "\n".join([*lines, *added, ""])
+    landing = [] if any(line.startswith("LANDING_ROOT=") for line in added) else ["LANDING_ROOT=output"]
+    return "\n".join([*lines, *landing, *added, ""])
 
 
 def start() -> None:

@@ -159,6 +159,16 @@ def test_make_clean_keeps_dates_that_the_demo_did_not_land(tmp_path, env, argume
     assert removed or "make clean CLEAN_LANDED=yes" in done.stderr
 
 
+@pytest.mark.parametrize(("env", "arguments", "status"), [
+    (f"{servers.MARKER}\nLANDING_ROOT=s3://bucket/zone\n", [], 0), ("LANDING_ROOT='az://c/z'\n", ["CLEAN_LANDED=yes"], 2)])
+def test_make_clean_names_the_store_that_it_leaves_as_it_is(tmp_path, env, arguments, status):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".env").write_text(env)
+    done = subprocess.run(["make", "clean", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert re.search(r"Kept: (s3://bucket/zone|az://c/z)\. ", done.stderr)
+
+
 def test_the_sample_shop_is_the_same_everywhere_and_each_day_differs():
     import shop as sample
 
@@ -181,7 +191,7 @@ def test_what_a_person_adds_to_the_demos_env_stays(tmp_path, monkeypatch):
     server = SimpleNamespace(port=1, user="u", password=CANARY)
     monkeypatch.setattr(servers, "ENV", tmp_path / ".env")
     servers.ENV.write_text(first := servers.env_text(server))
-    servers.ENV.write_text(first + "# mine\nAIRFLOW__CORE__PARALLELISM=4\n")
+    mine = "# mine\nAIRFLOW__CORE__PARALLELISM=4\nLANDING_ROOT=s3://bucket/zone\n"
+    servers.ENV.write_text((first := first.replace("LANDING_ROOT=output\n", "")) + mine)
     server.port = 2
-    assert servers.env_text(server) == first.replace("PORT=1", "PORT=2").replace(":1/", ":2/") + (
-        "# mine\nAIRFLOW__CORE__PARALLELISM=4\n")
+    assert servers.env_text(server) == first.replace("PORT=1", "PORT=2").replace(":1/", ":2/") + mine
