@@ -6,7 +6,8 @@
                                     SIGTERM there; the thread that handles it gets so many seconds before ours goes on
 
 A boundary stands before whatever others could see of a process: a file or folder that is made, written, synced,
-renamed or removed, a message to the next process, a statement to a server. After one is before the next.
+renamed or removed, a message to the next process, a statement to a server, a request that changes a store. After one
+is before the next.
 """
 
 import builtins
@@ -69,6 +70,7 @@ def install(program: str) -> None:
         _watch_files(boundaries)
         _watch_messages(boundaries)
         _watch_statements(boundaries)
+        _watch_requests(boundaries)
 
 
 def _watch_files(boundaries: Boundaries) -> None:
@@ -125,6 +127,28 @@ def _watch_statements(boundaries: Boundaries) -> None:
         return connect(*arguments, **{**more, "cursor_factory": Cursor})
 
     psycopg2.connect = connect
+
+
+def _watch_requests(boundaries: Boundaries) -> None:
+    """Those that change a store."""
+    import obstore
+    from landing.storage.transfer import Upload
+
+    def counted(name: str, call: Callable) -> Callable:
+        def request(store: Any, key: Any, *more: Any, **options: Any) -> Any:
+            boundaries.reached(f"{name} {_named(key if isinstance(key, str) else key[0])}")
+            return call(store, key, *more, **options)
+        return request
+
+    for name in ("put", "copy", "delete"):
+        setattr(obstore, name, counted(name, getattr(obstore, name)))
+
+    def close(upload: Upload, close: Callable = Upload.close) -> None:
+        if not upload.closed:
+            boundaries.reached("upload")
+        close(upload)
+
+    Upload.close = close
 
 
 def _ours(path: str, boundaries: Boundaries) -> bool:

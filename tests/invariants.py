@@ -14,7 +14,7 @@ from world import World
 
 def landing_zone(world: World, model: Model) -> None:
     """Every date that was landed is there, whole, with the rows that its source had, and nothing else is there."""
-    manifests = world.manifests()
+    manifests, files = world.manifests(), world.files()
     same(manifests.keys(), model.landed.keys(), "landed dates")
     for (source, day), manifest in manifests.items():
         take, where = model.landed[source, day], f"{source} of {day}"
@@ -24,9 +24,11 @@ def landing_zone(world: World, model: Model) -> None:
         listed = set()
         for table in manifest["tables"]:
             listed |= {file["path"] for file in table["files"]}
-            _landed(world, table, take.tables[table["name"]], world.files(source, day), f"{where}, {table['name']}")
-        more = world.files(source, day).keys() - listed
+            _landed(world, table, take.tables[table["name"]], files.get((source, day), {}), f"{where}, {table['name']}")
+        more = files.get((source, day), {}).keys() - listed
         assert not more or (source, day) in model.leftovers, f"{where}: files that no manifest lists: {sorted(more)}"
+    unfinished = files.keys() - manifests.keys() - model.leftovers
+    assert not unfinished, f"files of dates without a manifest: {[sorted(files[date]) for date in unfinished]}"
     assert model.killed or not world.staged(), f"left in _staging: {world.staged()}"
 
 
@@ -106,7 +108,7 @@ def _same_rows(rows: Rows, expected: Table, history: Table, where: str) -> None:
 
 def proofs(world: World, model: Model) -> None:
     """Every date that is loaded as it is landed is proved by the product itself."""
-    zone = LandingZone.at(world.project.output)
+    zone = LandingZone(world.zone.storage())
     with contextlib.closing(connect(world.warehouse.dsn(), "test")) as connection:
         for name, schema in model.schemas.items():
             proof = Reconciliation(zone, connection, name)

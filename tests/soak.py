@@ -1,7 +1,7 @@
 """The state machine for hours: `make soak ARGS="--minutes 60 --jobs 2 --seed 7"`.
 
 Each job has a server of its own and takes one seed after the other; a failure prints its seed and its steps, and
-`--seed N --rounds 1` runs it again.
+`--seed N --rounds 1` runs it again. With `--store fakes3` the landing zone is in an object store.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import traceback
 
 import hypothesis
 import machine
+import stores
 import warm
 from conftest import running
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
@@ -38,10 +39,12 @@ def soak(first: int, arguments: argparse.Namespace, server: Server) -> int:
     for number in range(first, sys.maxsize, arguments.jobs):
         try:
             run_state_machine_as_test(seed(number)(machine.Machine), settings=profile)
-        except Exception:
+        except Exception as error:
             failed += 1
             print(f"FAILED seed {number}")
             traceback.print_exc(limit=-4 if arguments.brief else None, chain=False, file=sys.stdout)
+            if isinstance(error, hypothesis.errors.Flaky):
+                print("At first:", *machine.failures[:1], sep="\n")
             if failed >= arguments.failures:
                 break
         seconds = time.monotonic() - begun
@@ -62,6 +65,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31), help="the first one")
     parser.add_argument("--rounds", type=int, help="seeds for each job; unset: until the time is over")
     parser.add_argument("--steps", type=int, default=40, help="of an example; a round has 15 examples")
+    parser.add_argument("--store", choices=stores.SOUND, help="the landing zone's place, instead of a folder")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--failures", type=int, default=1, help="end a job after so many")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="report a failure as it came")
@@ -77,7 +81,10 @@ def main() -> None:
     hypothesis.configuration.set_hypothesis_home_dir(tempfile.gettempdir())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        with contextlib.closing(warm.Server()), running() as server:
+        with contextlib.closing(warm.Server()), running() as server, contextlib.ExitStack() as stack:
+            if arguments.store:
+                machine.Machine.store = store = stores.KINDS[arguments.store]()
+                stack.callback(store.stop)
             failed = soak(arguments.seed + arguments.job, arguments, server)
     finally:
         print(f"{machine.counts.total()} steps: {dict(machine.outcomes)}", flush=True)

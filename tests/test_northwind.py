@@ -1,7 +1,10 @@
 """The real Northwind, which nobody here wrote, through real `meltano run`s; skipped where ../shared isn't there."""
 
+import hashlib
+
 import pytest
 from conftest import NORTHWIND, ROOT
+from landed import InStore
 
 pytestmark = pytest.mark.skipif(not NORTHWIND.is_dir(), reason=f"no {NORTHWIND}: this is a clone elsewhere")
 DAY = "2024-01-20"
@@ -53,6 +56,29 @@ def test_northwind_lands_loads_and_is_what_it_was_and_a_second_run_changes_nothi
     assert "14 of 14 tables equal, 3,362 rows" in northwind.meltano("invoke", "landing", "verify", DAY).stdout
     run_all(northwind)
     assert snapshot(northwind) == once
+
+
+def hashes(project):
+    """SHA-256 of each table's rows as they are landed, by source and table."""
+    landed = project.landed()
+    return {tuple(key.split("/")[::2]): hashlib.sha256(content).hexdigest() for key, content in landed.items()
+            if key.endswith(".csv")}
+
+
+@pytest.mark.parametrize(("store", "run"), [("fakes3", "meltano"), ("fakegcs", "plugins"), ("moto", "plugins"),
+                                            ("azurite", "plugins")], indirect=["store"])
+def test_in_a_store_northwind_has_the_hashes_that_it_has_in_a_folder(northwind, store, run):
+    northwind.land(DAY)
+    in_folder = hashes(northwind)
+    northwind.land_in(InStore(store, f"northwind-{northwind.source.name}"))
+    if run == "meltano":  # which has root and credentials from .env alone
+        run_all(northwind)
+    else:
+        northwind.land(DAY)
+        northwind.load(DAY)
+    assert len(in_folder) == 14
+    assert hashes(northwind) == in_folder
+    assert "14 of 14 tables equal, 3,362 rows" in northwind.landing("verify", DAY).stdout
 
 
 def test_the_result_query_gives_what_it_gives_where_the_data_came_from(northwind):

@@ -20,13 +20,17 @@ from pathlib import Path
 import psycopg2
 import warm
 from conftest import BIN, ROLES, Database, Project, databases
+from landed import InStore
 from model import Table
 from psycopg2 import sql
+from servers import Server
+from stores import Store
 
 POSTGRES, CRM, CSV = SOURCES = ("postgres", "crm", "csv")
 ENTITIES = {"items": ["id"], "notes": []}  # of the CSV source, with their keys
 TAPS = {POSTGRES: "landing-tap-postgres", CRM: "landing-tap-postgres", CSV: "landing-tap-csv"}
 TABLE_NAMES = "{target_schema}_crm.{table}"  # of crm, whose tables have the names of the other database's
+MANIFEST = "/_manifest.json"
 PINNED = "SET datestyle = 'ISO'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1"
 
 # Tables, views and materialized views, types as they have to land: an enum as text.
@@ -65,7 +69,7 @@ class Run:
                  messages: Path | None = None) -> None:
         """Without a tap, `messages` are the input of the target."""
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (end() closes it)
-        environment = world.project.environment(MELTANO_PROJECT_ROOT=str(world.project.folder), **variables)
+        environment = world.project.plugin_environment(**variables)
         common = {"cwd": world.project.folder, "env": environment, "stderr": self._log}
         self._tap = None
         if tap and messages:
@@ -89,9 +93,10 @@ class Run:
 
 
 class World:
-    """A project with empty sources and an empty warehouse."""
+    """A project with empty sources, an empty warehouse and an empty landing zone."""
 
-    def __init__(self, server, folder: Path) -> None:
+    def __init__(self, server: Server, folder: Path, store: Store | None = None) -> None:
+        """`store`: where the landing zone is, instead of a folder."""
         self._stack = contextlib.ExitStack()
         make = self._stack.enter_context(databases(server))
         self.folder = folder
@@ -101,6 +106,9 @@ class World:
         self.warehouse.run(f"GRANT CREATE ON DATABASE {self.warehouse.name} TO {self.warehouse.user};"
                            f"CREATE SCHEMA people; GRANT ALL ON SCHEMA people TO {self.warehouse.user}")
         self.project = Project(folder, self.sources[POSTGRES], self.warehouse)
+        if store:
+            self.project.land_in(InStore(store, f"lake/{folder.parent.name} é"))
+        self.zone = self.project.zone
         for database in (*self.sources.values(), self.warehouse):
             database.run(PINNED)
         self._names: dict[str, str] = {}  # the setting table_names
@@ -112,6 +120,8 @@ class World:
 
     def close(self) -> None:
         self._stack.close()
+        if isinstance(self.zone, InStore):
+            self.zone.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # Sources
@@ -176,21 +186,24 @@ class World:
     def manifests(self) -> dict[tuple[str, str], dict]:
         """By (source, date)."""
         found = {}
-        for path in self.project.output.glob("source=*/extracted_at=*/_manifest.json"):
-            source, day = (part.split("=", 1)[1] for part in path.parts[-3:-1])
-            found[source, day] = json.loads(path.read_text())
+        for key in self.zone.keys("source="):
+            if key.endswith(MANIFEST):
+                found[_date_of(key)] = json.loads(self.zone.read(key))
         return found
 
-    def files(self, source: str, day: str) -> dict[str, Path]:
-        """Files of a date but its manifest, by their path in it."""
-        folder = self.project.output / f"source={source}" / f"extracted_at={day}"
-        return {str(path.relative_to(folder)): path for path in folder.glob("*/*") if path.is_file()}
+    def files(self) -> dict[tuple[str, str], dict[str, str]]:
+        """Keys of the files of every date but its manifest, by (source, date) and by their path in it."""
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        for key in self.zone.keys("source="):
+            if not key.endswith(MANIFEST):
+                found.setdefault(_date_of(key), {})[key.split("/", 2)[2]] = key
+        return found
 
-    def landed_rows(self, path: Path, sha256: str) -> tuple[list[str], list[tuple]]:
+    def landed_rows(self, key: str, sha256: str) -> tuple[list[str], list[tuple]]:
         """Header and rows of a file that has this hash; AssertionError if it has another."""
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-        assert hashlib.sha256(content).hexdigest() == sha256, f"{path} has not the hash that its manifest has"
+        content = self.zone.read(key)
+        content = gzip.decompress(content) if key.endswith(".gz") else content
+        assert hashlib.sha256(content).hexdigest() == sha256, f"{key} has not the hash that its manifest has"
         if sha256 not in self._parsed:
             header, *rows = parsed(content.decode())
             self._parsed[sha256] = list(header), rows
@@ -198,7 +211,7 @@ class World:
 
     def staged(self) -> list[str]:
         """Work in progress."""
-        return [path.name for path in (self.project.output / "_staging").glob("*") if path.is_dir()]
+        return [key for key in self.zone.keys("_staging/") if not key.endswith(".lock")]
 
     # The warehouse
 
@@ -251,6 +264,12 @@ def relations(database: Database, schema: str, kinds: str) -> dict[str, Table]:
         found[name] = Table(dict(zip(columns, types, strict=True)), tuple(key),
                             database.run(query.as_string(database.connection)))
     return found
+
+
+def _date_of(key: str) -> tuple[str, str]:
+    """Source and date of a key below `source=`."""
+    source, day = (part.partition("=")[2] for part in key.split("/")[:2])
+    return source, day
 
 
 def _field(text: str | None) -> str:
