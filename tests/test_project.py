@@ -160,7 +160,8 @@ def test_make_clean_keeps_dates_that_the_demo_did_not_land(tmp_path, env, argume
 
 
 @pytest.mark.parametrize(("env", "arguments", "status"), [
-    (f"{servers.MARKER}\nLANDING_ROOT=s3://bucket/zone\n", [], 0), ("LANDING_ROOT='az://c/z'\n", ["CLEAN_LANDED=yes"], 2)])
+    (f"{servers.MARKER}\nLANDING_ROOT=s3://bucket/zone\n", [], 0),
+    ("LANDING_ROOT='az://c/z'\n", ["CLEAN_LANDED=yes"], 2)])
 def test_make_clean_names_the_store_that_it_leaves_as_it_is(tmp_path, env, arguments, status):
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / ".env").write_text(env)
