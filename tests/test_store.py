@@ -3,6 +3,9 @@
 import json
 
 import pytest
+from landing.extract.postgres.sizes import chunk_conditions
+from landing.storage import transfer
+from landing.storage.urls import storage
 
 D1, D2 = "2024-01-20", "2024-01-21"
 
@@ -42,3 +45,21 @@ def test_a_date_is_landed_loaded_verified_replaced_and_dropped_in_a_store(shop, 
     shop.landing("drop", D1, "--yes", **there)
     left = [*filter(lambda key: shop.source.name in key, store.keys())]
     assert {key.split("/")[1] for key in left} == {"_attempts"}
+
+
+@pytest.mark.parametrize("store", ["fakes3"], indirect=True)
+def test_a_file_that_no_store_takes_is_refused_while_it_is_written(store, monkeypatch):
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(transfer, "LARGEST", 10)
+    place = storage(store.url("large"))
+    file = place.create("table/file.csv")
+    file.write(b"0123456789")
+    with pytest.raises(OSError, match=r"at most .* GB. Set `connections: 2`"):
+        file.write(b"x")
+    file.close()
+    assert not place.exists("table/file.csv")
+
+
+def test_a_large_table_is_read_in_more_chunks_than_connections():
+    assert [len(chunk_conditions(pages, 2)) for pages in (100, 1 << 20, 5 << 20)] == [1, 2, 3]

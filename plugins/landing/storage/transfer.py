@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-PART = 8 << 20  # bytes of a part: with the stores' 10,000 parts, objects of up to 80 GB
+PART = 8 << 20  # bytes of a part
+LARGEST = PART * 10_000  # bytes of an object: no store takes more parts
 PARTS = 2  # that are sent at once
 FIRST = 256 << 10  # bytes of the first range: a header, or a whole small table
 RANGE = 8 << 20
@@ -35,6 +37,9 @@ class Upload(io.RawIOBase):
 
     def write(self, chunk: Any) -> int:
         self._failed = True
+        if self._size + len(chunk) > LARGEST:
+            raise OSError(errno.EFBIG, f"a file in a store has at most {LARGEST / 1e9:.0f} GB. Set `connections: 2` or "
+                          "more for tap-postgres, which reads a large table in chunks, or `compression: zstd`")
         self._checked(self._writer.write, bytes(chunk))  # kept until it is sent, and a chunk is a buffer that is reused
         self._failed = False
         self._size += (size := memoryview(chunk).nbytes)

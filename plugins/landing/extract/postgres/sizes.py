@@ -11,6 +11,7 @@ from psycopg2 import sql
 from landing.extract.postgres.relations import Key
 
 CHUNK_PAGES = 4096  # (32 MB) at least
+LARGEST_CHUNK = 2 << 20  # pages (16 GB): an object store takes files of 80 GB, and a page may hold more than its bytes
 TID_RANGES = 140000  # first server version that scans only the pages of a ctid range
 PARTITION_TREES = 120000  # first server version with pg_partition_tree()
 
@@ -81,8 +82,11 @@ def page_counts(cursor: Any, tables: Sequence[Key]) -> dict[Key, int]:
 
 
 def chunk_conditions(pages: int, connections: int) -> list[sql.Composable | None]:
-    """Conditions on `ctid` that cut a table into chunks, in order, at most one per connection; None is all of it."""
-    count = min(connections, pages // CHUNK_PAGES)
+    """Conditions on `ctid` that cut a table into chunks, in order; None is all of it.
+
+    One per connection, fewer if they were small, more if they were large.
+    """
+    count = max(min(connections, pages // CHUNK_PAGES), -(-pages // LARGEST_CHUNK))
     if count < 2:
         return [None]
     cuts = [sql.SQL("'({},0)'::tid").format(sql.Literal(pages * number // count)) for number in range(1, count)]
