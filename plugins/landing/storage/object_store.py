@@ -193,13 +193,21 @@ class ObjectStorage:
     def _read(self, key: str, bounds: tuple[int, int] | None = None, tag: str | None = None) -> tuple[bytes, Any]:
         """Bytes of an object, of the version `tag`, and what is known of it. A body that was cut is read again."""
         options = {name: value for name, value in (("range", bounds), ("if_match", tag)) if value is not None}
+
+        def fetch() -> tuple[bytes, Any]:
+            found = obstore.get(self._store, key, options=options)
+            content = bytes(found.bytes())
+            if bounds and len(content) != min(bounds[1], found.meta["size"]) - bounds[0]:
+                raise exceptions.GenericError(f"expected bytes {bounds}, received {len(content)}")
+            return content, found.meta
+
+        return self._whole(key, fetch)
+
+    def _whole(self, key: str, call: Callable[[], Any]) -> Any:
+        """What a call reads. The library repeats requests without an answer, and not those whose answer was cut."""
         for tried in range(TRIES):
             try:
-                found = obstore.get(self._store, key, options=options)
-                content = bytes(found.bytes())
-                if bounds and len(content) != min(bounds[1], found.meta["size"]) - bounds[0]:
-                    raise exceptions.GenericError(f"expected bytes {bounds}, received {len(content)}")
-                return content, found.meta
+                return call()
             except (*NOT_THERE, *CONFLICTS, *DENIED) as error:
                 raise self._refusal(key, error) from None
             except exceptions.BaseError as error:
@@ -223,7 +231,7 @@ class ObjectStorage:
         return meta and json.dumps({name: meta[name] for name in ("e_tag", "version") if meta.get(name)})
 
     def exists(self, key: str) -> bool:
-        return self._head(key) is not None or any(True for _ in self._below(key))
+        return self._head(key) is not None or bool(self._below(key))
 
     def existing(self, keys: Iterable[str]) -> list[bool]:
         return self._many(lambda key: self._head(key) is not None, keys)
@@ -247,17 +255,16 @@ class ObjectStorage:
         return 1 << 62
 
     def _level(self, prefix: str) -> Any:
-        return self._checked(prefix, obstore.list_with_delimiter, self._store, prefix or None)
+        return self._whole(prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None))
 
     def _at(self, prefix: str) -> list[tuple[str, int, float]]:
         """Of the object of this key and all below it: key, size, time of its last change."""
         own = self._head(prefix)
         return [*([_facts(own)] if own else []), *self._below(prefix)]
 
-    def _below(self, prefix: str) -> Iterator[tuple[str, int, float]]:
-        pages = self._checked(prefix, obstore.list, self._store, prefix or None, chunk_size=1000)
-        while page := self._checked(prefix, next, pages, None):
-            yield from map(_facts, page)
+    def _below(self, prefix: str) -> list[tuple[str, int, float]]:
+        return self._whole(prefix, lambda: [_facts(one) for page in obstore.list(self._store, prefix or None)
+                                            for one in page])
 
     def _head(self, key: str) -> Any:
         try:
