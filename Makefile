@@ -137,8 +137,9 @@ test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.
 lint: plugins/.venv/tests-ready ## check the style of all code with ruff
 	@plugins/.venv/bin/ruff check --quiet .
 
-chaos: setup plugins/.venv/tests-ready ## kill every process at every write, and check that the next run recovers; ARGS="--every 5"
+chaos: setup plugins/.venv/tests-ready ## kill every process at every write, and check that the next run recovers; ARGS="--every 5", STORE_ARGS="--every 5"
 	@PYTHONPATH=demo $(PLUGINS) tests/chaos.py $(ARGS)
+	@PYTHONPATH=demo $(PLUGINS) tests/store_chaos.py $(STORE_ARGS)
 
 soak: setup plugins/.venv/tests-ready ## run random sequences of user actions, checked after each step; ARGS="--minutes 5 --seed 7"
 	@PYTHONPATH=demo $(PLUGINS) tests/soak.py --jobs 2 $(ARGS)
