@@ -21,7 +21,7 @@ export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo inspect pgadmin airflow workers airflow-stop next-day notebook notebook-sample jupyter docs test lint chaos soak workers-test bench compose-test stop clean requirements locks
+.PHONY: help setup demo inspect pgadmin airflow workers airflow-stop next-day notebook notebook-sample jupyter docs test spark-test lint chaos soak workers-test bench compose-test stop clean requirements locks
 
 ##@ Start
 help: ## list these commands
@@ -134,6 +134,15 @@ docs: plugins/.venv/tests-ready docs/.venv/ready ## build the documentation into
 test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/workers-ready docs/.venv/ready lint ## run all tests, against real servers
 	@$(PLUGINS) -m pytest -n 3 --dist worksteal tests
 
+tests/spark/.venv/ready: tests/spark/requirements.txt | $(filter .boot/%,$(UV))
+	@echo "Installing Spark into tests/spark/.venv"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) tests/spark/.venv
+	@$(PIP) --python tests/spark/.venv/bin/python -r tests/spark/requirements.txt
+	@touch $@
+
+spark-test: setup plugins/.venv/tests-ready tests/spark/.venv/ready ## test that Spark reads exported Parquet; it needs Java
+	@$(PLUGINS) -m pytest -q -s tests/test_spark.py
+
 lint: plugins/.venv/tests-ready ## check the style of all code with ruff
 	@plugins/.venv/bin/ruff check --quiet .
 
@@ -170,7 +179,7 @@ compose-test: plugins/.venv/ready ## test docker-compose.yaml on its own engine:
 	@$(PLUGINS) docker/compose_test.py
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
-	@for name in . plugins demo tests docs inspection notebook orchestrate/airflow orchestrate/airflow/workers orchestrate/airflow/kubernetes bench bench/peers/*; do \
+	@for name in . plugins demo tests tests/spark docs inspection notebook orchestrate/airflow orchestrate/airflow/workers orchestrate/airflow/kubernetes bench bench/peers/*; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --override plugins/overrides.txt \
 	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
 	done
@@ -188,7 +197,7 @@ STORE := $(shell { printenv LANDING_ROOT || sed -n 's/^LANDING_ROOT=//p' .env 2>
 
 clean: airflow-stop ## remove what these commands created; dates landed from your own servers only with CLEAN_LANDED=yes
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
-	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
+	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs tests/spark/.venv docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
 	@if ls -d output/source=* >/dev/null 2>&1; then \
 	  echo "Kept, since the demo did not land them: $(LANDED). To remove them: make clean CLEAN_LANDED=yes" >&2; exit 1; fi
 	@if [ -n '$(STORE)' ]; then \

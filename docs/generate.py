@@ -20,6 +20,7 @@ from typing import Any
 import click
 import grimp
 from landing.cli.main import main as landing_command
+from landing.export.mapping import AS_TEXT, mapped
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -109,6 +110,32 @@ def _help(name: str, command: click.Command) -> list[str]:
     return ["```text", command.get_help(context), "```", ""]
 
 
+def parquet() -> str:
+    """How each type is exported, from the mapping itself."""
+    lines = [NOTE, "# Types in Parquet", "",
+             "What becomes of a column's type when a date is [exported](../how-to/export.md). A column with a value "
+             "that its type does not hold, as the last column says, is text in that export. Texts are the landed ones: "
+             "`character(n)` with its blanks, numbers with all their digits.", "",
+             "| PostgreSQL | Parquet | text, since | text, if |", "|---|---|---|---|"]
+    kept = ["smallint", "integer", "bigint", "real", "double precision", "boolean", "numeric(p,s)", "date",
+            "timestamp without time zone", "timestamp with time zone", "bytea", "text", "character varying",
+            "character", *AS_TEXT]
+    for name in kept:
+        typed = mapped(name.replace("(p,s)", "(38,9)"))
+        lines.append(f"| `{name}` | {typed.parquet.replace('38,9', 'p,s')} | {typed.as_text or ''} | {typed.fails} |")
+    decimal = mapped("numeric(39,0)")
+    lines += [f"| `numeric(p,s)` of more than 38 digits | {decimal.parquet} | {decimal.as_text} | |",
+              f"| arrays of these | LIST of the type of its elements | | {mapped('integer[]').fails} |",
+              f"| all others | {mapped('inet').parquet} | {mapped('inet').as_text} | |", "",
+              "Timestamps have microseconds. One with time zone is a moment in UTC; one without is local "
+              "(`isAdjustedToUTC` is false). A scale that is negative or larger than the precision widens the DECIMAL: "
+              "`numeric(3,-5)` is DECIMAL(8,0).", "",
+              "Values of CSV files with declared types, and of other vendors' taps, are typed only where their text is "
+              "in PostgreSQL's own form, and their arrays are text. With `lossy: true`, columns other than integers, "
+              "booleans and bytea are text: the landed text may say more than the type.", ""]
+    return "\n".join(lines)
+
+
 ROW, LEFT, WIDE, BOX, GAP, HIGH = 58, 16, 1060, 120, 24, 34
 STYLE = """<style>
 text{font:14px system-ui,sans-serif;fill:#1f2328} .name{font-weight:600;text-anchor:middle} .of{fill:#59636e}
@@ -166,7 +193,8 @@ def _purpose(name: str) -> str:
     return (import_module(name).__doc__ or "").strip().splitlines()[0]
 
 
-FILES = {"reference/settings.md": settings, "reference/commands.md": commands, "pictures/packages.svg": packages}
+FILES = {"reference/settings.md": settings, "reference/commands.md": commands, "reference/parquet.md": parquet,
+         "pictures/packages.svg": packages}
 
 
 def main() -> None:

@@ -11,44 +11,17 @@ import pytest
 from click.testing import CliRunner
 from in_process import serverless
 from landing.cli.main import main
-from landing.core.dates import now
 from landing.core.errors import DamagedError, FrozenError, ZoneError
-from landing.model.manifest import Manifest, sealed
-from landing.model.naming import new_run_id
-from landing.model.schema import Column, File, Table
+from landing.model.manifest import sealed
 from landing.storage import hashing, local
 from landing.storage.base import Object
 from landing.storage.local import LocalStorage
 from landing.zone import layout, run_log
-from landing.zone.commit import commit
 from landing.zone.copy import COPIED, REPLACED, THERE, PartitionCopy
 from landing.zone.landing_zone import LandingZone
+from zones import Killed, killed, land, landed_file
 
 D1, D2 = "2024-01-20", "2024-01-21"
-FILES = {"a": ["0.csv", "1.csv", "q.jsonl"], "g": ["2.csv.gz"], "z": ["3.csv.zst"], "e é%": ["4.csv"]}  # by table
-
-
-def land(zone, day=D1, source="postgres", rows=3):
-    """A date of a table in two chunks with rejected rows, one of each compression, and an empty one; its run id."""
-    run_id, day, column = new_run_id(), date.fromisoformat(day), Column("id", "integer")
-    tables, staged = [], {}
-    for stream, names in FILES.items():
-        files = [_file(zone.staging(run_id) / name, 0 if stream == "e é%" else rows) for name in names]
-        staged[stream] = [one for one, _ in files]
-        listed = [file for _, file in files]
-        quarantine = listed.pop() if stream == "a" else None
-        tables.append(Table(stream=stream, name=stream, columns=[column], primary_key=[], files=listed,
-                            quarantine=quarantine))
-    commit(zone, Manifest(source=source, extracted_at=day, run_id=run_id, taken_at=now(), seconds=1, snapshot={},
-                          software={}, tables=tables), staged)
-    zone.discard(run_id)
-    return run_id
-
-
-def _file(place, rows):
-    with hashing.create(place) as file:
-        file.write(b"id\n" + b"".join(b"%d\n" % number for number in range(rows)))
-    return place, File.at(place, rows, file.size, file.sha256)
 
 
 @pytest.fixture
@@ -85,7 +58,7 @@ def test_a_copied_date_loads_and_is_verified_from_the_other_root(inside, tmp_pat
     for source in ("postgres", "csv"):
         inside.extract(D1, source, compression="zstd" if source == "csv" else "none")
     said = project.landing("copy", D1, "--to", str(there))
-    assert "2 copied" in said.stdout
+    assert ": 2 copied, " in said.stdout
     assert "orders: 100 rows" in said.stderr
     here = project.landed()
     assert {str(path.relative_to(there)): path.read_bytes() for path in there.glob("source=*/**/*")
@@ -181,7 +154,7 @@ def test_a_date_that_is_replaced_here_meanwhile_is_not_called_damaged(zones, mon
         return read(*arguments)
 
     monkeypatch.setattr(hashing, "copy", replacing)
-    with pytest.raises(ZoneError, match=r"was replaced in .* while it was copied") as refused:
+    with pytest.raises(ZoneError, match=r"was replaced in .* while it was read") as refused:
         copy(here, there)
     assert not isinstance(refused.value, DamagedError)
     assert not there.storage.exists("source=postgres")
@@ -217,10 +190,6 @@ def test_what_does_not_read_back_as_it_was_written_is_not_committed(zones, monke
     assert partition(there) == {}
 
 
-class Killed(BaseException):
-    pass
-
-
 def test_a_copy_that_is_killed_at_any_step_is_completed_by_the_next_one(zones, monkeypatch):
     here, there = zones
     monkeypatch.setattr(local, "sync", lambda _: None)
@@ -229,7 +198,7 @@ def test_a_copy_that_is_killed_at_any_step_is_completed_by_the_next_one(zones, m
     while not done:
         killed_at += 1
         with monkeypatch.context() as patch:
-            begun = _killed(patch, killed_at)
+            begun = killed(patch, killed_at)
             with contextlib.suppress(Killed):
                 copy(here, there, replace=True)
         done = len(begun) < killed_at
@@ -241,28 +210,12 @@ def test_a_copy_that_is_killed_at_any_step_is_completed_by_the_next_one(zones, m
     assert killed_at > 20
 
 
-def _killed(patch, at):
-    """Have every step from the so-manieth on fail, as for a process that is gone; the steps that were begun."""
-    begun = []
-
-    def step(function):
-        def call(*arguments, **named):
-            begun.append(function.__name__)
-            if len(begun) >= at:
-                raise Killed
-            return function(*arguments, **named)
-        return call
-
-    for name in ("create", "move", "put", "flush", "append", "delete", "delete_all"):
-        patch.setattr(LocalStorage, name, step(getattr(LocalStorage, name)))
-    return begun
-
-
-def test_of_copies_at_once_one_commits_and_all_succeed(zones):
-    here, there = zones
+def at_once(here, root):
+    """What becomes of four copies that begin together."""
     outcomes, start = [], threading.Barrier(4)
 
     def run():
+        there = root()
         start.wait()
         outcomes.append(copy(here, there).outcome)
 
@@ -271,6 +224,12 @@ def test_of_copies_at_once_one_commits_and_all_succeed(zones):
         one.start()
     for one in threads:
         one.join()
+    return outcomes
+
+
+def test_of_copies_at_once_one_commits_and_all_succeed(zones):
+    here, there = zones
+    outcomes = at_once(here, lambda: there)
     assert sorted(outcomes) == [THERE] * 3 + [COPIED]
     assert partition(there) == partition(here)
 
@@ -300,15 +259,15 @@ def test_the_other_partitions_are_copied_whatever_becomes_of_one(landed, tmp_pat
     flipped(found)
     result = landed("copy", "--all", "--to", str(tmp_path / "to"), "--json")
     assert result.exit_code == 1
-    assert copied(result) == [("a", D1, "not copied"), ("b", D1, COPIED), ("a", D2, COPIED)]
+    assert copied(result) == [("a", D1, "failed"), ("b", D1, COPIED), ("a", D2, COPIED)]
     assert found.name in json.loads(result.stdout)["partitions"][0]["problem"]
     again = landed("copy", "--all", "--to", str(tmp_path / "to"))
-    assert "0 copied (0 bytes), 2 there already, 1 NOT COPIED." in again.stdout
+    assert ": 1 failed, 2 already there, " in again.stdout
 
 
 def test_wrong_usage_is_refused_before_anything_is_written(landed, tmp_path, caplog):
     to = str(tmp_path / "to")
-    for arguments, words in {("--to", to): "Give the dates", (D1, "--all", "--to", to): "Give the dates",
+    for arguments, words in {("--to", to): "Give one or more", (D1, "--all", "--to", to): "Give one or more",
                              ("2024-02-30", "--to", to): "is not a date",
                              ("2024-02-28", "--to", to): "No source is landed",
                              (D2, "--source", "b", "--to", to): f"b is not landed for {D2}",
@@ -320,9 +279,83 @@ def test_wrong_usage_is_refused_before_anything_is_written(landed, tmp_path, cap
     assert not (tmp_path / "to").exists()
 
 
+STORES = pytest.mark.parametrize("store", ["fakes3", "fakegcs", "azurite"], indirect=True)
+
+
+@pytest.fixture
+def stored(zones, store, monkeypatch):
+    """The same landing zone, and a root in a store."""
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    return zones[0], LandingZone.at(store.url())
+
+
+def objects(store, zone):
+    """Content of a partition's objects, by path."""
+    prefix = f"{zone.storage.bucket.prefix}/{layout.partition('postgres', date.fromisoformat(D1))}/"
+    return {key.removeprefix(prefix): store.read(key) for key in store.keys(prefix)}
+
+
+@STORES
+def test_a_date_goes_to_a_store_and_back_as_the_same_bytes(stored, store, tmp_path):
+    here, there = stored
+    assert [copy(here, there).outcome for _ in range(2)] == [COPIED, THERE]
+    assert objects(store, there) == partition(here)
+    back = LandingZone.at(tmp_path / "back")
+    assert copy(there, back).outcome == COPIED
+    assert partition(back) == partition(here)
+
+
+@STORES
+def test_another_runs_date_in_a_store_is_replaced_on_demand_and_its_objects_go(stored, store):
+    here, there = stored
+    copy(here, there)
+    land(here, rows=9)
+    with pytest.raises(FrozenError):
+        copy(here, there)
+    assert copy(here, there, replace=True).outcome == REPLACED
+    assert objects(store, there) == partition(here)
+
+
+@pytest.mark.parametrize("store", ["fakes3", "azurite"], indirect=True)
+def test_a_damaged_file_becomes_no_object_and_its_date_is_not_committed(stored, store):
+    here, there = stored
+    found = next((here.storage.root / layout.partition("postgres", date.fromisoformat(D1))).glob("table=z/*"))
+    before = found.read_bytes()
+    flipped(found)
+    with pytest.raises(DamagedError, match=found.name):
+        copy(here, there)
+    assert not {"_manifest.json", f"table=z/{found.name}"} & {*objects(store, there)}
+    found.write_bytes(before)
+    copy(here, LandingZone.at(there.storage.describe()))
+    assert objects(store, there) == partition(here)
+
+
+@pytest.mark.parametrize("store", ["fakes3"], indirect=True)
+def test_of_copies_to_a_store_at_once_none_takes_anothers_objects_away(stored, store):
+    here, there = stored
+    outcomes = at_once(here, lambda: LandingZone.at(there.storage.describe()))
+    assert COPIED in outcomes
+    assert {*outcomes} <= {COPIED, THERE}
+    assert objects(store, there) == partition(here)
+
+
+@pytest.mark.parametrize("store", ["fakes3"], indirect=True)
+def test_an_object_that_is_there_and_whole_is_not_sent_again(stored, store):
+    here, there = stored
+    manifest = here.require("postgres", date.fromisoformat(D1))
+    key = f"{layout.partition('postgres', date.fromisoformat(D1))}/{manifest.all_files[0].path}"
+    for content in (b"half", here.storage.read(key, 1 << 20)):  # what a killed copy of another vendor might leave
+        store.put(f"{there.storage.bucket.prefix}/{key}", content)
+        before = there.storage.version(key)
+        copy(here, LandingZone.at(there.storage.describe()))
+        assert objects(store, there) == partition(here)
+        there.storage.delete(layout.manifest("postgres", date.fromisoformat(D1)), "")
+    assert there.storage.version(key) == before
+
+
 def test_an_object_is_copied_as_it_is_stored(tmp_path):
-    place = Object(LocalStorage(tmp_path), "a.csv.gz")
-    _file(place, 100_000)
-    sha256 = hashing.copy(place, Object(LocalStorage(tmp_path), "b.csv.gz"))
-    assert sha256 == hashing.sha256(place) == hashing.sha256(Object(LocalStorage(tmp_path), "b.csv.gz"))
+    place, to = (Object(LocalStorage(tmp_path), f"{name}.csv.gz") for name in "ab")
+    _, file = landed_file(place, 100_000)
+    hashing.copy(place, to, file.sha256)
     assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()

@@ -26,12 +26,14 @@ def landed(project, monkeypatch):
     return project
 
 
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+BEGIN, DUCKDB, PANDAS, POLARS, STORE, STORE_POLARS, TYPES = BLOCKS
+
+
 def run(table="orders"):
     """What the documented code leaves behind, block after block."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 5
     names, found = {}, []
-    for block in blocks:
+    for block in (BEGIN, DUCKDB, PANDAS, POLARS, TYPES):
         exec(compile(block.replace('"orders"', repr(table)), PAGE.name, "exec"), names)  # noqa: S102
         found.append(names.get("frame"))
     return names, found[2], found[3]
@@ -57,3 +59,23 @@ def test_every_documented_reader_reads_a_table_of_one_column(landed):
     assert [value for value, in names["rows"].fetchall()] == ["1", None, "", None]
     assert [none_for_nan(value) for value in pandas["one"]] == ["1", None, "", None]
     assert polars["one"].to_list() == ["1", None, "", None]
+
+
+@pytest.mark.parametrize("store", ["fakes3"], indirect=True)
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_every_documented_reader_reads_a_date_from_a_store(landed, store, compression, monkeypatch):
+    for name, value in {**store.environment(), "AWS_ALLOW_HTTP": "true"}.items():
+        monkeypatch.setenv(name, value)
+    root, names = store.url(), {}
+    landed.pipe(landed.tap_postgres(compression=compression), landed.target_csv(), DATESTAMP=DAY, REEXTRACT="true")
+    landed.landing("copy", DAY, "--to", root)
+    register = "import duckdb; duckdb.register_filesystem(store)"
+    for block in (STORE.replace("s3://bucket/zone", root), register, DUCKDB, PANDAS):
+        exec(compile(block, PAGE.name, "exec"), names)  # noqa: S102
+    expected = [tuple(value if value is None else str(value) for value in row) for row in ROWS]
+    assert sorted(names["rows"].fetchall()) == expected
+    assert sorted(tuple(map(none_for_nan, row)) for row in names["frame"].itertuples(index=False)) == expected
+    exec(compile(STORE_POLARS, PAGE.name, "exec"), names)  # noqa: S102
+    assert names["frame"].columns == NAMES
+    assert sorted(names["frame"].rows()) == expected
+    names["duckdb"].unregister_filesystem("s3")

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from landing.cli import certify, copy, diff, drop, gc, list_, move, plan, rename, show, status, verify
+from landing.cli import certify, copy, diff, drop, export, gc, list_, move, plan, rename, show, status, verify
 from landing.cli.options import logger
 from landing.core.settings import exposed_env
 
@@ -24,7 +24,7 @@ class InOrder(click.Group):
 def main() -> None:
     """Inspect the landing zone and the warehouse: list, verify, compare, clean up.
 
-    Dates are UTC calendar dates, YYYY-MM-DD. `copy` writes to another landing root. Only `gc`, `drop`, `move` and
+    Dates are UTC calendar dates, YYYY-MM-DD. `copy` and `export` write to another root. Only `gc`, `drop`, `move` and
     `rename` change anything in this one or in the warehouse, and only with `--yes`.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
@@ -33,5 +33,5 @@ def main() -> None:
 
 
 for command in (certify.certify, list_.list_, status.status, show.show, plan.plan, verify.verify, diff.diff, copy.copy,
-                gc.gc, drop.drop, move.move, rename.rename):
+                export.export, gc.gc, drop.drop, move.move, rename.rename):
     main.add_command(command)

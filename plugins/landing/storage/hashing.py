@@ -177,15 +177,17 @@ def sha256(place: Object, passed: Callable[[Any], None] | None = None) -> str:
     return _drained(read(place, passed))
 
 
-def copy(place: Object, to: Object, passed: Callable[[Any], None] | None = None) -> str:
-    """Copy a file as it is stored; SHA-256 of its content.
+def copy(place: Object, to: Object, expected: str, passed: Callable[[Any], None] | None = None) -> None:
+    """Copy a file as it is stored, if the SHA-256 of its content is the expected one.
 
     Raises:
-        DamagedError: It cannot be read.
+        DamagedError: It is not, or the file cannot be read.
         ZoneError: The copy cannot be written.
     """
-    with _writing(to), to.storage.create(to.key) as target:
-        return _drained(read(place, passed, lambda file: _Tee(file, to, target)))
+    with writing(to), to.storage.create(to.key) as target:
+        found = _drained(read(place, passed, lambda file: _Tee(file, to, target)))
+        if found != expected:  # raised before the copy is finished
+            raise DamagedError(f"{place}: expected SHA-256 {expected}, found {found}")
 
 
 def _drained(file: HashedFile) -> str:
@@ -197,7 +199,7 @@ def _drained(file: HashedFile) -> str:
 
 
 @contextlib.contextmanager
-def _writing(to: Object) -> Iterator[None]:
+def writing(to: Object) -> Iterator[None]:
     """Turn OSErrors into ZoneErrors, which nobody takes for the error of a reader."""
     try:
         yield
@@ -217,7 +219,7 @@ class _Tee(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         rest = memoryview(buffer)[:self._file.readinto(buffer)]
         count = len(rest)
-        with _writing(self._to):
+        with writing(self._to):
             while rest:
                 rest = rest[self._target.write(rest):]
         return count

@@ -45,6 +45,11 @@ class Upload(io.RawIOBase):
         self._size += (size := memoryview(chunk).nbytes)
         return size
 
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        """Close it; after an error no object comes to be."""
+        self._failed = self._failed or kind is not None
+        self.close()
+
     def close(self) -> None:
         if self.closed:
             return

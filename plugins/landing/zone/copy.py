@@ -6,24 +6,22 @@ what was landed, or nothing is.
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import logging
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
 
-from landing.core.commands import how_to_repair
-from landing.core.errors import DamagedError, FrozenError, SettingError, ZoneError, describe
+from landing.core.errors import DamagedError, FrozenError, SettingError, ZoneError
 from landing.core.progress import Progress
-from landing.model.manifest import LARGEST, UNUSABLE, Manifest
+from landing.model.manifest import Manifest
 from landing.model.naming import new_run_id
 from landing.model.schema import File
 from landing.storage import hashing
 from landing.storage.base import Object
 from landing.zone import layout
-from landing.zone.commit import unlisted
 from landing.zone.landing_zone import LandingZone
+from landing.zone.publishing import Publication, content_of, reading
 from landing.zone.run_log import COMMITTED, RunLog
 
 COPIED, REPLACED, THERE = "copied", "replaced", "already there"
@@ -72,7 +70,7 @@ class PartitionCopy:
         log = RunLog(self.target.storage, self.run_id, self.day)
         log.begin(self.source)
         try:
-            outcome = self._publish(manifest, [*self._staged(manifest)])
+            outcome = self._publish(manifest, [*self._brought(manifest)])
         except BaseException as error:
             log.fail(error)
             raise
@@ -104,7 +102,7 @@ class PartitionCopy:
         if there is None or there.run_id != manifest.run_id:
             return False
         try:
-            for file in (file for table in there.tables for file in table.all_files):
+            for file in there.all_files:
                 self.target.file(there, file)
         except DamagedError as error:
             self._refuse_damaged(error)
@@ -116,77 +114,49 @@ class PartitionCopy:
             raise DamagedError(f"{error} Or replace it there by what is landed here: run again with --replace."
                                ) from None
 
-    def _staged(self, manifest: Manifest) -> Iterator[tuple[Object, str]]:
-        """Bring all files to the other root: each as it is staged there, with its final key."""
-        staging, partition = self.target.staging(self.run_id), layout.partition(self.source, self.day)
-        number = 0
+    def _brought(self, manifest: Manifest) -> Iterator[tuple[Object, str]]:
+        """Bring all files to the other root: each as it is there before the commit, with its final key."""
+        storage, partition = self.target.storage, layout.partition(self.source, self.day)
+        numbers = itertools.count()
         for table in manifest.tables:
             progress = Progress(logger, table.name, size=table.bytes)
             for file in table.all_files:
-                staged = staging / f"{number:05}-{file.path.rpartition('/')[2]}"
-                self._transfer(manifest, file, staged, progress)
-                yield staged, f"{partition}/{file.path}"
-                number += 1
+                key = f"{partition}/{file.path}"
+                staged = self.target.staging(self.run_id) / f"{next(numbers):05}-{key.rpartition('/')[2]}"
+                to = Object(storage, key) if storage.in_place else staged
+                self._transfer(manifest, file, to, progress)
+                yield to, key
             progress.done(table.rows)
 
-    def _transfer(self, manifest: Manifest, file: File, staged: Object, progress: Progress) -> None:
-        """Copy one file, hashed on both sides."""
-        try:
-            found = self.origin.file(manifest, file)
-            sha256 = hashing.copy(found, staged, progress.stream())
+    def _transfer(self, manifest: Manifest, file: File, to: Object, progress: Progress) -> None:
+        """Copy one file, hashed on both sides. In place, one that is there and whole stays: it may be listed by now."""
+        if to.storage.in_place and _is(to, file):
+            return
+        with reading(self.origin, manifest):
+            hashing.copy(self.origin.file(manifest, file), to, file.sha256, progress.stream())
             progress.close()
-            if sha256 != file.sha256:
-                raise DamagedError(f"{found}: expected SHA-256 {file.sha256}; found {sha256}. "
-                                   f"{how_to_repair(self.source, self.day)}")
-        except DamagedError:
-            self._content(manifest)  # of a partition that was replaced meanwhile, missing files are no damage
-            raise
-        if (staged.size(), hashing.sha256(staged)) != (file.size, file.sha256):
-            raise ZoneError(f"{staged} does not read back as it was written. Nothing was committed there. Run again.")
+        if not _is(to, file):
+            raise ZoneError(f"{to} does not read back as it was written. Nothing was committed there. Run again.")
 
-    def _content(self, manifest: Manifest) -> bytes:
-        """The manifest's bytes. Raises ZoneError if another one has its place by now."""
-        try:
-            content = self.origin.storage.read(layout.manifest(self.source, self.day), LARGEST)
-            if Manifest.from_json(content.decode()) == manifest.ordered():
-                return content
-        except (*UNUSABLE, OSError):
-            pass
-        raise ZoneError(f"{self.source} of {self.day} was replaced in {self.origin.storage.describe()} while it was "
-                        "copied. Nothing was committed there. Run again.")
+    def _publish(self, manifest: Manifest, files: list[tuple[Object, str]]) -> str:
+        """Commit the files, unless another copy did so meanwhile."""
+        partition, replaced = layout.partition(self.source, self.day), False
 
-    def _publish(self, manifest: Manifest, staged: list[tuple[Object, str]]) -> str:
-        """Commit what is staged, unless another copy did so meanwhile."""
-        storage, key = self.target.storage, layout.manifest(self.source, self.day)
-        partition, content = layout.partition(self.source, self.day), self._content(manifest)
-        with self.target.locked(self.source, self.day):
-            version, there = storage.version(key), self._there(manifest)
+        def look() -> list[str] | None:
+            nonlocal replaced
+            there = self._there(manifest)
+            replaced = there is not None
             if self._complete(there, manifest):
-                return THERE
-            try:
-                for found, final in staged:
-                    storage.delete(final, up_to=partition)  # of a copy that was killed, or damaged
-                    storage.move(found.key, final)
-                storage.put(key, content, f"{layout.staging(self.run_id)}/{layout.MANIFEST}", version, nullcontext())
-            except BaseException:
-                self._take_back(there, manifest, [final for _, final in staged])
-                raise
-            storage.flush(partition)
-            self._sweep(manifest)
-        return REPLACED if version else COPIED
+                return None
+            return [f"{partition}/{file.path}" for file in there.all_files] if there else []
 
-    def _take_back(self, there: Manifest | None, manifest: Manifest, keys: list[str]) -> None:
-        """Remove a failed copy's files, unless the manifest that is there lists the same."""
-        if there is None or there.run_id != manifest.run_id:
-            for key in keys:
-                with contextlib.suppress(OSError):  # the first error is the one to report
-                    self.target.storage.delete(key, up_to=f"source={self.source}")
+        new = Publication(self.target, self.source, self.day, self.run_id, files, content_of(self.origin, manifest))
+        return (REPLACED if replaced else COPIED) if new.publish(look) else THERE
 
-    def _sweep(self, manifest: Manifest) -> None:
-        """Remove what the replaced manifest listed. The partition is committed: a failure is a warning."""
-        try:
-            for key in unlisted(self.target, manifest):
-                self.target.storage.delete(key, up_to=layout.partition(self.source, self.day))
-        except OSError as error:
-            logger.warning("%s of %s is committed and complete. Files that it superseded could not be removed (%s).",
-                           self.source, self.day, describe(error))
+
+def _is(place: Object, file: File) -> bool:
+    """Whether a file reads as the one that the manifest lists."""
+    try:
+        return (place.size(), hashing.sha256(place)) == (file.size, file.sha256)
+    except DamagedError:
+        return False

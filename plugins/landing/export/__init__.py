@@ -1,0 +1,1 @@
+"""Landed dates as typed Parquet, for other engines."""
