@@ -1,6 +1,12 @@
-"""Messages of a tap that come a second time, with the landing zone in a store, where their files stay in place."""
+"""Messages of a tap that come a second time, with the landing zone in a store, where their files stay in place.
+
+And where the URLs in messages lead.
+"""
 
 import pytest
+from landing.storage.object_store import ObjectStorage
+from landing.storage.stores import Bucket
+from landing.storage.urls import Files
 
 D1 = "2024-01-20"
 
@@ -25,3 +31,12 @@ def test_a_refused_replay_leaves_the_landed_files(saved):
     for variables in ({"REEXTRACT": "true"}, {}):
         again = shop.run(shop.target_csv(), messages, DATESTAMP=D1, **variables)
         assert shop.landed() == before, again.stderr
+
+
+@pytest.mark.parametrize("prefix", ["", "zone", "lake/zone é 1", "zone%41", "zone+1=2"])
+def test_the_url_of_an_object_leads_to_it_whatever_the_prefix_is(prefix, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    storage, key = ObjectStorage(Bucket("s3", "bucket", prefix)), "source=x/table=a b%25é/1.csv"
+    url = storage.url(key)
+    assert storage.key(url) == key
+    assert Files().at(url).key == f"{prefix}/{key}".removeprefix("/")

@@ -46,6 +46,8 @@ class ObjectStorage:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
+        prefix = f"{bucket.prefix}/" if bucket.prefix else ""
+        self._urls = f"{bucket.scheme}://{bucket.name}/{quote(prefix, safe=READABLE)}"  # before the key
         self._store, self._once = bucket.open(), bucket.open(retry=False)
         self._created: set[str] = set()
         self._sizes: dict[str, dict[str, int]] = {}  # of finished files by prefix: they never change
@@ -55,10 +57,10 @@ class ObjectStorage:
         return f"{self.bucket.url}/{key}".rstrip("/")
 
     def url(self, key: str) -> str:
-        return f"{self.bucket.url}/{quote(key, safe=READABLE)}"
+        return self._urls + quote(key, safe=READABLE)
 
     def key(self, url: str) -> str | None:
-        return unquote(url.removeprefix(f"{self.bucket.url}/")) if url.startswith(f"{self.bucket.url}/") else None
+        return unquote(url.removeprefix(self._urls)) if url.startswith(self._urls) else None
 
     # Write
 
