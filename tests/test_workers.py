@@ -58,9 +58,10 @@ def test_a_pinned_source_runs_on_the_workers_of_its_queue(workers, runs):
 def test_logs_are_on_the_store_and_the_web_ui_shows_them(workers, runs):
     said = workers.log(runs[0], "extract_postgres")
     assert f"postgres of {DAYS[0]}: extracted." in said
+    folder = f"run_id={runs[0]['dag_run_id']}"
     keys = [key for key in workers.store.keys() if "_airflow_logs" in key]  # noqa: SIM118
-    assert len([key for key in keys if f"run_id={runs[0]['dag_run_id']}" in key]) == 4
-    assert not [path for copy in workers.copies for path in copy.rglob("attempt=*.log")]
+    assert len([key for key in keys if folder in key]) >= 4
+    assert not [path for copy in workers.copies for path in copy.rglob("attempt=*.log") if folder in str(path)]
 
 
 def test_no_process_listens_beyond_the_loopback(workers):
@@ -76,14 +77,18 @@ def test_no_process_listens_beyond_the_loopback(workers):
 def test_secrets_are_the_same_for_all_private_and_in_no_command_line_or_log(workers, runs):
     folder = workers.project.folder / ".airflow"
     names = ("AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET")
-    environments = [process.environ() for process in workers.processes()[0].children()]
+    environments = [process.environ() for process in workers.processes()[0].children()
+                    if process.status() != psutil.STATUS_ZOMBIE]
     found = [{name: one[name] for name in names} for one in environments if {*names} <= {*one}]
     assert len(found) >= 3  # the title of a worker overwrites its environment
     assert all(one == found[0] for one in found)
     password = (folder / "workers/broker_url").read_text().partition("//:")[2].partition("@")[0]
     secrets = {*found[0].values(), password, SECRET, workers.metadata.password}
     assert all(len(secret) > 10 for secret in secrets)
-    lines = "".join(" ".join(process.cmdline()) for process in workers.processes())
+    lines = ""
+    for process in workers.processes():
+        with contextlib.suppress(psutil.Error):  # it ends meanwhile
+            lines += " ".join(process.cmdline())
     logs = (folder / "airflow.log").read_text() + workers.started + "".join(
         workers.store.read(key).decode() for key in workers.store.keys() if "_airflow_logs" in key)  # noqa: SIM118
     assert not [secret for secret in secrets if secret in lines + logs]
