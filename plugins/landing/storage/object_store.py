@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import obstore
-from obstore import exceptions
+from obstore import Bytes, exceptions
 
 from landing.core.errors import ConflictError, UnknownOutcomeError, ZoneError
 from landing.storage.stores import VARIABLES, Bucket, first_line
@@ -83,9 +83,13 @@ class ObjectStorage:
         if size <= COPIED_BY_STORE:
             self._checked(new, obstore.copy, self._store, old, new)
             return
-        with self.open(old) as source, self.create(new) as target:
-            while chunk := source.read(PART):
-                target.write(chunk)
+        try:
+            with self.open(old) as source, self.create(new) as target:
+                while chunk := source.read(PART):
+                    target.write(chunk)
+        except BaseException:
+            self.delete(new, "")  # half of it
+            raise
 
     def put(self, key: str, content: bytes, scratch: str, expected: str | None,
             point: AbstractContextManager[None]) -> None:
@@ -125,7 +129,7 @@ class ObjectStorage:
 
     def _holds(self, key: str, content: bytes) -> bool:
         try:
-            return self._read(key)[0] == content
+            return bytes(self._read(key)[0]) == content
         except FileNotFoundError:
             return False
 
@@ -144,7 +148,7 @@ class ObjectStorage:
         """Nothing can be appended to: each writer has an object of its own below the key."""
         own = f"{key}/{writer}.jsonl"
         try:
-            before = self._read(own)[0]
+            before = bytes(self._read(own)[0])
         except FileNotFoundError:
             before = b""
         self._checked(own, obstore.put, self._store, own, before + content, use_multipart=False)
@@ -182,7 +186,7 @@ class ObjectStorage:
         content, meta = self._read(key, (0, limit)) if limit else self._read(key)
         if meta["size"] > limit:
             raise ValueError(f"{meta['size']:,} bytes; expected at most {limit:,}")
-        return content
+        return bytes(content)
 
     def read_all(self, key: str, limit: int) -> bytes:
         found = sorted(self._below(key))
@@ -192,13 +196,13 @@ class ObjectStorage:
             raise ValueError(f"{size:,} bytes; expected at most {limit:,}")
         return b"".join(self._many(lambda one: self._read(one)[0], [key for key, _, _ in found]))
 
-    def _read(self, key: str, bounds: tuple[int, int] | None = None, tag: str | None = None) -> tuple[bytes, Any]:
+    def _read(self, key: str, bounds: tuple[int, int] | None = None, tag: str | None = None) -> tuple[Bytes, Any]:
         """Bytes of an object, of the version `tag`, and what is known of it. A body that was cut is read again."""
         options = {name: value for name, value in (("range", bounds), ("if_match", tag)) if value is not None}
 
-        def fetch() -> tuple[bytes, Any]:
+        def fetch() -> tuple[Bytes, Any]:
             found = obstore.get(self._store, key, options=options)
-            content = bytes(found.bytes())
+            content = found.bytes()  # the library's own buffer: a range is held once
             if bounds and len(content) != min(bounds[1], found.meta["size"]) - bounds[0]:
                 raise exceptions.GenericError(f"expected bytes {bounds}, received {len(content)}")
             return content, found.meta

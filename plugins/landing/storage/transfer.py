@@ -8,7 +8,10 @@ import io
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 PART = 8 << 20  # bytes of a part
 LARGEST = PART * 10_000  # bytes of an object: no store takes more parts
@@ -79,11 +82,11 @@ class Download(io.RawIOBase):
     Each range is a request of its own, so a slow reader keeps no connection open, and one that fails is repeated.
     """
 
-    def __init__(self, first: bytes, size: int, fetch: Callable[[int, int], bytes]) -> None:
+    def __init__(self, first: Buffer, size: int, fetch: Callable[[int, int], Buffer]) -> None:
         """`fetch(start, end)` reads a range behind the first; OSError also if the object was replaced meanwhile."""
         self._fetch, self._size = fetch, size
         self._asked = len(first)  # bytes that were asked for
-        self._coming: deque[Future[bytes]] = deque()
+        self._coming: deque[Future[Buffer]] = deque()
         self._range, self._at = memoryview(first), 0
         self._readers: ThreadPoolExecutor | None = None
 
@@ -98,7 +101,7 @@ class Download(io.RawIOBase):
         self._at += count
         return count
 
-    def _next(self) -> bytes:
+    def _next(self) -> Buffer:
         if self._readers is None:
             self._readers = ThreadPoolExecutor(AHEAD, "download")
         while self._asked < self._size and len(self._coming) < AHEAD:
