@@ -10,7 +10,8 @@ from conftest import ROOT, Project
 # Their blocks of `sh` are run. Blocks of `bash` are run by test_airflow.py; those of `console` need another server.
 PAGES = ("README.md", "docs/tutorial.md", "docs/how-to/reprocess.md", "docs/how-to/retention.md",
          "docs/how-to/own-database.md", "docs/how-to/airflow.md", "docs/how-to/monitoring.md",
-         "docs/how-to/notebook.md", "docs/how-to/inspect.md", "docs/how-to/csv.md")
+         "docs/how-to/notebook.md", "docs/how-to/inspect.md", "docs/how-to/csv.md", "docs/how-to/copy.md",
+         "docs/how-to/export.md")
 PATH = 'export PATH="$PWD/.venv/bin:$PATH"\n'
 
 
