@@ -6,7 +6,7 @@ import click
 
 from landing.cli.options import answered, as_json, output
 from landing.cli.partitions import as_text, each, raise_failed, wanted, with_all, with_days, with_root, with_source
-from landing.core.settings import keep_private, landing_root
+from landing.core.settings import keep_private, place
 from landing.zone.copy import refuse_same_root
 from landing.zone.landing_zone import LandingZone
 
@@ -31,7 +31,7 @@ def export(days: tuple[str, ...], root: str, kind: str, every: bool, source: str
 
     with answered(as_json):
         keep_private([])
-        origin, target = LandingZone.configured(), LandingZone.at(landing_root(root))
+        origin, target = LandingZone.configured(), LandingZone.at(place(root, "--to "))
         refuse_same_root(origin, target)
         refuse_landing_zone(target)
         found = each(wanted(origin, days, source, every), lambda *one: PartitionExport(origin, target, *one).run())

@@ -20,24 +20,30 @@ def root() -> Path:
 
 
 def landing_root(configured: str | None = None) -> Path | str:
-    """The landing zone's place: the setting, else LANDING_ROOT, else `output`.
+    """The landing zone's place: the setting, else LANDING_ROOT, else `output`. Raises SettingError as place() does."""
+    return place(configured or os.environ.get("LANDING_ROOT") or "output", "LANDING_ROOT=")
 
-    A folder, relative to the project, or the URL of a bucket and a prefix.
+
+def place(text: str, given_as: str) -> Path | str:
+    """A folder, relative to the project, or the URL of a bucket and a prefix.
+
+    Args:
+        text: What a person gave.
+        given_as: How, for messages: `LANDING_ROOT=`.
 
     Raises:
         SettingError: The value is another URL, or `~` names an unknown home directory.
     """
-    text = configured or os.environ.get("LANDING_ROOT") or "output"
     if BUCKET.fullmatch(text):
         return text
     if SCHEME.match(text):
-        raise SettingError(f"LANDING_ROOT={text!r} is a URL that cannot be used. Expected a folder such as `output`, "
+        raise SettingError(f"{given_as}{text!r} is a URL that cannot be used. Expected a folder such as `output`, "
                            "or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX. Correct it, and run "
                            "again.")
     try:
         return root() / Path(text).expanduser()
     except RuntimeError:  # no such user, or a user without a home
-        raise SettingError(f"LANDING_ROOT={text!r}: the home directory is unknown. Give an absolute path, and run "
+        raise SettingError(f"{given_as}{text!r}: the home directory is unknown. Give an absolute path, and run "
                            "again.") from None
 
 
