@@ -17,7 +17,7 @@ PART = 8 << 20  # bytes of a part
 LARGEST = PART * 10_000  # bytes of an object: no store takes more parts
 PARTS = 2  # that are sent at once
 FIRST = 256 << 10  # bytes of the first range: a header, or a whole small table
-RANGE = 8 << 20
+RANGE = 4 << 20
 AHEAD = 2  # ranges that are read before they are asked for
 
 
