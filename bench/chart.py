@@ -35,7 +35,7 @@ def draw(figures: Figures, path: Path) -> None:
              "a second</text>"]
     for number, title in enumerate(("whole run", "without start-up")):
         drawn.append(f'<text class="of" x="{LEFT[number]}" y="46">{title}</text>')
-        most = max(bar[1 + number] for bar in bars)
+        most = max((bar[1 + number] for bar in bars), default=0)  # bars may be of none
         for row, bar in enumerate(bars):
             y, rate, ours = TOP + ROW * row, bar[1 + number], ' class="ours"' if bar[0] == OURS else ""
             width = rate / most * PANEL
