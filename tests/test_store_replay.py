@@ -4,6 +4,8 @@ And where the URLs in messages lead.
 """
 
 import pytest
+from in_process import in_process, send_csv
+from landing.core.errors import UnknownOutcomeError
 from landing.storage.object_store import ObjectStorage
 from landing.storage.stores import Bucket
 from landing.storage.urls import Files
@@ -31,6 +33,22 @@ def test_a_refused_replay_leaves_the_landed_files(saved):
     for variables in ({"REEXTRACT": "true"}, {}):
         again = shop.run(shop.target_csv(), messages, DATESTAMP=D1, **variables)
         assert shop.landed() == before, again.stderr
+
+
+@pytest.mark.parametrize("store", ["fakes3"], indirect=True)
+def test_after_an_unknown_outcome_nobody_else_takes_the_files(saved, store, monkeypatch):
+    def unanswered(*arguments):
+        with arguments[-1]:
+            raise UnknownOutcomeError("The store did not say.")
+
+    shop, messages = saved
+    for name, value in {**store.environment(), "LANDING_ROOT": store.url(f"zone-{shop.source.name}")}.items():
+        monkeypatch.setenv(name, value)
+    with in_process(shop, D1):
+        with monkeypatch.context() as patch:
+            patch.setattr(ObjectStorage, "put", unanswered)
+            assert "did not say" in send_csv(messages.encode(), trust_end_of_input=False, source="postgres").refusal
+        assert "is claimed by another target" in send_csv(messages.encode(), source="postgres").refusal
 
 
 @pytest.mark.parametrize("prefix", ["", "zone", "lake/zone é 1", "zone%41", "zone+1=2"])

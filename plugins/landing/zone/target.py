@@ -15,7 +15,7 @@ from singer_sdk import Sink
 from singer_sdk import typing as th
 
 from landing.core.commands import extract_command
-from landing.core.commit_point import BEFORE, PASSED
+from landing.core.commit_point import BEFORE, PASSED, UNKNOWN
 from landing.core.dates import now, refuse_future, run_date
 from landing.core.errors import FrozenError, IncompleteInputError, SettingError, UnknownOutcomeError, ZoneError
 from landing.core.settings import landing_root
@@ -162,8 +162,8 @@ class TargetCSV(LandingTarget):
 
     def clean_up(self) -> None:
         """Remove what this run, and the tap, which may have died without doing it, left uncommitted."""
-        committed = self.point.state != BEFORE  # or it may be
-        for run_id in (self.run_id, *self._claims):
+        committed = self.point.state != BEFORE  # or may be: then the claim stays, for nobody else to take the files
+        for run_id in (self.run_id, *self._claims) if self.point.state != UNKNOWN else ():
             if committed or not (source := self._source_or_none()):
                 self.zone.discard(run_id)
             else:
