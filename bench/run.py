@@ -3,7 +3,7 @@
     bench/.venv/bin/python bench/run.py [--short] [--only NAME,...] [--rounds N] [--rows N,...] [--out FOLDER]
     bench/.venv/bin/python bench/run.py --render FILE.json
 
-Writes <date>.json, .md and .svg, after every run anew: what ends early keeps what it had. Exits non-zero when anybody
+Writes <date>.json after every run anew, .md and .svg at the end: --render makes them of what ended early. Exits non-zero when anybody
 failed; who, and why, stands in the report.
 """
 
