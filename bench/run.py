@@ -3,8 +3,8 @@
     bench/.venv/bin/python bench/run.py [--short] [--only NAME,...] [--rounds N] [--rows N,...] [--out FOLDER]
     bench/.venv/bin/python bench/run.py --render FILE.json
 
-Writes <date>.json after every run anew, .md and .svg at the end: --render makes them of what ended early. Exits non-zero when anybody
-failed; who, and why, stands in the report.
+Writes <date>.json after every run anew, .md and .svg at the end; --render makes them of what ended early. Exits
+non-zero when anybody failed; who, and why, stands in the report.
 """
 
 from __future__ import annotations
