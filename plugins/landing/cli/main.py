@@ -6,7 +6,23 @@ import logging
 
 import click
 
-from landing.cli import certify, copy, diff, drop, export, gc, list_, move, plan, rename, show, status, verify
+from landing.cli import (
+    certify,
+    copy,
+    diff,
+    drop,
+    export,
+    gc,
+    key,
+    list_,
+    move,
+    plan,
+    rename,
+    reveal,
+    show,
+    status,
+    verify,
+)
 from landing.cli.options import logger
 from landing.core.settings import exposed_env
 
@@ -33,5 +49,5 @@ def main() -> None:
 
 
 for command in (certify.certify, list_.list_, status.status, show.show, plan.plan, verify.verify, diff.diff, copy.copy,
-                export.export, gc.gc, drop.drop, move.move, rename.rename):
+                export.export, key.key, reveal.reveal, gc.gc, drop.drop, move.move, rename.rename):
     main.add_command(command)

@@ -9,7 +9,7 @@ from landing.core.errors import printable
 from landing.core.settings import settings
 
 SECRET = re.compile("PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|PRIVATE_KEY|ACCOUNT_KEY|STORAGE_(ACCESS|MASTER|SAS)_KEY|"
-                    "SQLALCHEMY_URL|ALERT_URLS", re.IGNORECASE)
+                    "SQLALCHEMY_URL|ALERT_URLS|^PROTECTION_KEYS$", re.IGNORECASE)
 IN_URL = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")
 SHORTEST = 4  # characters: replacing shorter ones would only garble the text
 HIDDEN = "***"

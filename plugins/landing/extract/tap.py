@@ -92,7 +92,8 @@ class ExtractTap(LandingTap):
         found: dict[str, list[str] | None] = {name: None for name in available if name not in sent}
         for name, stream in sent.items():
             if name in available and not stream.mapped:
-                missing = {*available[name]} - {column.name for column in stream.table.columns}
+                table = stream.table
+                missing = {*available[name]} - {column.name for column in table.columns} - {*table.dropped}
                 found |= {name: sorted(missing)} if missing else {}
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -24,6 +24,18 @@ SqlType = Annotated[str, Meta(pattern=rf"\A(?:{TYPE.pattern})\Z")]
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
+class Protection(Struct, frozen=True, omit_defaults=True):
+    """How values were protected before they were landed, as text.
+
+    `type` is what the column would be landed as otherwise. `check` tells the key from others of the same id.
+    """
+
+    method: Literal["token", "encrypt", "mask"]
+    type: SqlType
+    key: Text | None = None
+    check: Text | None = None
+
+
 class Column(Struct, frozen=True):
     """A column as it is landed.
 
@@ -37,6 +49,7 @@ class Column(Struct, frozen=True):
     source_type: Text | None = None
     comment: Text | None = None
     evidence: bool = True  # False: no value to infer a type from, so `type` is text by default
+    protection: Protection | None = None
 
 
 class Reading(Struct, frozen=True, omit_defaults=True):
@@ -100,6 +113,7 @@ class Table(Struct, frozen=True, kw_only=True):
     converted: dict[Text, Reading] = {}  # by column of a CSV file
     lossy: bool = False  # a person allowed declared types that do not hold every value exactly
     not_of_snapshot: list[Text] = []  # foreign tables that its rows come from
+    dropped: list[Text] = []  # columns that protection leaves out
 
     @property
     def all_files(self) -> list[File]:
@@ -130,7 +144,7 @@ def combined(hashes: list[str]) -> str:
 # Left out of the JSON where they have this value. msgspec's `omit_defaults` would also leave out `comment` and
 # `nullable`, which other readers use.
 OMITTED = {"quarantine": None, "duplicates": 0, "converted": {}, "lossy": False, "not_of_snapshot": [],
-           "evidence": True}
+           "evidence": True, "protection": None, "dropped": []}
 
 
 def to_json(table: Table) -> dict[str, Any]:

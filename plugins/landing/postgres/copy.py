@@ -14,6 +14,7 @@ from landing.model.csv_dialect import COPY_OPTIONS
 from landing.model.schema import Column
 from landing.postgres.session import Session, end
 from landing.postgres.transaction import pinned_cursor
+from landing.protection.marks import MarkedFile, Marks
 from landing.storage.hashing import BUFFER, HashedFile, discard
 
 # xml's output function drops the XML declaration and a leading line feed; a cast to text returns what is stored.
@@ -47,12 +48,17 @@ class Copied:
     sha256: str
 
 
-def copy_out(connection: Connection, query: sql.Composable, raw: HashedFile | None = None) -> Copied:
-    """`COPY (query) TO` a stream, which is closed at the end; by default the rows are only hashed."""
+def copy_out(connection: Connection, query: sql.Composable, raw: HashedFile | None = None,
+             marks: Marks | None = None) -> Copied:
+    """`COPY (query) TO` a stream, which is closed at the end; by default the rows are only hashed.
+
+    `marks`: in front of the values that are to be protected.
+    """
     raw = raw or discard()
     raw.passed = _passed(connection, raw.passed)
     statement = sql.SQL("COPY ({}) TO STDOUT {}").format(query, sql.SQL(COPY_OPTIONS))
-    with pinned_cursor(connection) as cursor, io.BufferedWriter(raw, BUFFER) as file:
+    target = MarkedFile(raw, marks) if marks else raw
+    with pinned_cursor(connection) as cursor, io.BufferedWriter(target, BUFFER) as file:
         try:
             cursor.copy_expert(statement, file)
         except OSError:

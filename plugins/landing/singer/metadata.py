@@ -27,6 +27,7 @@ class StreamMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     comment: Text | None = None
     foreign_keys: list[ForeignKey] = []
     not_of_snapshot: list[Text] = []
+    dropped: list[Text] = []
     declared_types: bool = False
     converted: dict[Text, Reading] = {}
     lossy: bool = False

@@ -52,7 +52,8 @@ class LandingStream(SdkStream):
         """What the SCHEMA says of the table besides its columns."""
         table = self.table
         return StreamMetadata(schema=table.schema, table=table.name, comment=table.comment,
-                              foreign_keys=table.foreign_keys, not_of_snapshot=table.not_of_snapshot)
+                              foreign_keys=table.foreign_keys, not_of_snapshot=table.not_of_snapshot,
+                              dropped=table.dropped)
 
     def extract(self, folder: Prefix) -> Extract:
         """The table's files: new ones in `folder`, or landed ones."""

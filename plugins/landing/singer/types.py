@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from landing.model.csv_dialect import read_rows
-from landing.model.schema import INTEGERS, TYPE, Column
+from landing.model.schema import INTEGERS, TYPE, Column, Protection
 from landing.storage.base import Object
 
 
@@ -37,6 +39,8 @@ def json_schema(column: Column) -> dict[str, Any]:
         schema["x-source-type"] = column.source_type
     if not column.evidence:
         schema["x-evidence"] = False
+    if column.protection:
+        schema["x-protection"] = msgspec.to_builtins(column.protection)
     return schema | {"x-sql-datatype": column.type}
 
 
@@ -44,7 +48,7 @@ def column_of(name: str, schema: Mapping[str, Any], *, ours: bool = True) -> Col
     """The column of a property in a SCHEMA message, by `x-sql-datatype` or, from a third-party tap, by its JSON type.
 
     Raises:
-        ValueError: `x-sql-datatype` is not a type.
+        ValueError: `x-sql-datatype` is not a type, or `x-protection` is not valid.
     """
     types = schema.get("type") or [t for option in schema.get("anyOf", []) for t in _as_list(option.get("type"))]
     types = _as_list(types) or ["null", "string"]
@@ -54,7 +58,9 @@ def column_of(name: str, schema: Mapping[str, Any], *, ours: bool = True) -> Col
     exact = declared and (ours or declared in INTEGERS)
     type_ = declared if exact else _type_of_json({*types} - {"null"}, schema.get("format"))
     evidence = not ours or schema.get("x-evidence") is not False
-    return Column(name, type_, "null" in types, schema.get("x-source-type"), schema.get("description"), evidence)
+    protection = msgspec.convert(schema.get("x-protection") if ours else None, Protection | None)
+    return Column(name, type_, "null" in types, schema.get("x-source-type"), schema.get("description"), evidence,
+                  protection)
 
 
 def _as_list(value: str | list[str] | None) -> list[str]:

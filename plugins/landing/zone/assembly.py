@@ -58,6 +58,7 @@ def table_of(sink: FileSink, files: list[File]) -> Table:
         lossy=metadata.lossy,
         duplicates=metadata.duplicates,
         not_of_snapshot=metadata.not_of_snapshot,
+        dropped=metadata.dropped,
     )
 
 

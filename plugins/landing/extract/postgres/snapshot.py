@@ -37,6 +37,7 @@ from landing.postgres.connect import connect
 from landing.postgres.copy import Copied
 from landing.postgres.session import STALL_TIMEOUT
 from landing.postgres.transaction import begin
+from landing.protection.marks import Marks
 from landing.storage import hashing
 from landing.storage.base import Object
 
@@ -177,9 +178,11 @@ class Snapshot:
     def _connect(self) -> Connection:
         return connect(self.dsn, "tap-postgres", self.stall_timeout)
 
-    def read(self, worker: Connection, query: sql.Composable, target: Object, progress: Progress) -> Copied:
-        """COPY a query's rows as of the snapshot."""
-        return self._as_of_snapshot(worker, lambda one: self._copied(one, query, target, progress), target.delete)
+    def read(self, worker: Connection, query: sql.Composable, target: Object, progress: Progress,
+             marks: Marks | None = None) -> Copied:
+        """COPY a query's rows as of the snapshot; `marks`: see copy_out()."""
+        return self._as_of_snapshot(worker, lambda one: self._copied(one, query, target, progress, marks),
+                                    target.delete)
 
     def key_problem(self, worker: Connection, table: Key, query: sql.Composable, key: Sequence[str]) -> str | None:
         """Why a declared key does not hold on a query's rows as of the snapshot; None if it does."""
@@ -206,10 +209,11 @@ class Snapshot:
             with self._main_lock:
                 return work(self.connection)
 
-    def _copied(self, connection: Connection, query: sql.Composable, target: Object, progress: Progress) -> Copied:
+    def _copied(self, connection: Connection, query: sql.Composable, target: Object, progress: Progress,
+                marks: Marks | None) -> Copied:
         passed = progress.stream()
         try:
-            return copy.copy_out(connection, query, hashing.create(target, passed))
+            return copy.copy_out(connection, query, hashing.create(target, passed), marks)
         finally:
             progress.close()
 
@@ -249,9 +253,9 @@ def foreign(found: Sequence[Relation], key: Key) -> list[str]:
     return [".".join(one.key) for one in found if one.root == key and one.kind == "f"]
 
 
-def select(columns: Sequence[Column], key: Key) -> sql.Composed:
-    """The query that reads a table's rows."""
-    fields = copy.fields({column.name: column for column in columns})
+def select(columns: Sequence[Column], key: Key, fields: sql.Composable | None = None) -> sql.Composed:
+    """The query that reads a table's rows. `fields`: another select list for the columns."""
+    fields = fields or copy.fields({column.name: column for column in columns})
     return sql.SQL("SELECT {} FROM {}").format(fields, sql.Identifier(*key))
 
 

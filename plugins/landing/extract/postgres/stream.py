@@ -16,14 +16,17 @@ from psycopg2 import sql
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from tap_postgres.client import PostgresStream
 
-from landing.core.errors import SourceError, describe
+from landing.core.errors import SettingError, SourceError, describe
 from landing.core.progress import Progress
 from landing.extract.postgres.catalog import SourceTable
 from landing.extract.postgres.keys import refusal
 from landing.extract.postgres.locks import passes
+from landing.extract.postgres.protected import marked
 from landing.extract.postgres.snapshot import select, way_out
 from landing.model.naming import folder_name
-from landing.model.schema import File, Table
+from landing.model.schema import Column, File, Table
+from landing.protection.columns import TableProtection
+from landing.protection.marks import Marks
 from landing.singer.metadata import StreamMetadata
 from landing.singer.stream import Extract, LandingStream
 from landing.storage.base import Object, Prefix
@@ -71,15 +74,31 @@ class CopyStream(LandingStream, PostgresStream):
     @cached_property
     def table(self) -> Table:
         """The table with its selected columns; the key is the catalog's, else the source's."""
-        source = self.source_table
-        columns = self.selected_columns(source.columns)
+        source, columns, dropped = self.source_table, self.source_columns, []
+        if self.protection:
+            columns, dropped = self.protection.landed(columns), self.protection.dropped(columns)
         names = {column.name for column in columns}
         declared = source.primary_key if source.primary_key != source.own_key else self.primary_keys
         key = [name for name in declared or source.primary_key if name in names]
         foreign_keys = [one for one in source.foreign_keys if names.issuperset(one.columns)]
         return Table(stream=self.name, name=source.name, schema=source.schema, columns=columns, primary_key=key,
                      comment=source.comment, foreign_keys=foreign_keys,
-                     not_of_snapshot=self.tap.snapshot.foreign(self.source_key))
+                     not_of_snapshot=self.tap.snapshot.foreign(self.source_key), dropped=dropped)
+
+    @property
+    def source_columns(self) -> list[Column]:
+        """The selected columns as they are at the source."""
+        return self.selected_columns(self.source_table.columns)
+
+    @property
+    def protection(self) -> TableProtection | None:
+        """How its columns are protected, if some are. Raises SettingError for a bookmark, which a STATE shows."""
+        protection = self.tap.protections.get(self.source_key)
+        if protection and self.bookmark in protection.methods:
+            raise SettingError(f"protect: {'.'.join(self.source_key)}.{self.bookmark} is the replication key of an "
+                               "incremental stream, whose values are kept in plain. Protect it by `plain`, or use "
+                               "another replication key. Nothing was extracted.")
+        return protection
 
     @property
     def stream_metadata(self) -> StreamMetadata:
@@ -94,9 +113,13 @@ class CopyStream(LandingStream, PostgresStream):
     def get_batch_config(self, config: Any) -> Any:
         return super().get_batch_config(config) if self.replication_method == "FULL_TABLE" else None
 
-    def query(self, chunk: sql.Composable | None = None) -> sql.Composed:
-        """The query for the rows, or for a chunk of them; MeltanoLabs settings may restrict it."""
-        query = select(self.table.columns, self.source_key)
+    def query(self, chunk: sql.Composable | None = None, marks: Marks | None = None) -> sql.Composed:
+        """The query for the rows, or for a chunk of them; MeltanoLabs settings may restrict it.
+
+        `marks`: of protected columns; without it the query has all selected columns in plain.
+        """
+        columns = self.source_columns
+        query = select(columns, self.source_key, marks and marked(self.protection.kept(columns), marks))
         conditions = [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in self.where]
         if chunk:
             conditions.insert(0, chunk)
@@ -138,10 +161,11 @@ class CopyStream(LandingStream, PostgresStream):
         chunks = [None] if self.limit or self.bookmark else snapshot.chunks(self.source_key)
         rows = snapshot.expected_rows(self.source_key) if self.all_rows else None
         self.progress = Progress(logger, ".".join(self.source_key), rows=rows)
+        marks = self.protection and self.protection.marks(self.table.columns)
         self._copies = []
         for number, chunk in enumerate(chunks):
             target = folder.file(folder_name(self.name), suffix, number if len(chunks) > 1 else None)
-            task = functools.partial(self._copy, query=self.query(chunk), target=target)
+            task = functools.partial(self._copy, query=self.query(chunk, marks), target=target, marks=marks)
             self._copies.append((target, self.tap.workers.submit(task)))
         self._key_check = self.tap.workers.submit(self._check_key) if self._declares_key else None
 
@@ -159,10 +183,10 @@ class CopyStream(LandingStream, PostgresStream):
             raise SourceError(f"{refusal(self.source_key, key, why)}. Nothing of this date was committed. Then run: "
                               f"{self.tap.retry_command}")
 
-    def _copy(self, worker: Any, query: sql.Composable, target: Object) -> File:
+    def _copy(self, worker: Any, query: sql.Composable, target: Object, marks: Marks | None) -> File:
         """COPY to a file."""
         with self._explained():
-            copied = self.tap.snapshot.read(worker, query, target, self.progress)
+            copied = self.tap.snapshot.read(worker, query, target, self.progress, marks)
         return File.at(target, copied.rows, copied.bytes, copied.sha256)
 
     @contextlib.contextmanager

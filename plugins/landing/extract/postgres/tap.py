@@ -19,6 +19,8 @@ from landing.core.sources import source_name, stock_source
 from landing.extract.postgres.catalog import catalog, describe_tables
 from landing.extract.postgres.keys import with_keys
 from landing.extract.postgres.locks import passes
+from landing.extract.postgres.protected import protections
+from landing.extract.postgres.relations import Key
 from landing.extract.postgres.snapshot import Snapshot
 from landing.extract.postgres.stream import CopyStream
 from landing.extract.tap import ExtractTap
@@ -26,6 +28,8 @@ from landing.postgres.connect import connect
 from landing.postgres.parameters import checked
 from landing.postgres.tls import with_certificate_authority
 from landing.postgres.worker_pool import WorkerPool
+from landing.protection import references
+from landing.protection.columns import TableProtection
 from landing.singer.settings import (
     COMPRESSION,
     CONNECTIONS,
@@ -43,6 +47,13 @@ KEYS = th.Property(
     description="Key columns of tables without a primary key, by `schema.table`: `{public.events: [id]}`. Checked on "
     "the rows that are extracted: not NULL, and unique.",
 )
+PROTECT = th.Property(
+    "protect",
+    th.ObjectType(additional_properties=True),
+    description="Protected columns, by `schema.table` and column, each a name or a pattern: `{public.customers: {id: "
+    "token, email: encrypt, phone: mask, notes: drop}, \"*\": {\"*email*\": encrypt}}`. `plain` is an exception from a "
+    "pattern.",
+)
 logger = logging.getLogger(__name__)
 
 
@@ -55,7 +66,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         "properties": {
             **StockTapPostgres.config_jsonschema["properties"],
             **th.PropertiesList(
-                KEYS, SOURCE, LANDING_ROOT, USE_BATCH, CONNECTIONS, COMPRESSION,
+                KEYS, PROTECT, SOURCE, LANDING_ROOT, USE_BATCH, CONNECTIONS, COMPRESSION,
                 STALL_TIMEOUT,
                 DISK_HEADROOM,
             ).to_dict()["properties"],
@@ -103,6 +114,11 @@ class TapPostgres(ExtractTap, StockTapPostgres):
             logger.warning("%s is left out: %s, so there is nothing to read. The manifest records it. To land it: "
                            "REFRESH MATERIALIZED VIEW at the source.", ".".join(key), why)
         return found
+
+    @cached_property
+    def protections(self) -> Mapping[Key, TableProtection]:
+        """How columns are protected, by table, where some are."""
+        return protections(self.config.get("protect") or {}, self.snapshot.tables)
 
     @cached_property
     def workers(self) -> WorkerPool:
@@ -153,6 +169,8 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         if not self.keep_if_frozen():
             self.refuse_unmatched()
         try:
+            if not self.kept:
+                self._check_protection()
             super().sync_all()
         except (UnreachableError, StalledError) as error:
             raise type(error)(f"{error} Nothing of {self.date} was committed. Then run: {self.retry_command}"
@@ -163,6 +181,12 @@ class TapPostgres(ExtractTap, StockTapPostgres):
                               f"date was committed. {then}: {self.retry_command}") from error
         with contextlib.suppress(psycopg2.Error):  # everything is sent and confirmed
             self.close_connections()
+
+    def _check_protection(self) -> None:
+        """Raise SettingError before any row is read, if columns cannot be protected; warn of what does not join."""
+        if self.config.get("protect"):
+            for sentence in references.broken([one.table for one in self.streams.values() if one.selected]):
+                logger.warning("%s.", sentence)
 
     def close_connections(self) -> None:
         """Close all connections."""

@@ -1,0 +1,232 @@
+"""Protected columns are landed as tokens, encrypted, masked or not at all; who has the keys gets them back exactly."""
+
+import base64
+import hashlib
+
+import pytest
+from landing.protection.keys import new_entry
+from test_values import HARD, TABLE
+
+DAY, NEXT = "2024-01-20", "2024-01-21"
+PLAIN = "Zebra7canary"  # a value that must not be found in plain
+KEYS = {"token": b"t" * 32, "old": b"o" * 32, "new": b"n" * 40}
+
+
+def keys(*ids, **other):
+    """The variable PROTECTION_KEYS."""
+    found = KEYS | other
+    return ",".join(f"{id_}:{base64.b64encode(found[id_]).decode()}" for id_ in ids)
+
+
+@pytest.fixture
+def people(inside):
+    """A source with people, whose names are to be protected, and orders of theirs; the only one of the project."""
+    job = "jobs:\n- name: extract_postgres\n  tasks: [tap-postgres target-csv]\n"
+    (inside.project.folder / "meltano.yml").write_text(job)
+    inside.project.source.run(
+        "DROP TABLE notes; DROP TABLE orders;"
+        "CREATE TABLE people (id integer PRIMARY KEY, name text, email text, phone text, born date);"
+        "CREATE TABLE orders (id integer PRIMARY KEY, person_id integer REFERENCES people, amount numeric(9,2));"
+        f"INSERT INTO people VALUES (1, '{PLAIN}', 'a@x.org', '555-123-4567', '2000-01-31'),"
+        " (2, '', NULL, '12', NULL),"
+        f" (3, NULL, 'say \"{PLAIN}\",\nor not', '', '1999-12-31'), (4, '{PLAIN}', 'b@x.org', NULL, NULL);"
+        "INSERT INTO orders SELECT g, g % 4 + 1, g / 4.0 FROM generate_series(1, 100) g")
+    inside.monkeypatch.setenv("PROTECTION_KEYS", keys("token", "old"))
+    return inside
+
+
+def columns(project, table, day=DAY, source="postgres"):
+    found, = (one for one in project.manifest(source, day)["tables"] if one["name"] == table)
+    return {column["name"]: column for column in found["columns"]}
+
+
+def content(project, table, day=DAY, source="postgres"):
+    found, = (one for one in project.manifest(source, day)["tables"] if one["name"] == table)
+    folder = project.manifest_path(source, day).parent
+    return b"".join((folder / file["path"]).read_bytes() for file in found["files"])
+
+
+PROTECT = {"public.people": {"id": "token", "name": "encrypt", "email": "encrypt", "phone": "mask", "born": "drop"},
+           "public.orders": {"person_id": "token"}}
+
+
+def test_a_protected_table_is_landed_loaded_verified_and_revealed(people):
+    shop = people.project
+    people.extract(DAY)
+    plain = content(shop, "people")
+    people.extract(DAY, protect=PROTECT)
+    landed = content(shop, "people")
+    assert PLAIN.encode() not in landed
+    assert b"555" not in landed
+    assert landed.startswith(b"id,name,email,phone\n")
+    found = columns(shop, "people")
+    assert [found[name]["type"] for name in found] == ["text"] * 4
+    assert [found[name]["protection"]["type"] for name in found] == ["integer", "text", "text", "text"]
+    assert [found[name]["protection"]["method"] for name in found] == ["token", "encrypt", "encrypt", "mask"]
+    assert [found[name]["protection"].get("key") for name in found] == ["token", "old", "old", None]
+    table, = (one for one in shop.manifest("postgres", DAY)["tables"] if one["name"] == "people")
+    assert table["dropped"] == ["born"]
+    people.load(DAY)
+    assert people.proved(DAY)
+    names = shop.warehouse.run("SELECT name FROM people ORDER BY name NULLS LAST")
+    assert names[0] != names[1] == names[2], "deterministic, and the empty string has a text of its own"
+    assert names[3] == (None,)
+    assert shop.warehouse.one("SELECT count(*) FROM orders JOIN people ON people.id = person_id") == 100
+    revealed = people.landing("reveal", DAY, "public.people").stdout
+    assert ["".join(row.split(",")[1:3]) for row in revealed.splitlines()[1:3]] == [f"{PLAIN}a@x.org", '""']
+    people.extract(DAY, protect={"public.people": {"*": "encrypt"}})
+    assert PLAIN.encode() not in content(shop, "people")
+    target = shop.folder / "people.csv"
+    people.landing("reveal", DAY, "people", "--to", str(target))
+    assert target.read_bytes() == plain
+    assert target.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_batch": False}, {"compression": "zstd", "connections": 1}])
+def test_reveal_is_exact_for_every_type(people, settings):
+    shop = people.project
+    shop.source.run("DROP TABLE orders, people;" + HARD)
+    people.extract(DAY)
+    people.extract(NEXT, protect={"*": {"*": "encrypt"}}, **settings)
+    for table in shop.manifest("postgres", DAY)["tables"]:
+        target = shop.folder / f"{hashlib.sha256(table['name'].encode()).hexdigest()}.csv"
+        people.landing("reveal", NEXT, table["name"], "--to", str(target))
+        assert target.read_bytes() == content(shop, table["name"]), table["name"]
+    assert len(columns(shop, TABLE, NEXT)) == len(columns(shop, TABLE))
+    types = {name: column["protection"]["type"] for name, column in columns(shop, TABLE, NEXT).items()}
+    assert types == {name: column["type"] for name, column in columns(shop, TABLE).items()}
+    people.load(NEXT)
+    assert people.proved(NEXT)
+
+
+def test_files_and_records_of_any_chunks_have_the_same_bytes(people):
+    shop = people.project
+    shop.source.run(f"INSERT INTO people SELECT g, repeat('{PLAIN},\"x' || g, g), 'x' FROM generate_series(5, 900) g")
+    protect = {"public.people": {"name": "mask", "id": "token", "email": "encrypt"}}
+    for number, settings in enumerate(({}, {"use_batch": False}, {"connections": 1}, {"compression": "gzip"})):
+        people.extract(f"2024-01-{20 + number}", protect=protect, **settings)
+    hashes = {shop.manifest("postgres", f"2024-01-{20 + number}")["tables"][1]["files"][0]["sha256"]
+              for number in range(4)}
+    assert len(hashes) == 1
+    assert PLAIN.encode() not in content(shop, "people")
+
+
+@pytest.mark.parametrize("given", [{}, {"PROTECTION_KEYS": keys("token")}, {"PROTECTION_KEYS": keys("old")}])
+def test_a_missing_key_is_refused_before_anything_is_read(people, given):
+    people.monkeypatch.delenv("PROTECTION_KEYS")
+    for name, value in given.items():
+        people.monkeypatch.setenv(name, value)
+    refused = people.extract(DAY, protect=PROTECT, check=False)
+    assert "landing key" in refused.text
+    assert not people.project.landed()
+    people.extract(DAY, protect={"public.people": {"name": "mask", "email": "drop"}})  # these need none
+
+
+def test_another_key_or_none_is_refused_with_a_sentence_and_the_old_one_reveals_after_a_rotation(people):
+    shop = people.project
+    people.extract(DAY, protect=PROTECT)
+    before = content(shop, "people")
+    people.monkeypatch.setenv("PROTECTION_KEYS", keys("token", "old", old=b"x" * 32))
+    refused = people.landing("reveal", DAY, "people", check=False)
+    assert refused.returncode == 1
+    assert "The key 'old' in PROTECTION_KEYS is not the one that protected the values" in refused.text
+    assert PLAIN not in refused.text
+    people.monkeypatch.setenv("PROTECTION_KEYS", keys("new", "token"))
+    refused = people.landing("reveal", DAY, "people", check=False)
+    assert "the key 'old', which PROTECTION_KEYS does not have" in refused.text
+    people.monkeypatch.setenv("PROTECTION_KEYS", keys("new", "token", "old"))
+    people.extract(NEXT, protect=PROTECT)
+    assert [columns(shop, "people", NEXT)[name]["protection"]["key"] for name in ("id", "name")] == ["token", "new"]
+    after = content(shop, "people", NEXT)
+    assert [line.split(b",")[0] for line in after.splitlines()] == [line.split(b",")[0] for line in before.splitlines()]
+    assert b"enc:old" not in after
+    assert people.landing("reveal", DAY, "people").stdout == people.landing("reveal", NEXT, "people").stdout
+
+
+def test_a_damaged_file_reveals_nothing(people):
+    shop = people.project
+    people.extract(DAY, protect=PROTECT)
+    table, = (one for one in shop.manifest("postgres", DAY)["tables"] if one["name"] == "people")
+    path = shop.manifest_path("postgres", DAY).parent / table["files"][0]["path"]
+    path.write_bytes(path.read_bytes().replace(b"****", b"***x", 1))
+    target = shop.folder / "people.csv"
+    refused = people.landing("reveal", DAY, "people", "--to", str(target), check=False)
+    assert "Nothing of it was revealed" in refused.text
+    assert not target.exists()
+
+
+WRONG = {
+    "no table": ({"public.peple": {"name": "token"}}, "'name' of 'public.peple' matches no column", "public.people"),
+    "no column": ({"public.people": {"nmae": "token"}}, "'nmae' of 'public.people' matches no column", "name"),
+    "a pattern of nothing": ({"*": {"*phone2*": "mask"}}, "'*phone2*' of '*' matches no column", ""),
+    "no method": ({"public.people": {"name": "hide"}}, "'hide' is not a method", "token, encrypt, mask, drop, plain"),
+    "no column at all": ({"public.people": "token"}, "'token' is not a method for a column", ""),
+    "two as exact": ({"*": {"name": "mask"}, "public.people": {"n*": "token"}}, "as exact as each other",
+                     "mask by 'name' of '*'"),
+    "a masked key": ({"public.people": {"id": "mask"}}, "is part of the key", "Use token or encrypt"),
+    "a dropped key": ({"*": {"id": "drop"}}, "is part of the key", ""),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_setting_that_would_not_protect_is_refused(people, case):
+    setting, said, more = WRONG[case]
+    refused = people.extract(DAY, protect=setting, check=False)
+    assert said in refused.text
+    assert more in refused.text
+    assert not people.project.landed()
+
+
+def test_a_pattern_protects_new_columns_and_an_exact_name_wins(people):
+    shop = people.project
+    protect = {"*": {"*mail*": "encrypt", "phone": "drop"}, "public.people": {"email": "plain"}}
+    people.extract(DAY, protect=protect)
+    assert "protection" not in columns(shop, "people")["email"]
+    shop.source.run(f"ALTER TABLE orders ADD COLUMN \"Email or e-mail\" text DEFAULT '{PLAIN}'")
+    people.extract(NEXT, protect={"public": {"people": {"email": "plain"}}, **protect})  # as Meltano divides names
+    assert columns(shop, "orders", NEXT)["Email or e-mail"]["protection"]["method"] == "encrypt"
+    assert PLAIN.encode() not in content(shop, "orders", NEXT)
+
+
+def test_a_foreign_key_that_no_longer_joins_is_warned_of(people):
+    said = people.extract(DAY, protect={"public.people": {"id": "token"}}).text
+    assert "public.orders.person_id (plain) references public.people.id (token): they do not join" in said
+    assert "do not join" not in people.extract(DAY, protect=PROTECT).text
+
+
+BAD_KEYS = {
+    "no id": base64.b64encode(b"s" * 32).decode(),
+    "id and key exchanged": base64.b64encode(b"s" * 33).decode() + ":old",
+    "short": "old:" + base64.b64encode(b"s" * 31).decode(),
+    "no base64": "old:" + "s" * 50 + "!",
+    "twice": keys("old") + "\n" + keys("old", old=b"s" * 32),
+}
+
+
+@pytest.mark.parametrize("case", BAD_KEYS)
+def test_a_bad_key_is_refused_and_never_printed(people, case):
+    people.monkeypatch.setenv("PROTECTION_KEYS", BAD_KEYS[case])
+    refused = people.extract(DAY, protect=PROTECT, check=False)
+    assert "of PROTECTION_KEYS" in refused.text
+    for part in BAD_KEYS[case].replace("\n", ":").split(":"):
+        assert len(part) < 20 or part not in refused.text
+
+
+def test_keys_are_made_and_rotated_in_a_file_that_only_its_owner_can_read(people):
+    shop = people.project
+    file = shop.folder / "keys"
+    people.landing("key", "token", "--to", str(file))
+    people.landing("key", "2026", "--to", str(file))
+    said = people.landing("key", "2027", "--to", str(file)).text
+    entries = file.read_text().split()
+    assert [entry.split(":")[0] for entry in entries] == ["2027", "2026", "token"]
+    assert not any(entry.split(":")[1] in said for entry in entries)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "has a key '2026' already" in people.landing("key", "2026", "--to", str(file), check=False).text
+    people.monkeypatch.delenv("PROTECTION_KEYS")
+    people.monkeypatch.setenv("PROTECTION_KEYS_FILE", "keys")
+    people.extract(DAY, protect=PROTECT)
+    assert columns(shop, "people")["name"]["protection"]["key"] == "2027"
+    assert new_entry("a") != new_entry("a")
+    people.monkeypatch.setenv("PROTECTION_KEYS_FILE", "nowhere")
+    assert "nowhere" in people.extract(DAY, protect=PROTECT, check=False).text
