@@ -30,6 +30,7 @@ from landing.model.manifest import sealed
 from landing.postgres.connect import connect
 from landing.verify.reconcile import Reconciliation, Verification
 from landing.zone.landing_zone import LandingZone
+from protected import people, people_files  # noqa: F401, fixtures
 from psycopg2 import sql
 from servers import Server, is_reachable
 from stores import store, stores  # noqa: F401, fixtures

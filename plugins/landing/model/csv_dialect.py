@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +18,7 @@ from landing.storage import hashing
 from landing.storage.base import Object
 
 COPY_OPTIONS = "(FORMAT csv, HEADER, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULL '', ENCODING 'UTF8')"
+NO_FIELDS: Mapping[str, str] = {}
 MUST_QUOTE = re.compile('[,"\n\r]')
 FIELD = re.compile(',(?:"([^"]*(?:""[^"]*)*)"|([^,]*))')
 
@@ -36,20 +37,22 @@ def line(values: Sequence[str | None]) -> bytes:
     return (",".join(quoted(value, alone=len(values) == 1) for value in values) + "\n").encode()
 
 
-def sql_line(columns: Sequence[str], *, alone: bool) -> str:
+def sql_line(columns: Sequence[str], *, alone: bool, fields: Mapping[str, str] = NO_FIELDS) -> str:
     """DuckDB's expression for the line of a row of text columns.
 
     Args:
         columns: SQL expressions.
         alone: As for quoted().
+        fields: Expressions of fields that are not made here, by column.
     """
-    fields = [
-        f"CASE WHEN {c} IS NULL THEN '' WHEN {c} = '' OR regexp_matches({c}, '[,\"\\n\\r]')"
-        + (rf" OR {c} = '\.'" if alone else "")
-        + f" THEN '\"' || replace({c}, '\"', '\"\"') || '\"' ELSE {c} END"
-        for c in columns
-    ]
-    return f"concat_ws(',', {', '.join(fields)})"  # a chain of `||` would be nested too deeply for a thousand columns
+    listed = ", ".join(fields[c] if c in fields else _sql_field(c, alone=alone) for c in columns)
+    return f"concat_ws(',', {listed})"  # a chain of `||` would be nested too deeply for a thousand columns
+
+
+def _sql_field(c: str, *, alone: bool) -> str:
+    return (f"CASE WHEN {c} IS NULL THEN '' WHEN {c} = '' OR regexp_matches({c}, '[,\"\\n\\r]')"
+            + (rf" OR {c} = '\.'" if alone else "")
+            + f" THEN '\"' || replace({c}, '\"', '\"\"') || '\"' ELSE {c} END")
 
 
 def read_rows(place: Object) -> Iterator[list[str | None]]:

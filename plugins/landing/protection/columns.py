@@ -9,9 +9,11 @@ from msgspec import structs
 
 from landing.core.errors import SettingError
 from landing.model.schema import Column, Protection
-from landing.protection.keys import KeyRing
+from landing.protection import rules
+from landing.protection.keys import Key, KeyRing
 from landing.protection.marks import Marks
-from landing.protection.methods import DROP, ENCRYPT, MASK, TOKEN, method_of
+from landing.protection.methods import DROP, ENCRYPT, MASK, TOKEN, encryption, method_of
+from landing.protection.rules import Rule, Tables
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,47 @@ class TableProtection:
     def _landed(self, column: Column) -> Column:
         if not (method := self.methods.get(column.name)):
             return column
-        key = {TOKEN: lambda: self.keys.token, ENCRYPT: lambda: self.keys.encryption}.get(method, lambda: None)()
+        key = self.key_of(method)
         protection = Protection(method, column.type, key and key.id, key and key.check)
         return structs.replace(column, type="text", protection=protection)
+
+    def key_of(self, method: str) -> Key | None:
+        """The key of a method; None if it has none. Raises SettingError if it is missing."""
+        if method == TOKEN:
+            return self.keys.token
+        return self.keys.encryption if method == ENCRYPT else None
 
     def marks(self, columns: Sequence[Column]) -> Marks:
         """Marks for the protected ones of the columns, as landed() gives them."""
         return Marks({column.name: method_of(column.protection, self.keys) for column in columns if column.protection})
 
-    def refuse_key(self, table: str, key: Sequence[str]) -> None:
-        """Raise SettingError if a column of the key would lose what makes it one."""
-        for name in key:
-            if (method := self.methods.get(name)) in (MASK, DROP):
+    def rejected(self, text: str) -> dict[str, str | None]:
+        """The text of a rejected row for the quarantine: encrypted or, without a key for that, left out."""
+        if key := self.keys.encryption_or_none:
+            return {"encrypted": encryption(key)(text.encode()).decode()}
+        return {"text": None}
+
+
+def table_protections(given: Sequence[Rule], tables: Tables, keys: Mapping[str, Sequence[str]]
+                      ) -> dict[str, TableProtection]:
+    """The protection of each table that has some.
+
+    Args:
+        given: The setting.
+        tables: The source's tables and their columns.
+        keys: Primary keys by table.
+
+    Raises:
+        SettingError: A rule matches nothing or takes from a key what makes it one, or a key of protection is missing.
+    """
+    methods = {table: found for table, found in rules.methods(given, tables).items() if found}
+    ring = KeyRing.configured() if methods else KeyRing({})
+    protections = {table: TableProtection(found, ring) for table, found in methods.items()}
+    for table, protection in protections.items():
+        for method in protection.methods.values():
+            protection.key_of(method)
+        for name in keys[table]:
+            if (method := protection.methods.get(name)) in (MASK, DROP):
                 raise SettingError(f"protect: {table}.{name} has the method {method} and is part of the key, which "
-                                   "would no longer tell rows apart. Use token or encrypt. Nothing was extracted. "
-                                   "Correct `protect` in meltano.yml, and run again.")
+                                   f"would no longer tell rows apart. Use token or encrypt. {rules.THEN}")
+    return protections

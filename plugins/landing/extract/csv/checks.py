@@ -5,7 +5,7 @@ That is c0, c1, …, or t0, t1, … without outer spaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from landing.extract.csv import conversion, declared_types, literals
@@ -66,8 +66,9 @@ def declared_type(index: int, name: str, type_: str, *, lossy: bool) -> Check | 
 class Checks:
     """Checks in order; a row is rejected by the first that fails. Its failure code names that check and its reason."""
 
-    def __init__(self, checks: Sequence[Check]) -> None:
-        self._checks = checks
+    def __init__(self, checks: Sequence[Check], protected: Container[str] = ()) -> None:
+        """`protected`: columns of whose values a reason says nothing."""
+        self._checks, self._protected = checks, protected
 
     def failure_code(self, indexes: range) -> str | None:
         """DuckDB's expression for the code of the first failure in these columns, or NULL; None without a check."""
@@ -84,4 +85,6 @@ class Checks:
         """The column's name and the reason; the reason does not contain the value."""
         check = self._checks[code // 2]
         reason = check.inexact if code % 2 else check.reason
-        return check.name, f"{reason} (the value's length is {len(row[check.index])})" if check.inexact else reason
+        if check.inexact and check.name not in self._protected:
+            reason = f"{reason} (the value's length is {len(row[check.index])})"
+        return check.name, reason

@@ -51,6 +51,7 @@ class Declaration:
     on_bad_rows: str = "fail"
     max_bad_rows: int = 0
     after_landing: Any = None
+    protect: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"tap-csv, entity {self.entity!r}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +25,14 @@ from landing.extract.csv.checks import Checks
 from landing.extract.csv.conversion import ColumnReading
 from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.dialect import dialect_of
+from landing.extract.csv.fields import Fields
 from landing.extract.csv.header import column_names, column_order, refuse_differences
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.text import CsvText, RowsHash
 from landing.extract.csv.writing import write_rows
 from landing.model.schema import Column, Reading
 from landing.postgres.copy import Copied
+from landing.protection.columns import TableProtection
 from landing.storage.base import Object
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class CsvEntity:
     def convert(
         self, wanted: Sequence[str], folder: Path, target: Object, progress: Progress,
         quarantine: Quarantine | None = None, duplicates: Quarantine | None = None,
-        before: Mapping[str, str] | None = None,
+        before: Mapping[str, str] | None = None, protection: TableProtection | None = None,
     ) -> tuple[list[Column], Copied]:
         """Write the wanted columns in our dialect.
 
@@ -103,6 +105,7 @@ class CsvEntity:
             quarantine: Takes rejected rows; without it the first one is an error.
             duplicates: Takes rows whose key an earlier row has.
             before: Inferred types by column at an earlier date; a type that differs is logged.
+            protection: Of the wanted columns.
 
         Returns:
             The columns with their types, and what was written.
@@ -116,12 +119,13 @@ class CsvEntity:
         measures = [text.measured(self.dialect, folder / f"{n}.csv", reject, read) for n, text in enumerate(self.texts)]
         width = len(self.header)
         indexes = [index for index, name in enumerate(self.names[:width]) if name in wanted]
-        with ParsedRows(self.texts, self.dialect, width, measures, folder) as rows:
-            columns = self._typed(rows, indexes, quarantine)
+        with ParsedRows(self.texts, self.dialect, width, measures, folder, private=protection is not None) as rows:
+            columns = self._typed(rows, indexes, quarantine, protection.methods if protection else ())
             self._log_type_changes(rows, dict(zip(indexes, columns, strict=True)), before or {})
             self._handle_duplicates(rows, columns, indexes, duplicates)
-            columns += [column for column in self.columns()[width:] if column.name in wanted]
-            copied = write_rows(rows, columns, indexes, read, target, progress)
+            fields = Fields(width, indexes, columns, self.names, protection)
+            columns = fields.columns + [column for column in self.columns()[width:] if column.name in wanted]
+            copied = write_rows(rows, columns, fields, read, target, progress)
         for text in self.texts:
             text.refuse_changed()
         if quarantine and quarantine.rows and not copied.rows:
@@ -129,11 +133,12 @@ class CsvEntity:
                                files=[text.place for text in self.texts])
         return columns, copied
 
-    def _typed(self, rows: ParsedRows, indexes: Sequence[int], quarantine: Quarantine | None) -> list[Column]:
+    def _typed(self, rows: ParsedRows, indexes: Sequence[int], quarantine: Quarantine | None,
+               protected: Container[str]) -> list[Column]:
         """Check all values and infer types; rows that fail go to the quarantine, or the first one is refused."""
         columns, readings = self.columns(), {index: self.readings[index] for index in indexes}
         rows.convert(_expressions(readings))
-        failing = Checks([check for index in indexes for check in self._checks(index)])
+        failing = Checks([check for index in indexes for check in self._checks(index)], protected)
         kinds = {index: conversion.kind(one, f"c{index}") for index, one in readings.items() if not one.type}
         masks = rows.survey(kinds, failing, quarantine.limit + 1 if quarantine else 1)
         for text, row, code in rows.failures():

@@ -42,22 +42,26 @@ class ParsedRows:
     """
 
     def __init__(
-        self, texts: Sequence[CsvText], dialect: Dialect, width: int, measures: Sequence[Measure], folder: Path
+        self, texts: Sequence[CsvText], dialect: Dialect, width: int, measures: Sequence[Measure], folder: Path,
+        *, private: bool = False,
     ) -> None:
         """Args:
         texts: The files as text.py reads them.
         width: Number of columns.
         measures: For each text, the file that DuckDB reads, and its size.
         folder: For DuckDB's temporary files.
+        private: Whether some columns are protected: temporary files are encrypted, and DuckDB's messages, which may
+            quote a row, are not repeated.
         """
         self.texts, self.dialect, self.width, self.measures = texts, dialect, width, measures
         self._line = max(MINIMAL_LINE, *(measure.longest + 1 for measure in measures))
         memory = MEMORY + COLUMN_MEMORY * width + 4 * self._line
         self.converted: dict[int, str] = {}
         self._failed = False  # whether `failed` has rows
-        self._memory, self._folder = memory, folder
+        self._memory, self._folder, self._private = memory, folder, private
         self._connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": 1,
-                                                  "temp_directory": str(folder / "duckdb")})
+                                                  "temp_directory": str(folder / "duckdb"),
+                                                  "temp_file_encryption": private})
         self._stored: ObjectFiles | None = None
         self._names = [self._name(text, measure) for text, measure in zip(texts, measures, strict=True)]
 
@@ -260,6 +264,7 @@ class ParsedRows:
         line = re.search("CSV Error on Line: ([0-9]+)", message) if measure.complete else None
         reason = re.search("\n([^\n]+)\n\nPossible", message)
         reason = (reason[1] if reason else message.split("\n")[0]).strip(".")
+        reason = "DuckDB cannot parse it" if self._private else reason
         return BadFileError(text.place, int(line[1]) if line else None, f"{reason} (read with {self.dialect})",
                             files=[text.place] if found is not None else self._only())
 

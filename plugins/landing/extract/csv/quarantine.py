@@ -9,6 +9,7 @@ import re
 from landing.core.errors import BadFileError
 from landing.extract.csv.decoded import UNDECODED, RejectedRow
 from landing.model.schema import File
+from landing.protection.columns import TableProtection
 from landing.storage import hashing
 from landing.storage.base import Object
 from landing.storage.hashing import BUFFER, HashedFile
@@ -17,9 +18,13 @@ from landing.storage.hashing import BUFFER, HashedFile
 class Quarantine:
     """Writes rejected rows up to a limit; the first one creates the file."""
 
-    def __init__(self, place: Object, limit: int) -> None:
-        """`limit` is a number of lines, not rows: a misplaced quote can swallow many rows into one."""
-        self.place, self.limit = place, limit
+    def __init__(self, place: Object, limit: int, protection: TableProtection | None = None) -> None:
+        """Args:
+        place: The file.
+        limit: A number of lines, not rows: a misplaced quote can swallow many rows into one.
+        protection: Of the table's columns. It hides all of a row, whose columns need not be known.
+        """
+        self.place, self.limit, self._protection = place, limit, protection
         self.rows = self.lines = 0
         self._raw: HashedFile | None = None
         self._file: io.BufferedWriter | None = None
@@ -35,8 +40,9 @@ class Quarantine:
         if self._file is None:
             self._raw = hashing.create(self.place)
             self._file = io.BufferedWriter(self._raw, BUFFER)
+        text = re.sub("[\ud800-\udfff]", _escaped, text)
         entry = {"file": row.name, "line": row.line, "column": row.column, "reason": row.reason,
-                "text": re.sub("[\ud800-\udfff]", _escaped, text)}
+                 **({"text": text} if self._protection is None else self._protection.rejected(text))}
         self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
 
     def close(self) -> File | None:

@@ -86,6 +86,11 @@ class CsvStream(LandingStream):
         return self._entity.names
 
     @property
+    def names_by_column(self) -> dict[str, set[str]]:
+        """The columns of the files, and the names that may mean each: the new one and the header's."""
+        return {name: {name, header} for name, header in zip(self._entity.names, self._entity.header, strict=False)}
+
+    @property
     def size(self) -> int:
         """Bytes of the CSV files."""
         return self._entity.size
@@ -94,11 +99,14 @@ class CsvStream(LandingStream):
     def _converted(self) -> Extract:
         """The converted file. SCHEMA needs it: types are known only when all rows are read."""
         entity = self._entity
-        wanted = [column.name for column in self.selected_columns(entity.columns())]
+        columns, protection = self.selected_columns(entity.columns()), self.tap.protections.get(self.name)
+        dropped = protection.dropped(columns) if protection else []
+        wanted = [column.name for column in columns if column.name not in dropped]
         folder = self.tap.staging if self.get_batch_config(self.config) else self.tap.scratch
         name = folder_name(self.name)
         target = folder.file(name, SUFFIXES[self.config["compression"]])
-        bad = Quarantine(folder.file(name, ".jsonl"), self.declaration.max_bad_rows) if self._quarantines else None
+        bad = Quarantine(folder.file(name, ".jsonl"), self.declaration.max_bad_rows,
+                         protection) if self._quarantines else None
         if again := sum(one.moved for one in self._files):
             logger.info("%s: %d files that %s has landed are read again, from where they were moved to.", self.name,
                         again, self.tap.date)
@@ -107,7 +115,7 @@ class CsvStream(LandingStream):
             columns, copied = entity.convert(
                 wanted, Path(decoded), target, progress,
                 bad if self.declaration.on_bad_rows == "quarantine" else None,
-                bad if self.declaration.on_duplicate_key == "quarantine" else None, self._types_before())
+                bad if self.declaration.on_duplicate_key == "quarantine" else None, self._types_before(), protection)
         progress.done(copied.rows)
         if entity.converted:
             logger.info("%s: values are converted, as declared, in %s.", self.name, ", ".join(entity.converted))
@@ -116,7 +124,7 @@ class CsvStream(LandingStream):
         table = Table(stream=self.name, name=self.name, columns=columns, primary_key=key, files=[file],
                       declared_types=bool(self.declaration.values.types or entity.converted),
                       converted=entity.converted, quarantine=bad and bad.close(),
-                      lossy=self.declaration.lossy, duplicates=entity.duplicates)
+                      lossy=self.declaration.lossy, duplicates=entity.duplicates, dropped=dropped)
         return Extract(table, [target])
 
     def _types_before(self) -> dict[str, str]:
@@ -126,8 +134,9 @@ class CsvStream(LandingStream):
         # None if it is damaged, which a load of that date reports.
         manifest = self.tap.landing_zone.before(self.tap.source, self.tap.date - timedelta(days=1))
         tables = [table for table in manifest.tables if table.stream == self.name] if manifest else []
-        return {column.name: column.type for table in tables for column in table.columns
-                if column.evidence and column.type in BITS}
+        types = {column.name: column.protection.type if column.protection else column.type
+                 for table in tables for column in table.columns if column.evidence}
+        return {name: type_ for name, type_ in types.items() if type_ in BITS}
 
     @property
     def table(self) -> Table:

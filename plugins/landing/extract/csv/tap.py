@@ -16,6 +16,8 @@ from landing.extract.csv.declaration import Declaration, declarations
 from landing.extract.csv.inputs import InputFile, SourceInputs, refuse_conflicts
 from landing.extract.csv.stream import CsvStream
 from landing.extract.tap import ExtractTap
+from landing.protection import rules
+from landing.protection.columns import TableProtection, table_protections
 from landing.singer.scratch import scratch_prefix
 from landing.singer.settings import (
     COMPRESSION,
@@ -85,6 +87,8 @@ class TapCSV(ExtractTap):
                                 description="For this entity."),
                     th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),
                     th.Property("max_bad_rows", th.IntegerType(minimum=0), description="For this entity."),
+                    th.Property("protect", th.ObjectType(additional_properties=True),
+                                description="Methods by column, names or patterns; as below, for this entity."),
                     th.Property("after_landing", th.ObjectType(
                         th.Property("done", th.StringType,
                                     description="Folder or URL to move files to after the commit; `{date}` as above."),
@@ -106,6 +110,10 @@ class TapCSV(ExtractTap):
                     "(`quarantine`)."),
         th.Property("max_bad_rows", th.IntegerType(minimum=0), default=1000,
                     description="More rejected lines than this in one entity fail the run."),
+        th.Property("protect", th.ObjectType(additional_properties=True),
+                    description="Protected columns, by entity and column, each a name or a pattern: `{\"*\": "
+                    "{\"*email*\": encrypt, customer_id: token}}`. Methods: `token`, `encrypt`, `mask`, `drop`; "
+                    "`plain` is an exception from a pattern."),
         FROM_LANDING,
         EXTRACTED_AT,
         SOURCES,
@@ -151,6 +159,15 @@ class TapCSV(ExtractTap):
         """Whether a refused file is moved."""
         return self._runs and not self.frozen
 
+    @cached_property
+    def protections(self) -> dict[str, TableProtection]:
+        """How columns are protected, by entity, where some are. Raises SettingError if they cannot be."""
+        given = rules.rules(self.config.get("protect") or {})
+        for stream in self.streams.values():
+            given += rules.rules({stream.name: stream.declaration.protect})
+        return table_protections(given, {name: one.names_by_column for name, one in self.streams.items()},
+                                 {name: one.primary_keys for name, one in self.streams.items()})
+
     def _files(self, inputs: SourceInputs, declaration: Declaration) -> list[InputFile] | None:
         """The files of an entity; None for a frozen date whose files are gone."""
         try:
@@ -180,6 +197,7 @@ class TapCSV(ExtractTap):
         if not self.keep_if_frozen():
             self.refuse_unmatched()
             self.require_whole_catalog("tap-csv declares")
+            self.protections  # noqa: B018 (checked before a file is read)
             if self.config["use_batch"]:
                 self.require_room(sum(stream.size for stream in self.streams.values() if stream.selected))
         super().sync_all()

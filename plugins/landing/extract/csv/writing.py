@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from landing.core.progress import Progress
+from landing.extract.csv.fields import Fields
 from landing.extract.csv.provenance import Provenance
 from landing.extract.csv.text import RowsHash
 from landing.model import csv_dialect
@@ -23,7 +24,7 @@ CHUNK = 2_000  # rows
 
 
 def write_rows(
-    rows: ParsedRows, columns: Sequence[Column], indexes: Sequence[int], expected: RowsHash, target: Object,
+    rows: ParsedRows, columns: Sequence[Column], fields: Fields, expected: RowsHash, target: Object,
     progress: Progress,
 ) -> Copied:
     """Write the rows that are neither failed nor duplicates, in file order.
@@ -31,7 +32,7 @@ def write_rows(
     Args:
         rows: What DuckDB parses.
         columns: The columns to write; those of provenance.py come last.
-        indexes: Positions of the others in the file.
+        fields: The others.
         expected: Hash of the fields that text.py read.
         target: The new file.
         progress: Counts the written chunks.
@@ -40,32 +41,25 @@ def write_rows(
         BadFileError: DuckDB parses a field in another way than text.py.
     """
     found, dropped = RowsHash(), _Dropped(rows.dropped())
-    added = [column.name for column in columns[len(indexes):]]
-    provenance = Provenance(added, rows.texts_again(), alone=not indexes) if added else None
-    line = csv_dialect.sql_line([f"c{index}" for index in indexes], alone=len(columns) == 1) if indexes else "''"
-    fields = ", ".join(f"coalesce({rows.text(index)}, '')" for index in range(rows.width))
-    parsed = rows.query(f"SELECT {line}, concat_ws(chr(0), {fields}){_sha256(rows) if added else ''} "  # noqa: S608
-                        "FROM parsed")
+    added = [column.name for column in columns[len(fields.columns):]]
+    provenance = Provenance(added, rows.texts_again(), alone=not fields.columns) if added else None
+    texts = ", ".join(f"coalesce({rows.text(index)}, '')" for index in range(rows.width))
+    parsed = rows.query(f"SELECT {fields.line(alone=len(columns) == 1)}, concat_ws(chr(0), {texts})"  # noqa: S608
+                        f"{f', {fields.hashed(rows)}' if added else ''} FROM parsed")
     raw, written = hashing.create(target, progress.advance), 0
     with io.BufferedWriter(raw, BUFFER) as file:
         file.write(csv_dialect.header(columns))
         while chunk := parsed.fetchmany(CHUNK):
-            lines, texts, *hashes = zip(*chunk, strict=True)
+            lines, texts, *hashed = zip(*chunk, strict=True)
             found.add(texts)
             if provenance:
-                lines = provenance.appended(lines, *hashes)
+                lines = provenance.appended(lines, [*map(fields.sha256, *hashed)])
             lines = dropped.remove(lines)
-            file.write("".join(f"{line}\n" for line in lines).encode())
+            file.write(fields.protected("".join(f"{line}\n" for line in lines).encode()))
             written += len(lines)
     if found.value != expected.value:
         rows.refuse_difference()
     return Copied(written, raw.size, raw.sha256)
-
-
-def _sha256(rows: ParsedRows) -> str:
-    """DuckDB's expression for the hash of a row's texts; NULL and '' differ."""
-    texts = [rows.text(index) for index in range(rows.width)]
-    return f", sha256({csv_dialect.sql_line(texts, alone=False)})"
 
 
 class _Dropped:

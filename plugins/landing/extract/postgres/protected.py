@@ -12,8 +12,7 @@ from landing.extract.postgres.relations import Key
 from landing.model.schema import Column
 from landing.postgres.copy import stored
 from landing.protection import rules
-from landing.protection.columns import TableProtection
-from landing.protection.keys import KeyRing
+from landing.protection.columns import TableProtection, table_protections
 from landing.protection.marks import Marks
 
 # concat() writes a value as COPY does, by its type's output function; a cast to text may differ.
@@ -28,13 +27,10 @@ def protections(setting: Mapping[str, Any], tables: Mapping[Key, SourceTable]) -
         SettingError: The setting matches nothing somewhere, or takes from a key what makes it one.
     """
     names = {".".join(key): key for key in tables}
-    found = rules.methods(rules.rules(setting), {
-        name: {column.name: [column.name] for column in tables[key].columns} for name, key in names.items()})
-    keys = KeyRing.configured() if any(found.values()) else KeyRing({})
-    protected = {names[name]: TableProtection(methods, keys) for name, methods in found.items() if methods}
-    for key, protection in protected.items():
-        protection.refuse_key(".".join(key), tables[key].primary_key)
-    return protected
+    columns = {name: {one.name: [one.name] for one in tables[key].columns} for name, key in names.items()}
+    found = table_protections(rules.rules(setting), columns,
+                              {name: tables[key].primary_key for name, key in names.items()})
+    return {names[name]: protection for name, protection in found.items()}
 
 
 def marked(columns: Sequence[Column], marks: Marks) -> sql.Composed:
