@@ -98,6 +98,20 @@ def test_midnight_between_the_starts_of_tap_and_target_is_no_difference(empty, s
     assert rows(empty) == [3]
 
 
+@pytest.mark.parametrize("store", ["fakes3"], indirect=True)
+def test_midnight_between_the_starts_leaves_nothing_under_the_other_date_of_a_store(empty, sent, store, monkeypatch):
+    for name, value in store.variables(root := store.url()).items():
+        monkeypatch.setenv(name, value)
+    assert hear(sent(empty, 3)).refusal is None
+    found = store.content(root)
+    partition = f"source=csv/extracted_at={DAY}"
+    table, = json.loads(found[f"{partition}/_manifest.json"])["tables"]
+    file, = table["files"]
+    assert found[f"{partition}/{file['path']}"].count(b"\n") == 1 + table["rows"] == 4
+    assert {key for key in found if not key.startswith("_attempts/")} == {
+        f"{partition}/_manifest.json", f"{partition}/{file['path']}"}
+
+
 def test_a_kept_date_that_was_removed_meanwhile_is_said(empty, sent):
     hear(sent(empty, 1))
     kept = sent(empty, 2, began=MOMENT + timedelta(days=2), day=DAY, use_batch=True)
