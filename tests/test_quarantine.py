@@ -215,9 +215,9 @@ def test_the_whole_way_counts_shows_and_keeps_bad_rows_and_loads_the_others(proj
     assert f"2 rejected rows are quarantined, not landed: {path}" in " ".join(run.text.split())
     assert path.name == f"_quarantine-{project.manifest('csv', DAY)['run_id']}.jsonl"
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"file": "extract/order_details.csv", "line": 4, "column": None,
+        {"file": "extract/order_details.csv", "line": 4, "column": None, "rule": None,
          "reason": "expected 3 fields, found 2", "text": "2,12"},
-        {"file": "extract/order_details.csv", "line": 3, "column": "product_id",
+        {"file": "extract/order_details.csv", "line": 3, "column": "product_id", "rule": "key",
          "reason": "missing value in a key column", "text": "1,,2"}]
     file = table(project)["quarantine"]
     assert (file["rows"], file["bytes"], file["sha256"]) == (

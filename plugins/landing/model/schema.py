@@ -53,13 +53,18 @@ class Column(Struct, frozen=True):
 
 
 class Reading(Struct, frozen=True, omit_defaults=True):
-    """How the text of a CSV column was read where that is not PostgreSQL's own way: what is landed was converted."""
+    """How a CSV column's text was read where that is not PostgreSQL's own way: what is landed was converted.
+
+    `derived`: the SQL that filled the column where it was empty, or all of it if the file does not have the column.
+    """
 
     null_values: tuple[Text, ...] = ()
     true_values: tuple[Text, ...] = ()
     false_values: tuple[Text, ...] = ()
     decimal_comma: bool = False
     date_format: Text | None = None
+    normalize: tuple[Text, ...] = ()
+    derived: Text | None = None
 
 
 class File(Struct, frozen=True, omit_defaults=True):

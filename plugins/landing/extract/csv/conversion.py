@@ -65,8 +65,9 @@ class ColumnReading:
         if wrong := [option for option in unfit if option in own]:
             raise SettingError(f"{where} has the type {type_}, which {', '.join(wrong)} cannot be applied to. Correct "
                                "its type or its options.")
-        nulls = Reading(null_values=tuple(options.get("null_values", ())))
-        others = {option: value for option, value in options.items() if option not in (*unfit, "null_values")}
+        nulls = Reading(**{option: tuple(options.get(option, ())) for option in ("null_values", "normalize")})
+        others = {option: value for option, value in options.items()
+                  if option not in (*unfit, "null_values", "normalize")}
         if type_:
             return cls(type_, structs.replace(nulls, **others))
         return cls(None, nulls, tuple(_guesses(nulls, others)))
@@ -80,7 +81,7 @@ def _implied(option: str, value: object) -> str | None:
 
 def _fits(option: str, value: object, type_: str) -> bool:
     declared = Declared.of(type_)
-    if option == "null_values":
+    if option in ("null_values", "normalize"):
         return True
     if declared.array:
         return False
@@ -135,6 +136,13 @@ def inferred(column: ColumnReading, mask: int) -> ColumnReading:
     return ColumnReading(type_, column.reading)
 
 
+def normalized(reading: Reading, text: str) -> str:
+    """DuckDB's expression for a text without outer spaces, in one case, or both, as the reading has it."""
+    for how in reading.normalize:
+        text = f"trim({text}, {_literal(SPACE)})" if how == "trim" else f"{how}({text})"
+    return text
+
+
 def is_null(reading: Reading, type_: str | None, text: str) -> str:
     """DuckDB's condition that a text stands for NULL."""
     if not reading.null_values:
@@ -144,6 +152,7 @@ def is_null(reading: Reading, type_: str | None, text: str) -> str:
 
 def converted(reading: Reading, type_: str | None, text: str) -> str:
     """DuckDB's expression for the converted text: NULL for null_values, and for what cannot be read."""
+    text = normalized(reading, text)
     trimmed = _trimmed(type_, text)
     value = text
     if reading.decimal_comma:

@@ -12,10 +12,11 @@ from typing import Any
 
 from landing.core.dates import today
 from landing.core.errors import SettingError
-from landing.extract.csv import declared_types
+from landing.extract.csv import declared_types, rules
 from landing.extract.csv.after_landing import AfterLanding
 from landing.extract.csv.dated_path import DatedPath
 from landing.extract.csv.files import EntityFiles
+from landing.extract.csv.rules import Rule
 from landing.extract.csv.value_settings import OPTIONS, ValueSettings
 from landing.model.schema import NAME_BYTES, TYPE
 from landing.storage.base import Object
@@ -44,6 +45,9 @@ class Declaration:
     false_values: Any = None
     decimal_comma: Any = None
     date_format: Any = None
+    normalize: Any = None
+    derive: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, str] = field(default_factory=dict)
     lossy: bool = False
     long_headers: str = "fail"
     metadata: bool = False
@@ -72,6 +76,7 @@ class Declaration:
                                "names of files.") from None
         try:
             types = self.values.types
+            self.rules  # noqa: B018 (likewise)
             self.after  # noqa: B018 (checked when settings are read)
         except ValueError as error:
             raise SettingError(f"{where}: {error}. Correct it under tap-csv in meltano.yml.") from None
@@ -97,6 +102,11 @@ class Declaration:
     def values(self) -> ValueSettings:
         """How values are read."""
         return ValueSettings.of(self)
+
+    @cached_property
+    def rules(self) -> list[Rule]:
+        """The rules of single columns."""
+        return rules.declared(self.columns)
 
     @cached_property
     def after(self) -> AfterLanding:

@@ -42,7 +42,7 @@ codecs.register_error("landing-undecoded", _mark_undecoded)
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A row that cannot be landed: its first line, the column whose value is the reason, if any, and its raw text."""
+    """A row that cannot be landed: its first line, column and rule that are the reason, if any, and its raw text."""
 
     place: Object
     name: str
@@ -50,6 +50,7 @@ class RejectedRow:
     column: str | None
     reason: str
     text: str
+    rule: str | None = None
 
     def refuse(self) -> NoReturn:
         """Reject the whole file because of this row."""
@@ -163,6 +164,6 @@ class DecodedFile:
         """An error that rejects the file because of the current record."""
         return BadFileError(self.place, self.first, reason, column)
 
-    def rejected(self, reason: str, column: str | None = None) -> RejectedRow:
+    def rejected(self, reason: str, column: str | None = None, rule: str | None = None) -> RejectedRow:
         """The current record as a rejected row; a fault of its text is the reason, if it has one."""
-        return RejectedRow(self.place, self.name, self.first, column, self.fault or reason, "".join(self.lines))
+        return RejectedRow(self.place, self.name, self.first, column, self.fault or reason, "".join(self.lines), rule)

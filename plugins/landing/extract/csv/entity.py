@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from landing.core.errors import BadFileError
+from landing.core.errors import BadFileError, SettingError
 from landing.core.progress import Progress
 from landing.extract.csv import checks, conversion, inference, keys, provenance
 from landing.extract.csv.checks import Checks
+from landing.extract.csv.contract import Contract
 from landing.extract.csv.conversion import ColumnReading
 from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.dialect import dialect_of
@@ -55,6 +56,7 @@ class CsvEntity:
             raise BadFileError(first.place, 1, str(error)) from None
         self.header = first.header(self.dialect)
         self.names = column_names(declaration, self.header, first.place)
+        self.width = len(self.names)  # columns of the file, and derived ones
         headers = {text.place: text.header(self.dialect) for text in self.texts[1:]}
         refuse_differences(first.place, self.header, headers)
         for text in self.texts[1:]:
@@ -62,11 +64,14 @@ class CsvEntity:
         self.readings = [
             ColumnReading.of(declaration.values, [name] if original in self.names else [name, original],
                              f"tap-csv, entity {declaration.entity!r}: column {name!r}")
-            for name, original in zip(self.names, self.header, strict=True)]
+            for name, original in zip(self.names, self.header, strict=False)]
+        self.readings += [self._derived_reading(name) for name in self.names[len(self.header):]]
+        types = {index: one.type for index, one in enumerate(self.readings) if one.type}
+        self.contract = Contract(declaration, self.names[:], self.header, types)
         if declaration.metadata:
             self.names += [column.name for column in provenance.COLUMNS]
         self.converted: dict[str, Reading] = {}  # by column, of what convert() wrote
-        self.keys = [self.names[self._index(key)] for key in declaration.keys]
+        self.keys = [self.names[self.contract.position(key)] for key in declaration.keys]
         self.duplicates = 0  # rows that convert() dropped by on_duplicate_key: keep_first
 
     @property
@@ -80,11 +85,18 @@ class CsvEntity:
             Column(name, self._declared(index) or "text",
                    comment=f"CSV header: {original}" if name != original else None)
             for index, (original, name) in enumerate(zip(self.header, self.names, strict=False))
+        ] + [Column(name, self._declared(index) or "text")
+             for index, name in enumerate(self.names[:self.width]) if index >= len(self.header)
         ] + (provenance.COLUMNS if self.declaration.metadata else [])
 
-    def _index(self, column: str) -> int:
-        """A column's position, by its new or its original name."""
-        return self.names.index(column) if column in self.names else self.header.index(column)
+    def _derived_reading(self, name: str) -> ColumnReading:
+        """A new column has no text in the files that could be read in some way."""
+        values = self.declaration.values
+        if options := [*values.columns.get(name, ())]:
+            raise SettingError(f"tap-csv, entity {self.declaration.entity!r}: the derived column {name!r} is not in "
+                               f"the files, so {', '.join(options)} cannot be applied to it. Nothing was read. Correct "
+                               "it under tap-csv in meltano.yml, and run again.")
+        return ColumnReading(values.types.get(name), Reading())
 
     def _declared(self, index: int) -> str | None:
         """The column's declared type."""
@@ -115,16 +127,18 @@ class CsvEntity:
         """
         from landing.extract.csv.parsed import ParsedRows  # here: discovery needs no DuckDB
 
+        if protection:
+            self.contract.refuse_leaks(protection.methods)
         reject, read, wanted = quarantine and quarantine.take, RowsHash(), set(wanted)
         measures = [text.measured(self.dialect, folder / f"{n}.csv", reject, read) for n, text in enumerate(self.texts)]
-        width = len(self.header)
-        indexes = [index for index, name in enumerate(self.names[:width]) if name in wanted]
-        with ParsedRows(self.texts, self.dialect, width, measures, folder, private=protection is not None) as rows:
+        indexes = [index for index, name in enumerate(self.names[:self.width]) if name in wanted]
+        with ParsedRows(self.texts, self.dialect, self.contract, len(self.header), measures, folder,
+                        private=protection is not None) as rows:
             columns = self._typed(rows, indexes, quarantine, protection.methods if protection else ())
             self._log_type_changes(rows, dict(zip(indexes, columns, strict=True)), before or {})
             self._handle_duplicates(rows, columns, indexes, duplicates)
-            fields = Fields(width, indexes, columns, self.names, protection)
-            columns = fields.columns + [column for column in self.columns()[width:] if column.name in wanted]
+            fields = Fields(len(self.header), indexes, columns, self.names, protection)
+            columns = fields.columns + [column for column in self.columns()[self.width:] if column.name in wanted]
             copied = write_rows(rows, columns, fields, read, target, progress)
         for text in self.texts:
             text.refuse_changed()
@@ -136,24 +150,45 @@ class CsvEntity:
     def _typed(self, rows: ParsedRows, indexes: Sequence[int], quarantine: Quarantine | None,
                protected: Container[str]) -> list[Column]:
         """Check all values and infer types; rows that fail go to the quarantine, or the first one is refused."""
-        columns, readings = self.columns(), {index: self.readings[index] for index in indexes}
-        rows.convert(_expressions(readings))
-        failing = Checks([check for index in indexes for check in self._checks(index)], protected)
+        needed = sorted({*indexes, *self.contract.used})
+        columns, readings = self.columns(), {index: self.readings[index] for index in needed}
+        rows.convert(self._expressions(readings))
+        failing = Checks([*(check for index in needed for check in self._checks(index)),
+                          *self.contract.checks(indexes, protected)], protected)
         kinds = {index: conversion.kind(one, f"c{index}") for index, one in readings.items() if not one.type}
         masks = rows.survey(kinds, failing, quarantine.limit + 1 if quarantine else 1)
-        for text, row, code in rows.failures():
-            name, reason = failing.failure(code, row)
-            if quarantine is None:
-                raise text.refused(f"column {name!r}: {reason}", name)
-            quarantine.take(text.rejected(reason, name))
         guessed = {index: conversion.inferred(readings[index], mask) for index, mask in masks.items()}
-        rows.convert(_expressions({index: one for index, one in guessed.items() if readings[index].guesses}))
-        self.converted = {self.names[index]: one.reading for index, one in (readings | guessed).items()
-                          if one.reading != Reading()}
+        rows.convert(self._expressions({index: one for index, one in guessed.items() if readings[index].guesses}))
+        for code, check in failing.repeated():
+            type_ = (readings | guessed)[check.index].type
+            keys.reject_repeated(rows, keys.value(type_, f"c{check.index}"), code, check.found)
+        self._reject(rows, failing, quarantine)
+        self.converted = self._conversions(readings | guessed)
         typed = {index: structs.replace(columns[index], type=guessed[index].type, evidence=mask != 0)
                  for index, mask in masks.items()}
         return [structs.replace(typed.get(index, columns[index]), nullable=not self._is_key(index))
                 for index in indexes]
+
+    def _expressions(self, readings: Mapping[int, ColumnReading]) -> dict[int, str]:
+        """DuckDB's expressions of the columns that are converted, by index; those that are filled keep their text."""
+        filled = {index: f"r{index}" for index in self.contract.derived if index < len(self.header)}
+        return filled | {index: conversion.converted(one.reading, one.type, f"r{index}")
+                         for index, one in readings.items() if one.reading != Reading()}
+
+    def _reject(self, rows: ParsedRows, failing: Checks, quarantine: Quarantine | None) -> None:
+        for one in rows.failures():
+            failure = failing.failure(one.code, one.row, one.found)
+            if quarantine is None:
+                where = f"column {failure.column!r}: " if failure.column else ""
+                raise one.text.refused(f"{where}{failure.reason}", failure.column)
+            quarantine.take(one.text.rejected(failure.reason, failure.column, failure.rule))
+
+    def _conversions(self, readings: Mapping[int, ColumnReading]) -> dict[str, Reading]:
+        """What the manifest says of each column whose values are not those of the file."""
+        found = {index: one.reading for index, one in readings.items()}
+        found |= {index: structs.replace(found[index], derived=sql.text)
+                  for index, sql in self.contract.derived.items()}
+        return {self.names[index]: reading for index, reading in sorted(found.items()) if reading != Reading()}
 
     def _is_key(self, index: int) -> bool:
         return self.names[index] in self.keys
@@ -197,15 +232,9 @@ class CsvEntity:
         for text, first in keys.first_duplicates(rows, quarantine.limit + 1 if quarantine else 1):
             reason = f"duplicate key ({', '.join(self.keys)}), first in {first}"
             if quarantine:
-                quarantine.take(text.rejected(reason))
+                quarantine.take(text.rejected(reason, rule=checks.KEY))
             elif self.declaration.on_duplicate_key == "keep_first":
                 logger.warning("%s: dropped %s rows with duplicate keys. The first is line %d of %s: %s.",
                                self.declaration.entity, f"{found:,}", text.first, text.place, reason)
             else:
                 raise text.refused(f"{reason}. To allow it, set on_duplicate_key to keep_first or quarantine")
-
-
-def _expressions(readings: Mapping[int, ColumnReading]) -> dict[int, str]:
-    """DuckDB's expressions of the columns that are converted, by index."""
-    return {index: conversion.converted(one.reading, one.type, f"r{index}") for index, one in readings.items()
-            if one.reading != Reading()}

@@ -56,7 +56,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def column_names(declaration: Declaration, header: Sequence[str], place: Object) -> list[str]:
-    """Column names after `rename` and `long_headers`.
+    """Column names after `rename` and `long_headers`, then those of new derived columns.
 
     Raises:
         BadFileError: Names are invalid or not unique; it lists all of them.
@@ -68,6 +68,7 @@ def column_names(declaration: Declaration, header: Sequence[str], place: Object)
                                     f"PostgreSQL's limit is {MAX_COLUMNS:,}")
     shorten = _shortened if declaration.long_headers == "shorten" else str
     names = [declaration.rename[name] if name in declaration.rename else shorten(name) for name in header]
+    names += [name for name in declaration.derive if name not in names and name not in header]
     _refuse_unknown(declaration, header, names, place)
     if own := [name for name in names if name in added]:
         raise BadFileError(place, 1, f"the file has {_listed([*map(repr, own)])}, which `metadata: true` would add. "

@@ -36,9 +36,9 @@ def value(type_: str, column: str) -> str:
     if name == "boolean":
         return f"(lower({column})[1] IN ('t', 'y', '1') OR lower({column}) = 'on')"
     if name in DATES:
-        return _moment(name, column)
+        return moment(name, column)
     if name in TIMES:
-        return f"TRY_CAST({_time(column)} AS TIME)::VARCHAR || ' ' || {_offset(column)}"
+        return f"{time_of_day(column)}::VARCHAR || ' ' || {_offset(column)}"
     if name in ("character", "bpchar"):
         return f"rtrim({column}, ' ')"
     if name in ("uuid", "macaddr", "macaddr8"):
@@ -57,6 +57,11 @@ def _time(column: str) -> str:
     return rf"coalesce(nullif(regexp_extract({column}, '{TIME_OF_DAY}', 1), ''), '00:00')"
 
 
+def time_of_day(column: str) -> str:
+    """The time of day in a text, or midnight."""
+    return f"TRY_CAST({_time(column)} AS TIME)"
+
+
 def _offset(column: str) -> str:
     """Minutes east of UTC."""
     hours, minutes = (f"regexp_extract({column}, '{OFFSET}', {group})" for group in (1, 2))
@@ -64,18 +69,19 @@ def _offset(column: str) -> str:
     return f"(CASE WHEN {hours} LIKE '-%' THEN -1 ELSE 1 END * ({amount}))"
 
 
-def _moment(name: str, column: str) -> str:
+def moment(name: str, column: str) -> str:
+    """The date, or the timestamp in UTC, of a text, `infinity` included."""
     day = day_of(column)
     if name == "date":
-        return f"coalesce({day}::VARCHAR, lower({column}))"
-    moment = f"TRY_CAST({day}::VARCHAR || ' ' || {_time(column)} AS TIMESTAMP)"
+        return f"coalesce({day}, TRY_CAST(lower({column}) AS DATE))"
+    when = f"TRY_CAST({day}::VARCHAR || ' ' || {_time(column)} AS TIMESTAMP)"
     if name == "timestamp with time zone":
-        moment = f"({moment} - to_minutes({_offset(column)}))"
-    return f"coalesce({moment}::VARCHAR, lower({column}))"
+        when = f"({when} - to_minutes({_offset(column)}))"
+    return f"coalesce({when}, TRY_CAST(lower({column}) AS TIMESTAMP))"
 
 
 def find_duplicates(rows: ParsedRows, keys: Sequence[str]) -> int:
-    """Fill the table `duplicates`; only rows whose hash occurs twice are compared by their keys.
+    """Fill the table `duplicates`.
 
     Args:
         rows: The rows of an entity.
@@ -84,20 +90,33 @@ def find_duplicates(rows: ParsedRows, keys: Sequence[str]) -> int:
     Returns:
         The number of rows in that table.
     """
+    if repeated := _repeated(rows, keys):
+        rows.query(f"CREATE OR REPLACE TABLE duplicates AS SELECT number, first FROM {repeated} ORDER BY number")  # noqa: S608
+    return rows.query("SELECT count(*) FROM duplicates").fetchone()[0]
+
+
+def reject_repeated(rows: ParsedRows, value: str, code: int, found: str) -> None:
+    """Have rows fail whose value an earlier row has. `found`: the expression for what is reported."""
+    if repeated := _repeated(rows, [value], found):
+        rows.fail(f"SELECT number, {code}, found, first FROM {repeated}")  # noqa: S608
+
+
+def _repeated(rows: ParsedRows, keys: Sequence[str], found: str = "NULL") -> str | None:
+    """A relation of the rows that repeat a key, with the first row that has it; None if there are none.
+
+    Only rows whose hash occurs twice are compared by their keys.
+    """
     listed = ", ".join(keys)
     aliased = ", ".join(f"{key} AS k{n}" for n, key in enumerate(keys))
     names = ", ".join(f"k{n}" for n in range(len(keys)))
-    rows.query(f"CREATE TABLE suspects AS SELECT hash({listed}) AS h FROM accepted "  # noqa: S608
+    some = " AND ".join(f"{key} IS NOT NULL" for key in keys)
+    rows.query(f"CREATE OR REPLACE TABLE suspects AS SELECT hash({listed}) AS h FROM accepted WHERE {some} "  # noqa: S608
                "GROUP BY h HAVING count(*) > 1")
     if not rows.query("SELECT count(*) FROM suspects").fetchone()[0]:
-        return 0
-    rows.query(
-        "CREATE OR REPLACE TABLE duplicates AS SELECT number, first "  # noqa: S608
-        f"FROM (SELECT number, min(number) OVER (PARTITION BY {names}) AS first "
-        f"FROM (SELECT number, {aliased} FROM accepted WHERE hash({listed}) IN (SELECT h FROM suspects))) "
-        "WHERE number > first ORDER BY number"
-    )
-    return rows.query("SELECT count(*) FROM duplicates").fetchone()[0]
+        return None
+    return (f"(SELECT number, found, min(number) OVER (PARTITION BY {names}) AS first FROM "  # noqa: S608
+            f"(SELECT number, {found} AS found, {aliased} FROM accepted "
+            f"WHERE {some} AND hash({listed}) IN (SELECT h FROM suspects)) QUALIFY number > first)")
 
 
 def first_duplicates(rows: ParsedRows, limit: int) -> Iterator[tuple[CsvText, str]]:
@@ -106,6 +125,6 @@ def first_duplicates(rows: ParsedRows, limit: int) -> Iterator[tuple[CsvText, st
     first_of, lines = dict(pairs), dict.fromkeys((first for _, first in pairs), "")
     for number, (text, _) in enumerate(rows.texts_again(), 1):
         if number in lines:
-            lines[number] = f"line {text.first}" + (f" of {text.place}" if len(rows.texts) > 1 else "")
+            lines[number] = rows.line_of(text)
         if number in first_of:
             yield text, lines[first_of[number]]

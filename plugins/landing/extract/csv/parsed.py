@@ -9,6 +9,7 @@ import glob
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,6 +25,7 @@ from landing.storage.base import Object
 from landing.storage.finding import local_path
 
 if TYPE_CHECKING:
+    from landing.extract.csv.contract import Contract
     from landing.storage.duckdb_files import ObjectFiles
 
 BATCH = 200  # columns of a query: DuckDB's memory and planning time grow with the number of expressions
@@ -31,29 +33,42 @@ MINIMAL_LINE = 1 << 20  # bytes
 MEMORY, COLUMN_MEMORY = 64 << 20, 512 << 10  # bytes: upper limits; most files need far less
 
 
+@dataclass(frozen=True)
+class FailedRow:
+    """A row that fails a check: its text, its fields, the code of its first failure, and what was found."""
+
+    text: CsvText
+    row: list[str]
+    code: int
+    found: str | None
+
+
 class ParsedRows:
     """Relations in DuckDB.
 
         raw         all rows, as they are in the files
-        parsed      likewise with converted values; r0, r1, … are the texts before
-        failed      number of each row that fails a check, and the code of its first failure
+        parsed      likewise with converted and derived values; r0, r1, … are the texts before
+        failed      number of each row that fails a check, the code of its first failure, what was found there, and the
+                    number of an earlier row that has the same, if that is the reason
         accepted    all other rows, with their number
         duplicates  number of each accepted row whose key an earlier row has, and that row's number
     """
 
     def __init__(
-        self, texts: Sequence[CsvText], dialect: Dialect, width: int, measures: Sequence[Measure], folder: Path,
-        *, private: bool = False,
+        self, texts: Sequence[CsvText], dialect: Dialect, contract: Contract, width: int, measures: Sequence[Measure],
+        folder: Path, *, private: bool = False,
     ) -> None:
         """Args:
         texts: The files as text.py reads them.
-        width: Number of columns.
+        contract: Has the derived columns.
+        width: Number of columns in the files.
         measures: For each text, the file that DuckDB reads, and its size.
         folder: For DuckDB's temporary files.
         private: Whether some columns are protected: temporary files are encrypted, and DuckDB's messages, which may
             quote a row, are not repeated.
         """
         self.texts, self.dialect, self.width, self.measures = texts, dialect, width, measures
+        self._contract = contract
         self._line = max(MINIMAL_LINE, *(measure.longest + 1 for measure in measures))
         memory = MEMORY + COLUMN_MEMORY * width + 4 * self._line
         self.converted: dict[int, str] = {}
@@ -78,7 +93,7 @@ class ParsedRows:
     def __enter__(self) -> ParsedRows:
         self.query("SET enable_progress_bar = false")  # stdout carries the tap's messages
         self.query(f"CREATE VIEW raw AS {self._in_order(self._source())}")
-        self.query("CREATE TABLE failed (number BIGINT, code INTEGER)")
+        self.query("CREATE TABLE failed (number BIGINT, code INTEGER, found VARCHAR, first BIGINT)")
         self.query("CREATE TABLE duplicates (number BIGINT, first BIGINT)")
         self.convert({})
         return self
@@ -129,15 +144,14 @@ class ParsedRows:
     def convert(self, expressions: Mapping[int, str]) -> None:
         """Convert columns, by index, by expressions over their texts r0, r1, …"""
         self.converted |= expressions
+        relation = "raw"
         if self.converted:
             texts = [self.text(index) for index in range(self.width)]
             renamed = ", ".join(f"c{index} AS {text}" for index, text in enumerate(texts))
             fields = [f"{self.converted.get(index, text)} AS c{index}" for index, text in enumerate(texts)]
             kept = [self.text(index) for index in self.converted]
-            self.query(f"CREATE OR REPLACE VIEW parsed AS SELECT {', '.join(fields + kept)} "  # noqa: S608
-                       f"FROM (SELECT {renamed} FROM raw)")
-        else:
-            self.query("CREATE OR REPLACE VIEW parsed AS SELECT * FROM raw")
+            relation = f"(SELECT {', '.join(fields + kept)} FROM (SELECT {renamed} FROM raw))"  # noqa: S608
+        self.query(f"CREATE OR REPLACE VIEW parsed AS SELECT * FROM {self._contract.with_derived(relation)}")  # noqa: S608
         self._accept()
 
     def text(self, index: int) -> str:
@@ -186,7 +200,7 @@ class ParsedRows:
         for indexes in self._batches():
             asked = [index for index in indexes if index in inferred]
             bits = "".join(f", coalesce(bit_or({inferred[index]}), 0)" for index in asked)
-            code = checks.failure_code(indexes)
+            code = checks.failure_code(indexes, last=self._is_last(indexes))
             rows, failed, *found = self.query(
                 f"SELECT count(*), count({code or 'NULL'}){bits} FROM {_trimmed(relation, indexes, code)}"  # noqa: S608
             ).fetchone()
@@ -197,15 +211,24 @@ class ParsedRows:
         return masks, failures
 
     def _batches(self) -> list[range]:
-        return [range(start, min(start + BATCH, self.width)) for start in range(0, self.width, BATCH)]
+        fields = self._contract.fields
+        return [range(start, min(start + BATCH, fields)) for start in range(0, fields, BATCH)]
+
+    def _is_last(self, indexes: range) -> bool:
+        return indexes.stop == self._contract.fields
 
     def _record_failures(self, checks: Checks) -> None:
         for indexes in self._batches():
-            if code := checks.failure_code(indexes):
-                self.query(
-                    f"INSERT INTO failed SELECT * FROM (SELECT row_number() OVER () AS number, {code} AS code "  # noqa: S608
+            if code := checks.failure_code(indexes, last=self._is_last(indexes)):
+                self.fail(
+                    f"SELECT number, code, {checks.found()}, NULL FROM "  # noqa: S608
+                    f"(SELECT row_number() OVER () AS number, {code} AS code, * "
                     f"FROM {_trimmed('parsed', indexes, code)}) "
                     "WHERE code IS NOT NULL AND number NOT IN (SELECT number FROM failed)")
+
+    def fail(self, query: str) -> None:
+        """Have the rows of a query fail, which has the columns of `failed`."""
+        self.query(f"INSERT INTO failed {query}")
         self._failed = True
         self._accept()
 
@@ -216,7 +239,8 @@ class ParsedRows:
             values = self.stream(f"SELECT number, {column} FROM accepted WHERE {column} IS NOT NULL")  # noqa: S608
             numbers = [*itertools.islice((number for number, value in values if not check.judge(value)), limit)]
             if numbers:
-                self._connection.execute("INSERT INTO failed SELECT unnest(?::BIGINT[]), ?", [numbers, code])
+                self._connection.execute("INSERT INTO failed SELECT unnest(?::BIGINT[]), ?, NULL, NULL",
+                                         [numbers, code])
                 self._failed = True
                 self._accept()
             found += len(numbers)
@@ -227,16 +251,26 @@ class ParsedRows:
         numbers = self.stream("SELECT number FROM failed UNION ALL SELECT number FROM duplicates ORDER BY number")
         return (number for number, in numbers)
 
-    def failures(self) -> Iterator[tuple[CsvText, list[str], int]]:
-        """Each row that fails a check, in order: its text, its fields and the code of its first failure."""
+    def failures(self) -> Iterator[FailedRow]:
+        """Each row that fails a check, in order."""
         failed = self.stream("SELECT * FROM failed ORDER BY number")
         if (next_one := next(failed, None)) is None:
             return
+        firsts = self.stream("SELECT DISTINCT first FROM failed WHERE first IS NOT NULL ORDER BY first")
+        lines: dict[int, str] = {}
+        next_first = next(firsts, (None,))
         for number, (text, row) in enumerate(self.texts_again(), 1):
+            if (number,) == next_first:
+                lines[number], next_first = self.line_of(text), next(firsts, (None,))
             if number == next_one[0]:
-                yield text, row, next_one[1]
+                _, code, found, first = next_one
+                yield FailedRow(text, row, code, found if first is None else f"{found}, first in {lines[first]}")
                 if (next_one := next(failed, None)) is None:
                     return
+
+    def line_of(self, text: CsvText) -> str:
+        """Where a text is, in words."""
+        return f"line {text.first}" + (f" of {text.place}" if len(self.texts) > 1 else "")
 
     def texts_again(self) -> Iterator[tuple[CsvText, list[str]]]:
         """Read the texts once more, to name lines: the rows that DuckDB has, in order."""

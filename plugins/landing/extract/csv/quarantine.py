@@ -41,7 +41,7 @@ class Quarantine:
             self._raw = hashing.create(self.place)
             self._file = io.BufferedWriter(self._raw, BUFFER)
         text = re.sub("[\ud800-\udfff]", _escaped, text)
-        entry = {"file": row.name, "line": row.line, "column": row.column, "reason": row.reason,
+        entry = {"file": row.name, "line": row.line, "column": row.column, "rule": row.rule, "reason": row.reason,
                  **({"text": text} if self._protection is None else self._protection.rejected(text))}
         self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
 

@@ -45,6 +45,22 @@ VALUE_OPTIONS = [
                 description="Numbers as `1.234,50`: `true` for all columns, or a list of columns."),
     th.Property("date_format", th.CustomType({"type": ["string", "object"]}),
                 description="Format of dates and times such as `%d.%m.%Y`: for all columns, or by column."),
+    th.Property("normalize", th.CustomType({"type": ["array", "object", "string"]}),
+                description="How texts are changed before all else: `[trim, lower]` or `upper`, for all columns, or by "
+                "column."),
+]
+BOUND = th.CustomType({"type": ["number", "string"]})
+RULES = [
+    th.Property("required", th.BooleanType, description="Whether each row has a value."),
+    th.Property("unique", th.BooleanType, description="Whether no two rows have the same value."),
+    th.Property("minimum", BOUND, description="Compared by the column's type, as are the next three."),
+    th.Property("maximum", BOUND),
+    th.Property("exclusiveMinimum", BOUND),
+    th.Property("exclusiveMaximum", BOUND),
+    th.Property("enum", th.ArrayType(BOUND), description="The values that are accepted."),
+    th.Property("pattern", th.StringType, description="Regular expression (RE2) of the whole value."),
+    th.Property("minLength", th.IntegerType(minimum=0), description="Characters."),
+    th.Property("maxLength", th.IntegerType(minimum=0), description="Characters."),
 ]
 
 
@@ -73,8 +89,15 @@ class TapCSV(ExtractTap):
                                 description="SQL types by column. Default: inferred without loss."),
                     *VALUE_OPTIONS,
                     th.Property("columns", th.ObjectType(additional_properties=th.ObjectType(
-                        th.Property("type", th.StringType), *VALUE_OPTIONS, additional_properties=False)),
-                        description="By column: its `type`, and the options above for it alone."),
+                        th.Property("type", th.StringType), *VALUE_OPTIONS, *RULES, additional_properties=False)),
+                        description="By column: its `type`, the options above for it alone, and its rules: `required`, "
+                        "`unique`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `enum`, `pattern`, "
+                        "`minLength`, `maxLength`."),
+                    th.Property("derive", th.ObjectType(additional_properties=th.StringType),
+                                description="SQL by column, over the others of its row: it fills the column where that "
+                                "is empty, or makes a new one."),
+                    th.Property("checks", th.ObjectType(additional_properties=th.StringType),
+                                description="Conditions that each row keeps, by name: SQL over its columns."),
                     th.Property("lossy", th.BooleanType,
                                 description="Accept values that their declared type does not hold exactly."),
                     th.Property("rename", th.ObjectType(additional_properties=th.StringType),

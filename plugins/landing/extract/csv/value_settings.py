@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from landing.extract.csv.date_formats import DateFormat
+from landing.extract.csv.rules import RULES
 
-OPTIONS = ("null_values", "true_values", "false_values", "decimal_comma", "date_format")
+OPTIONS = ("null_values", "true_values", "false_values", "decimal_comma", "date_format", "normalize")
+NORMALIZE = ("trim", "lower", "upper")
 Options = Mapping[str, Any]
 
 
@@ -38,7 +40,7 @@ class ValueSettings:
             elif declared is not None:
                 everywhere[option] = _checked(option, option, declared)
         for column, given in entry.columns.items():
-            for option, value in given.items():
+            for option, value in ((name, value) for name, value in given.items() if name not in RULES):
                 where, known = f"columns.{column}.{option}", types if option == "type" else columns.get(column, {})
                 name, value = (column, value) if option == "type" else (option, _checked(where, option, value))
                 if known.setdefault(name, value) != value:
@@ -62,7 +64,10 @@ def _checked(where: str, option: str, value: Any) -> Any:
             return DateFormat(value).text
         except ValueError as error:
             raise ValueError(f"{where}={value!r} {error}") from None
-    return tuple(_texts(where, value))
+    values = tuple(_texts(where, value))
+    if option == "normalize" and ({*values} - {*NORMALIZE} or {"lower", "upper"} <= {*values}):
+        raise ValueError(f"{where}={[*values]} is not a list of trim and lower, or trim and upper")
+    return values
 
 
 def _texts(where: str, values: Any) -> Iterator[str]:
