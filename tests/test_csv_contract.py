@@ -1,26 +1,16 @@
 """The contract of a CSV entity: a row that breaks a rule is refused with the rule, or quarantined, each row once."""
 
 import pytest
+import yaml
+from conftest import ROOT
 from landing.core.errors import BadFileError, SettingError
 from msgspec import to_builtins
 
 SALES = ("transaction_id,customer_id,product_id,store_id,quantity,unit_price,discount,total_amount,payment_method,"
          "timestamp\n")
-CONTRACT = {
-    "columns": {
-        "transaction_id": {"type": "text", "required": True, "unique": True, "pattern": "TX-[0-9a-f-]+"},
-        "customer_id": {"type": "text", "required": True, "pattern": "CUST-[0-9]{3}"},
-        "store_id": {"minLength": 3, "maxLength": 5},
-        "quantity": {"type": "integer", "required": True, "exclusiveMinimum": 0, "maximum": 100},
-        "unit_price": {"type": "numeric(10,2)", "required": True, "minimum": 0, "exclusiveMaximum": 1000},
-        "discount": {"type": "numeric(4,2)", "maximum": 0.15},
-        "total_amount": {"type": "numeric(12,4)"},
-        "payment_method": {"enum": ["card", "cash"], "normalize": ["trim", "lower"]},
-        "timestamp": {"type": "timestamp", "minimum": "2024-01-01"},
-    },
-    "derive": {"total_amount": "quantity * unit_price * (1 - coalesce(discount, 0))"},
-    "checks": {"total_matches": "total_amount = quantity * unit_price * (1 - coalesce(discount, 0))"},
-}
+PAGE = (ROOT / "docs/how-to/contracts.md").read_text()
+ENTRY = yaml.safe_load(PAGE.split("```yaml\n")[1].split("```")[0])["files"][0]  # as documented
+CONTRACT = {name: ENTRY[name] for name in ("columns", "derive", "checks")}
 
 
 def sale(number, **changed):
@@ -197,3 +187,14 @@ def test_with_more_columns_than_a_query_has_each_row_is_still_rejected_once(conv
                      derive={"sum": "n0 + n449"})
     assert [(row["line"], row["rule"]) for row in landed.rejected] == [(3, "type"), (4, "minimum")]
     assert landed.text.splitlines()[1].endswith(",1,2")
+
+
+def test_the_documented_messages_are_those_of_a_run(convert):
+    messages = [block.split("```")[0].strip() for block in PAGE.split("```text\n")[1:]]
+    with pytest.raises(BadFileError) as refused:
+        convert(SALES + sale(0) + sale(1, quantity="0"), path="0.csv", **CONTRACT)
+    assert messages[0].split(".csv, ")[1] in str(refused.value)
+    columns = CONTRACT["columns"] | {"store_id": {"minimum": 3}}
+    with pytest.raises(SettingError) as wrong:
+        convert(SALES, **CONTRACT | {"columns": columns})
+    assert messages[1].replace("entity 'sales'", "entity 'e'") in str(wrong.value)
