@@ -5,6 +5,7 @@ import yaml
 from conftest import ROOT
 from landing.core.errors import BadFileError, SettingError
 from msgspec import to_builtins
+from protected import DAY, ENTITY, PEOPLE, PLAIN
 
 SALES = ("transaction_id,customer_id,product_id,store_id,quantity,unit_price,discount,total_amount,payment_method,"
          "timestamp\n")
@@ -198,3 +199,30 @@ def test_the_documented_messages_are_those_of_a_run(convert):
     with pytest.raises(SettingError) as wrong:
         convert(SALES, **CONTRACT | {"columns": columns})
     assert messages[1].replace("entity 'sales'", "entity 'e'") in str(wrong.value)
+
+
+PROTECTED = ENTITY | {"protect": {"name": "token", "e-mail": "drop"}, "on_bad_rows": "quarantine"}
+
+
+def test_no_message_and_no_rejected_row_has_a_value_of_a_protected_column(people_files):
+    people_files.project.csv("people.csv", PEOPLE + f"9;{PLAIN} again;x;2001-01-01\n")
+    columns = {"name": {"type": "text", "maxLength": 14, "normalize": ["trim"]}, "id": {"type": "integer"}}
+    contract = {"columns": columns, "checks": {"not_nine": "id <> 9 OR name = ''"}}
+    for rules, found in ((contract, "maxLength: expected at most 14 characters, found a protected value"),
+                         (contract | {"columns": columns | {"name": {"type": "text"}}},
+                          "not_nine: expected id <> 9 OR name = '', found id '9', name a protected value")):
+        declared = PROTECTED | rules
+        refused = people_files.extract(DAY, "csv", check=False, files=[declared | {"on_bad_rows": "fail"}]).text
+        assert found in refused
+        assert PLAIN not in refused
+        assert PLAIN not in people_files.extract(DAY, "csv", files=[declared]).text
+        assert not [key for key, value in people_files.project.landed().items() if PLAIN.encode() in value]
+
+
+def test_a_derived_column_of_protected_values_is_protected_or_refused(people_files):
+    derived = {"columns": {"name": {"type": "text"}, "copy": {"type": "text"}}, "derive": {"copy": "upper(name)"}}
+    result = people_files.extract(DAY, "csv", check=False, files=[PROTECTED | derived])
+    assert "derive.copy uses the protected column name, and is not protected itself. Protect it, too." in result.text
+    derived["protect"] = PROTECTED["protect"] | {"copy": "token"}
+    people_files.extract(DAY, "csv", files=[PROTECTED | derived])
+    assert PLAIN.upper().encode() not in b"".join(people_files.project.landed().values())

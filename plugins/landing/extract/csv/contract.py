@@ -153,10 +153,10 @@ class Contract:
     def refuse_leaks(self, protected: Container[str]) -> None:
         """Raise SettingError for a derived column that would have protected values and is not protected itself."""
         for index, sql in self.derived.items():
-            if self._names[index] not in protected and (
-                    used := [name for name in sql.columns if self._names[self._named(name)] in protected]):
-                self._refuse(f"derive.{self._names[index]}", f"uses the protected column {used[0]}, and is not protected "
-                             "itself. Protect it, too")
+            used = [name for name in sql.columns if self._names[self._named(name)] in protected]
+            if used and self._names[index] not in protected:
+                self._refuse(f"derive.{self._names[index]}",
+                             f"uses the protected column {used[0]}, and is not protected itself. Protect it, too")
 
     def checks(self, wanted: Collection[int], protected: Container[str]) -> list[Check]:
         """The checks.

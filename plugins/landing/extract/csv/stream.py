@@ -87,8 +87,9 @@ class CsvStream(LandingStream):
 
     @property
     def names_by_column(self) -> dict[str, set[str]]:
-        """The columns of the files, and the names that may mean each: the new one and the header's."""
-        return {name: {name, header} for name, header in zip(self._entity.names, self._entity.header, strict=False)}
+        """The columns of the files and derived ones, and the names that may mean each: also the header's."""
+        names, header = self._entity.names[:self._entity.width], self._entity.header
+        return {name: {name, *header[index:index + 1]} for index, name in enumerate(names)}
 
     @property
     def size(self) -> int:
