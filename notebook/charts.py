@@ -62,6 +62,9 @@ def reconciliation(found: pd.DataFrame) -> HTML:
         shown[name] = [value[:12] if isinstance(value, str) else "-" for value in found[column]]
     shown["equal"] = [EQUAL[how] if equal else "NO"
                       for equal, how in zip(found["equal"], found["compared"], strict=True)]
+    methods = [", ".join(f"{name} ({method})" for name, method in one.items()) for one in found["protected"]]
+    if any(methods):
+        shown["protected, compared as landed"] = methods
     shown["why not"] = [value if isinstance(value, str) else "" for value in found["problem"]]
     if not shown["why not"].any():
         return table(shown.drop(columns="why not"), number=",")

@@ -2,8 +2,11 @@
 
 import base64
 import hashlib
+import json
 
 import pytest
+from landing.core.errors import SettingError
+from landing.extract.postgres.tap import TapPostgres
 from landing.protection.keys import new_entry
 from protected import DAY, NEXT, PLAIN, PROTECT, columns, content, keys
 from test_values import HARD, TABLE
@@ -189,3 +192,47 @@ def test_keys_are_made_and_rotated_in_a_file_that_only_its_owner_can_read(people
     assert new_entry("a") != new_entry("a")
     people.monkeypatch.setenv("PROTECTION_KEYS_FILE", "nowhere")
     assert "nowhere" in people.extract(DAY, protect=PROTECT, check=False).text
+
+
+def test_verify_and_certify_say_what_is_protected(people):
+    people.monkeypatch.setenv("TAP_POSTGRES_PROTECT", json.dumps(PROTECT | {"public.orders": {"amount": "drop"}}))
+    shown = people.landing("certify", "--json").stdout
+    found = {f"{one['table']}.{one['column']}": one for one in json.loads(shown)["columns"]}
+    assert [found[f"people.{name}"]["verdict"] for name in ("id", "name", "born")] == ["protected"] * 3
+    assert [found[f"people.{name}"]["loads_as"] for name in ("id", "name", "born")] == ["text", "text", None]
+    assert [found[f"people.{name}"]["type"] for name in ("id", "name", "born")] == ["integer", "text", "date"]
+    assert found["orders.person_id"]["verdict"] == "lossless"
+    said = people.landing("certify").text
+    assert "6 protected" in said
+    assert "public.orders.person_id (plain) references public.people.id (token)" in said
+    people.extract(DAY, protect=PROTECT)
+    people.load(DAY)
+    said = people.landing("verify", DAY).stdout
+    assert ("Protected, so compared as landed and not with the values at the source: orders.person_id (token), "
+            "people.id (token)") in said
+    people.monkeypatch.setenv("TAP_POSTGRES_PROTECT", '{"public.people": {"nmae": "token"}}')
+    assert "matches no column" in people.landing("certify", check=False).text
+
+
+def test_a_message_of_postgresql_that_quotes_a_protected_value_is_not_repeated(people):
+    people.project.source.run("CREATE VIEW numbers AS SELECT id, name, name::integer AS n FROM people WHERE id = 1")
+    refused = people.extract(DAY, check=False, protect={"public.numbers": {"name": "token"}})
+    assert "public.numbers could not be read completely: InvalidTextRepresentation (22P02)" in refused.text
+    assert PLAIN not in refused.text
+
+
+def test_an_incremental_stream_cannot_have_a_protected_replication_key(people):
+    shop = people.project
+    tap = TapPostgres(config={**shop.source.settings(), "filter_schemas": ["public"]})
+    catalog = tap.catalog_dict
+    for stream in catalog["streams"]:
+        if stream["table_name"] == "people":
+            stream |= {"replication_method": "INCREMENTAL", "replication_key": "born"}
+            for entry in stream["metadata"]:
+                if not entry["breadcrumb"]:
+                    entry["metadata"] |= {"replication-method": "INCREMENTAL", "replication-key": "born"}
+                    entry["metadata"].pop("forced-replication-method", None)
+    tap = TapPostgres(config={**shop.source.settings(), "filter_schemas": ["public"], "protect": PROTECT},
+                      catalog=catalog)
+    with pytest.raises(SettingError, match="replication key"):
+        tap.sync_all()

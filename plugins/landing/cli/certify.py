@@ -9,14 +9,31 @@ from dataclasses import asdict
 
 import click
 
-from landing.cli.options import answered, as_json, open_warehouse, output, with_schema
+from landing.cli.options import answered, as_json, logger, open_warehouse, output, with_schema
 from landing.core.errors import LandingError
 from landing.core.settings import settings
-from landing.core.sources import declared_sources, declares, source_keys, source_name, source_schemas, table_names
+from landing.core.sources import (
+    declared_sources,
+    declares,
+    source_keys,
+    source_name,
+    source_protect,
+    source_schemas,
+    table_names,
+)
 from landing.core.text import table
 from landing.load.table_names import TableNames
 from landing.postgres.configured import connect
-from landing.verify.preflight import AS_TEXT, LEFT_OUT, LOSSLESS, REFUSED, Preflight, Verdict, describe_source
+from landing.verify.preflight import (
+    AS_TEXT,
+    LEFT_OUT,
+    LOSSLESS,
+    PROTECTED,
+    REFUSED,
+    Preflight,
+    Verdict,
+    describe_source,
+)
 
 NOTHING = ("Nothing to check: meltano.yml has no tap-postgres, and SOURCE_POSTGRES_HOST is not set. CSV files are "
            "checked when they are extracted, before anything is committed.")
@@ -34,6 +51,7 @@ def certify(tables: Sequence[str], everything: bool, as_json: bool, schema: str)
     lossless   lands and loads with its exact type
     as text    kept as PostgreSQL's text output
     left out   holds no data by nature: a materialized view WITH NO DATA
+    protected  lands as text, or not at all, by the setting `protect`
     refused    the extract or the load would stop here
 
     Reads no rows, except to check keys that the setting `keys` declares and no unique index proves. Without names: all
@@ -48,11 +66,14 @@ def certify(tables: Sequence[str], everything: bool, as_json: bool, schema: str)
 
 def _certify(tables: Sequence[str], everything: bool, as_json: bool, schema: str) -> None:
     with contextlib.closing(connect("SOURCE")) as source:
-        found = describe_source(source, source_schemas(), tables, source_keys())
+        found, protection = describe_source(source, source_schemas(), tables, source_keys(), source_protect())
         with open_warehouse(schema) as warehouse:
-            preflight = Preflight(source, source_name(default="postgres"), warehouse, TableNames(table_names(), schema))
+            names = TableNames(table_names(), schema)
+            preflight = Preflight(source, source_name(default="postgres"), warehouse, names, protection)
             verdicts = list(preflight.verdicts(found))
             version = warehouse and warehouse.version
+        for sentence in preflight.broken_references(found):
+            logger.warning("%s.", sentence)
         shown = {"warehouse": version, "columns": [asdict(one) for one in verdicts]}
         output(as_json, shown, lambda: as_text(verdicts, everything, version))
         if refused := [f"{one.schema}.{one.table}" for one in verdicts if one.verdict == REFUSED]:
@@ -69,8 +90,9 @@ def as_text(verdicts: Sequence[Verdict], everything: bool, warehouse: str | None
     columns = sum(one.column is not None for one in verdicts)
     checked = f"warehouse: PostgreSQL {warehouse}" if warehouse else "warehouse not checked"
     left_out = f", {counts[LEFT_OUT]} left out" if counts[LEFT_OUT] else ""
+    protected = f", {counts[PROTECTED]:,} protected" if counts[PROTECTED] else ""
     summary = (f"{tables} tables, {counts[REFUSED]} of them refused{left_out}; {columns:,} columns of the others: "
-             f"{counts[LOSSLESS]:,} lossless, {counts[AS_TEXT]:,} as text ({checked}).")
+             f"{counts[LOSSLESS]:,} lossless, {counts[AS_TEXT]:,} as text{protected} ({checked}).")
     if others := [one for one in declared_sources() if one != source_name(default="postgres")]:
         summary = f"Not checked: {', '.join(others)} (only the database of SOURCE_POSTGRES_… is).\n{summary}"
     head = ("table", "column", "verdict", "type", "loads as", "why")

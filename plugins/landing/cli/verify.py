@@ -51,7 +51,10 @@ def as_text(found: Sequence[Verification]) -> str:
         for one in found
     ]
     equal = sum(one.holds for one in found)
-    return f"{table(head, rows)}\n{equal} of {len(found)} tables equal, {sum(one.rows for one in found):,} rows."
+    lines = [table(head, rows), f"{equal} of {len(found)} tables equal, {sum(one.rows for one in found):,} rows."]
+    if protected := [f"{one.table}.{name} ({method})" for one in found for name, method in one.protected.items()]:
+        lines.append(f"Protected, so compared as landed and not with the values at the source: {', '.join(protected)}.")
+    return "\n".join(lines)
 
 
 def repair(wrong: Sequence[Verification], day: date, schema: str) -> str:

@@ -135,6 +135,11 @@ def source_keys() -> dict[str, Any]:
     return _setting("extractors", "tap-postgres", "keys", dict, '{"public.events": ["id"]}')
 
 
+def source_protect() -> dict[str, Any]:
+    """`protect` of tap-postgres, from its variable or meltano.yml: methods by table and column."""
+    return _setting("extractors", "tap-postgres", "protect", dict, '{"public.customers": {"email": "encrypt"}}')
+
+
 def table_names() -> dict[str, Any]:
     """`table_names` of target-postgres, from its variable or meltano.yml: Meltano passes it to the plugin only."""
     return _setting("loaders", "target-postgres", "table_names", dict, '{"crm": "crm.{table}"}')

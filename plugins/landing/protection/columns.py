@@ -59,6 +59,9 @@ class TableProtection:
         return {"text": None}
 
 
+NO_PROTECTION = TableProtection({}, KeyRing({}))
+
+
 def table_protections(given: Sequence[Rule], tables: Tables, keys: Mapping[str, Sequence[str]]
                       ) -> dict[str, TableProtection]:
     """The protection of each table that has some.

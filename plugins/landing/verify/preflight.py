@@ -4,6 +4,7 @@
     as text         kept as PostgreSQL's text output
     refused         the extract or the load would stop here
     left out        a relation that holds no data by nature: a materialized view WITH NO DATA, or what reads one
+    protected       lands as text by the setting `protect`, or not at all
     other moment    a table that reads foreign tables, whose rows are not part of the snapshot
 
 This module has no rules about types and names: it runs the tap's and the warehouse's own code on both servers, in
@@ -25,7 +26,8 @@ from landing.core.errors import LandingError, RefusedError, SourceError, describ
 from landing.extract.postgres import snapshot
 from landing.extract.postgres.catalog import SourceTable, describe_tables
 from landing.extract.postgres.keys import problem, refusal, with_keys
-from landing.extract.postgres.relations import reads
+from landing.extract.postgres.protected import protections
+from landing.extract.postgres.relations import Key, reads
 from landing.load.planning import refuse_shared_names
 from landing.load.staging import Load
 from landing.load.table_names import TableNames
@@ -33,9 +35,12 @@ from landing.load.warehouse import Warehouse
 from landing.model.naming import new_run_id
 from landing.model.schema import Column, Table
 from landing.postgres.transaction import transaction
+from landing.protection import references
+from landing.protection.columns import NO_PROTECTION, TableProtection
+from landing.protection.methods import DROP
 
 LOSSLESS, AS_TEXT, REFUSED, OTHER_MOMENT = "lossless", "as text", "refused", "other moment"
-LEFT_OUT = "left out"
+LEFT_OUT, PROTECTED = "left out", "protected"
 
 
 @dataclass(frozen=True)
@@ -52,29 +57,42 @@ class Verdict:
 
 
 def describe_source(
-    connection: Any, schemas: Sequence[str], patterns: Sequence[str], keys: Mapping[str, Any]
-) -> list[SourceTable]:
+    connection: Any, schemas: Sequence[str], patterns: Sequence[str], keys: Mapping[str, Any],
+    protect: Mapping[str, Any],
+) -> tuple[list[SourceTable], dict[Key, TableProtection]]:
     """Tables of `schemas` (empty: all) whose `schema.table` matches a pattern (empty: all), with declared `keys`.
+
+    Returns:
+        The tables, and how columns are protected by the setting `protect`.
 
     Raises:
         SourceError: No table matches.
+        SettingError: A setting names what does not exist, or columns cannot be protected.
     """
-    tables = [table for (schema, name), table in with_keys(describe_tables(connection, schemas), keys).items()
+    found = with_keys(describe_tables(connection, schemas), keys)
+    protection = protections(protect, found)
+    tables = [table for (schema, name), table in found.items()
               if not patterns or any(fnmatchcase(f"{schema}.{name}", pattern) for pattern in patterns)]
     if not tables:
         where = f"schemas {', '.join(schemas)}" if schemas else "any schema"
         like = f" matching {', '.join(patterns)}" if patterns else ""
         raise SourceError(f"The source has no table{like} in {where} that this role can see. Check "
                           "filter_schemas of tap-postgres in meltano.yml, and SOURCE_POSTGRES_DB in .env.")
-    return tables
+    return tables, protection
 
 
 class Preflight:
     """Checks a source and, if it can be reached, the warehouse."""
 
-    def __init__(self, connection: Any, name: str, warehouse: Warehouse | None, names: TableNames) -> None:
-        """`name`: of the source. `names`: of its tables in the warehouse."""
+    def __init__(self, connection: Any, name: str, warehouse: Warehouse | None, names: TableNames,
+                 protection: Mapping[Key, TableProtection]) -> None:
+        """`name`: of the source. `names`: of its tables in the warehouse. `protection`: of their columns."""
         self.connection, self.name, self.warehouse, self.names = connection, name, warehouse, names
+        self.protection = protection
+
+    def broken_references(self, tables: Sequence[SourceTable]) -> Iterator[str]:
+        """A sentence for each foreign key that no longer joins."""
+        return references.broken(self._load(table).table for table in tables)
 
     def verdicts(self, tables: Sequence[SourceTable]) -> Iterator[Verdict]:
         """Verdicts on each column of each table, in order."""
@@ -98,8 +116,10 @@ class Preflight:
 
     def _load(self, table: SourceTable) -> Load:
         """The load that today's extract would lead to."""
-        landed = Table(stream=table.stream, name=table.name, schema=table.schema, columns=table.columns,
-                       primary_key=table.primary_key)
+        protection = self.protection.get((table.schema, table.name), NO_PROTECTION)
+        landed = Table(stream=table.stream, name=table.name, schema=table.schema,
+                       columns=protection.landed(table.columns), primary_key=table.primary_key,
+                       foreign_keys=table.foreign_keys, dropped=protection.dropped(table.columns))
         return Load(self.name, today(), new_run_id(), now(), landed)
 
     def _verdicts(
@@ -130,7 +150,8 @@ class Preflight:
                 if names := snapshot.foreign(found, key):
                     yield Verdict(table.schema, table.name, None, OTHER_MOMENT, reason=(
                         f"it reads foreign tables, whose rows are not part of the snapshot: {', '.join(names)}"))
-                yield from (_verdict(table, *pair, known) for pair in zip(table.columns, columns, strict=True))
+                loaded = {column.name: column for column in columns}
+                yield from (_verdict(table, column, loaded.get(column.name), known) for column in table.columns)
 
     def _check_key(self, table: SourceTable) -> None:
         """Raise SourceError if a declared key does not hold. Reads the table unless an index proves the key."""
@@ -142,8 +163,12 @@ class Preflight:
                 raise SourceError(f"{refusal(key, table.primary_key, why)}.")
 
 
-def _verdict(table: SourceTable, column: Column, loaded: Column, known: dict[str, bool]) -> Verdict:
+def _verdict(table: SourceTable, column: Column, loaded: Column | None, known: dict[str, bool]) -> Verdict:
+    """`loaded`: None if the column is not landed."""
     verdict, reason = LOSSLESS, None
+    if loaded is None or loaded.protection:
+        return Verdict(table.schema, table.name, column.name, PROTECTED, column.source_type or column.type,
+                       loaded and loaded.type, f"protect: {loaded.protection.method if loaded else DROP}")
     if column.name in table.as_text:
         verdict, reason = AS_TEXT, table.as_text[column.name]
     elif not known.get(column.type, True):

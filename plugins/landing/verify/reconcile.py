@@ -7,13 +7,16 @@ copied out of the warehouse and hashed. Tables are compared in one of three ways
     rows      tables of several files, whose rows are in no defined order in the warehouse: sums of the rows' SHA-256
     values    the warehouse writes values in another form than the file (declared or widened types): the files are
               copied into a temporary table with the partition's types, and out again
+
+Protected columns are compared as they are landed: the tap hashed the protected bytes, and nothing is compared with the
+plain values at the source.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -31,6 +34,7 @@ from landing.model.schema import Table, combined
 from landing.postgres import copy
 from landing.postgres.copy import Copied, identifiers
 from landing.postgres.transaction import begin
+from landing.protection.references import protected
 from landing.storage import hashing
 from landing.storage.base import Object
 from landing.storage.hashing import RowSum
@@ -58,6 +62,7 @@ class Verification:
     """Result for one table: SHA-256 of the source's rows, the files and the warehouse; None if not available.
 
     `problem`: why it does not match. `compared`: BYTES, ROWS or VALUES if the warehouse matches, else None.
+    `protected`: columns that are compared as they are landed, and their methods.
     """
 
     source: str
@@ -69,6 +74,7 @@ class Verification:
     warehouse: str | None
     problem: str | None = None
     compared: str | None = None
+    protected: dict[str, str] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -107,7 +113,8 @@ class Reconciliation:
             return LoadHistory(cursor, self.history).left_out(day)
 
     def _table(self, manifest: Manifest, table: Table, label: str, partition: sql.Identifier | None) -> Verification:
-        result = Verification(manifest.source, label, table.rows, table.bytes, table.sha256, None, None)
+        result = Verification(manifest.source, label, table.rows, table.bytes, table.sha256, None, None,
+                              protected=protected(table.columns))
         try:
             objects = [self.zone.file(manifest, file) for file in table.files]
             self._check_quarantine(manifest, table)

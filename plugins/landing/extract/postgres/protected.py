@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg2
 from psycopg2 import sql
 
+from landing.core.errors import describe
 from landing.extract.postgres.catalog import SourceTable
 from landing.extract.postgres.relations import Key
 from landing.model.schema import Column
@@ -31,6 +33,14 @@ def protections(setting: Mapping[str, Any], tables: Mapping[Key, SourceTable]) -
     found = table_protections(rules.rules(setting), columns,
                               {name: tables[key].primary_key for name, key in names.items()})
     return {names[name]: protection for name, protection in found.items()}
+
+
+def safe_description(error: psycopg2.Error) -> str:
+    """An error of a query that reads protected columns: a message about data, or a function's own, may quote them."""
+    if isinstance(error, (psycopg2.OperationalError, psycopg2.ProgrammingError)):
+        return describe(error)
+    return (f"{type(error).__name__} ({error.pgcode}). PostgreSQL's message may quote a protected value, so it is not "
+            "repeated; the source's own log has it")
 
 
 def marked(columns: Sequence[Column], marks: Marks) -> sql.Composed:

@@ -21,7 +21,7 @@ from landing.core.progress import Progress
 from landing.extract.postgres.catalog import SourceTable
 from landing.extract.postgres.keys import refusal
 from landing.extract.postgres.locks import passes
-from landing.extract.postgres.protected import marked
+from landing.extract.postgres.protected import marked, safe_description
 from landing.extract.postgres.snapshot import select, way_out
 from landing.model.naming import folder_name
 from landing.model.schema import Column, File, Table
@@ -199,10 +199,11 @@ class CopyStream(LandingStream, PostgresStream):
             if isinstance(error, pg_errors.InsufficientPrivilege):
                 mend = "Grant the role what it lacks (BYPASSRLS, if row-level security is named)"
             then = "Run again" if passes(error) else f"{mend}, or leave it out: {way_out([self.source_key])}. Then run"
+            why = safe_description(error) if self.tap.protections else describe(error)
             raise SourceError(
-                f"Table {'.'.join(self.source_key)} could not be read completely: {describe(error)}. Nothing of this "
+                f"Table {'.'.join(self.source_key)} could not be read completely: {why}. Nothing of this "
                 f"date was committed. {then}: {self.tap.retry_command}"
-            ) from error
+            ) from (None if self.tap.protections else error)
 
     def extract(self, folder: Prefix) -> Extract:
         """Wait for the table's files."""
