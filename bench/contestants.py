@@ -5,13 +5,14 @@ from __future__ import annotations
 from contestant import Contestant
 from data import ROOT
 from others import Dlt, DuckDB, DuckDBCsv, Singer, SingerBest, Sling
-from ours import Landing, LandingGzip, LandingOne, LandingZstd, Trivial
+from ours import Landing, LandingGzip, LandingOne, LandingProtected, LandingZstd, Trivial
 from psql import PgDump, Psql, PsqlTwice
 from stores import DltStore, LandingStore, SlingStore
 
 EVERYBODY: dict[str, type[Contestant]] = {
     "psql1": Psql, "psql2": PsqlTwice, "landing": Landing, "trivial": Trivial, "duckdb": DuckDB,
     "duckdb-csv": DuckDBCsv, "landing1": LandingOne, "landing-zstd": LandingZstd, "landing-gzip": LandingGzip,
+    "landing-protected": LandingProtected,
     "pg_dump": PgDump, "dlt": Dlt, "sling": Sling, "singer": Singer, "singer-best": SingerBest,
     "landing-store": LandingStore, "dlt-store": DltStore, "sling-store": SlingStore,
 }

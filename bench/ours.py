@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -112,6 +115,20 @@ class LandingZstd(LandingOne):
 class LandingGzip(LandingZstd):
     name = "landing, gzip"
     variables: ClassVar = {"TAP_POSTGRES_COMPRESSION": "gzip"}
+
+
+class LandingProtected(Landing):
+    name = "landing, protected"
+    settings = "as landing, with one column encrypted and one as tokens"
+    phases = (EXTRACT,)
+    slow = True
+    variables: ClassVar = {
+        "TAP_POSTGRES_PROTECT": json.dumps({"public.lineitem": {"l_comment": "encrypt", "l_partkey": "token"}}),
+        "PROTECTION_KEYS": ",".join(f"{name}:{base64.b64encode(os.urandom(32)).decode()}" for name in ("k", "token")),
+    }
+
+    def takes(self, data: Data, phase: str) -> bool:
+        return data not in (WIDE_DATA, SMALL_DATA) and super().takes(data, phase)
 
 
 class Trivial(Landing):

@@ -4,11 +4,14 @@ import base64
 import hashlib
 import json
 
+import duckdb
 import pytest
+import zstandard
+from landed import InStore
 from landing.core.errors import SettingError
 from landing.extract.postgres.tap import TapPostgres
 from landing.protection.keys import new_entry
-from protected import DAY, NEXT, PLAIN, PROTECT, columns, content, keys
+from protected import DAY, ENTITY, NEXT, PEOPLE, PLAIN, PROTECT, columns, content, keys
 from test_values import HARD, TABLE
 
 
@@ -236,3 +239,52 @@ def test_an_incremental_stream_cannot_have_a_protected_replication_key(people):
                       catalog=catalog)
     with pytest.raises(SettingError, match="replication key"):
         tap.sync_all()
+
+
+def test_diff_copy_and_export_work_on_protected_values(people):
+    shop = people.project
+    people.extract(DAY, protect=PROTECT)
+    shop.source.run(f"UPDATE people SET name = '{PLAIN} II' WHERE id = 1; DELETE FROM orders WHERE id = 7")
+    people.extract(NEXT, protect=PROTECT)
+    for day in (DAY, NEXT):
+        people.load(day)
+    found = json.loads(people.landing("diff", DAY, NEXT, "--json", "--rows", "9").stdout)
+    changed = {one["table"]: one for one in found}
+    assert [changed["people"][kind] for kind in ("inserted", "updated", "deleted")] == [0, 1, 0]
+    assert [changed["orders"][kind] for kind in ("inserted", "updated", "deleted")] == [0, 0, 1]
+    assert changed["people"]["rows"][0]["after"]["name"].startswith("enc:old:")
+    for command in (("copy", "--all", "--to", "other"), ("export", "--all", "--to", "parquet")):
+        people.landing(*command)
+    for root in ("other", "parquet"):
+        files = [path for path in (shop.folder / root).rglob("*") if path.is_file()]
+        assert files
+        assert not [path for path in files if PLAIN.encode() in path.read_bytes()]
+    exported, = (shop.folder / "parquet").rglob(f"*extracted_at={NEXT}/table=public-people/*.parquet")
+    names = duckdb.sql(f"SELECT name FROM read_parquet('{exported}')").fetchall()
+    assert {name and name[:8] for name, in names} == {"enc:old:", None}
+    revealed = people.landing("reveal", NEXT, "people").stdout
+    people.monkeypatch.setenv("LANDING_ROOT", "other")
+    assert people.landing("reveal", NEXT, "people").stdout == revealed
+    assert f"{PLAIN} II" in revealed
+
+
+@pytest.mark.parametrize("store", ["fakes3"], indirect=True)
+def test_a_store_holds_protected_values_only(people, store):
+    shop = people.project
+    shop.land_in(InStore(store, f"zone-{shop.source.name}"))
+    files = [{**ENTITY, "protect": {"Full name": "encrypt"}, "on_bad_rows": "quarantine"}]
+    shop.csv("people.csv", PEOPLE + f"8;{PLAIN}\n")
+    for tap in (shop.tap_postgres(protect=PROTECT, compression="zstd"), shop.tap_csv(*files, max_bad_rows=1)):
+        shop.pipe(tap, shop.target_csv(), DATESTAMP=DAY)
+    landed = shop.landed()
+    assert len([key for key in landed if key.endswith("_manifest.json")]) == 2
+    assert not [key for key, value in landed.items() if PLAIN.encode() in content_of(key, value)]
+    for source in ("postgres", "csv"):
+        assert PLAIN in shop.landing("reveal", DAY, "people", "--source", source).stdout
+    assert PLAIN in shop.landing("reveal", DAY, "people", "--source", "csv", "--quarantine").stdout
+    assert "Several tables" in shop.landing("reveal", DAY, "people", check=False).text
+
+
+def content_of(key, value):
+    """A file's content."""
+    return zstandard.ZstdDecompressor().stream_reader(value).read() if key.endswith(".zst") else value

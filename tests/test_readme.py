@@ -11,7 +11,7 @@ from conftest import ROOT, Project
 PAGES = ("README.md", "docs/tutorial.md", "docs/how-to/reprocess.md", "docs/how-to/retention.md",
          "docs/how-to/own-database.md", "docs/how-to/airflow.md", "docs/how-to/monitoring.md",
          "docs/how-to/notebook.md", "docs/how-to/inspect.md", "docs/how-to/csv.md", "docs/how-to/copy.md",
-         "docs/how-to/export.md")
+         "docs/how-to/export.md", "docs/how-to/protection.md")
 PATH = 'export PATH="$PWD/.venv/bin:$PATH"\n'
 
 
@@ -57,7 +57,9 @@ def test_every_documented_command_runs(clone):
             assert result.returncode == 0, f"{block}\n{result.stdout[-3000:]}{result.stderr[-3000:]}"
             done[block] = result.stdout
     everything = "".join(done.values())
-    assert everything.count("14 of 14 tables equal, 3,362 rows.") == 3  # by the demo, the README, and after the repair
+    # By the demo, the README, after the repair, and protected.
+    assert everything.count("14 of 14 tables equal, 3,362 rows.") == 4
+    assert "Protected, so compared as landed" in everything
     for shown in ("2,155 rows of 18 columns", "exit status 1", "13 of 14 tables equal", "committed", "identical",
                   "updated", "Would remove"):
         assert shown in everything
