@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from landing.extract.csv.fields import Fields
-from protected import DAY, ENTITY, KEYS, PLAIN, keys
+from protected import DAY, ENTITY, PLAIN, keys
 
 LOUD = {"LOGLEVEL": "DEBUG", "TAP_POSTGRES_LOGLEVEL": "DEBUG", "TAP_CSV_LOGLEVEL": "DEBUG",
         "TARGET_CSV_LOGLEVEL": "DEBUG", "TARGET_POSTGRES_LOGLEVEL": "DEBUG"}
-SECRETS = [PLAIN, PLAIN.encode().hex(), *(keys(id_).partition(":")[2] for id_ in KEYS)]
+RING = keys("old", "token", old=os.urandom(32), token=os.urandom(32))  # of these tests alone
+SECRETS = [PLAIN, PLAIN.encode().hex(), *(entry.partition(":")[2] for entry in RING.split(","))]
 LOCK = 7_304_118  # an advisory lock that the end of the view `big` waits for
 # Rows of several buffers, and an end that comes when the test lets it.
 BIG = f"""
@@ -50,7 +51,7 @@ def test_no_plain_value_and_no_key_is_anywhere_while_a_run_is_at_work_and_after_
         database.run(f"ALTER DATABASE {database.name} SET log_statement = 'all'")
         database.run(f"ALTER DATABASE {database.name} SET log_duration = on")
     people.monkeypatch.delenv("PROTECTION_KEYS")
-    (shop.folder / "ring").write_text("\n".join(keys("old", "token").split(",")))
+    (shop.folder / "ring").write_text(RING.replace(",", "\n"))
     log = Path(server.data).parent / "log"
     begin = log.stat().st_size
     variables = {**LOUD, "PROTECTION_KEYS_FILE": "ring", "TMPDIR": str(scratch)}
