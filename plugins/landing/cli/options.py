@@ -15,7 +15,7 @@ import psycopg2
 from landing.core.commands import named
 from landing.core.errors import LandingError, WarehouseError, describe
 from landing.core.reporting import reported
-from landing.core.sources import table_names
+from landing.core.sources import table_checks, table_names
 from landing.load.load_history import LoadHistory
 from landing.load.warehouse import Warehouse
 from landing.postgres.configured import connect
@@ -71,7 +71,8 @@ def open_warehouse(schema: str) -> Iterator[Warehouse | None]:
         yield None
         return
     with contextlib.closing(connection):
-        yield Warehouse(connection, schema, logging.Logger("certify", logging.ERROR), names=table_names())
+        yield Warehouse(connection, schema, logging.Logger("certify", logging.ERROR), names=table_names(),
+                        checks=table_checks())
 
 
 @contextlib.contextmanager

@@ -15,8 +15,10 @@ from landing.cli.options import answered, as_json, open_warehouse, output, read_
 from landing.core.commands import without_command
 from landing.core.dates import parse_date
 from landing.core.errors import describe
+from landing.core.sources import migrations_folder
 from landing.core.text import duration, table
 from landing.load.load_history import LoadedTable, LoadedTables, LoadHistory
+from landing.load.migrations import Migrations, migrations
 from landing.verify.backfill import (
     EXTRACT,
     KEEP,
@@ -57,14 +59,18 @@ def plan(first: str, last: str, re_extract: bool, as_json: bool, schema: str) ->
         days = parse_date(first, "--from"), parse_date(last, "--to")
         loaded, left_out = read_load_history(_loaded, schema) or (None, {})
         planner = BackfillPlanner(LandingZone.configured(), loaded, re_extract, left_out)
+        pending, files = None, migrations(migrations_folder())
         try:
             with contextlib.nullcontext() if loaded is None else open_warehouse(schema) as planner.warehouse:
                 plans = planner.plan(*days)
+                if planner.warehouse:
+                    pending = [one.name for one in Migrations(planner.warehouse.connection, schema, files).pending()]
         except psycopg2.Error as error:  # a read-only role
             click.echo(f"Planned without a dry run of the loads: {describe(error)}", err=True)
             planner.warehouse = None
             plans = planner.plan(*days)
-        output(as_json, {"dates": [asdict(one) for one in plans], "total": total(plans)}, lambda: as_text(plans))
+        output(as_json, {"dates": [asdict(one) for one in plans], "total": total(plans), "migrations": pending},
+               lambda: as_text(plans, pending or []))
 
 
 def _loaded(load_history: LoadHistory) -> tuple[Loaded, LeftOut]:
@@ -75,11 +81,12 @@ def _loaded(load_history: LoadHistory) -> tuple[Loaded, LeftOut]:
     return {day: LoadedTables(entries) for day, entries in found.items()}, load_history.left_out_by_date()
 
 
-def as_text(plans: Sequence[DatePlan]) -> str:
-    """Render the plan, with a summary."""
+def as_text(plans: Sequence[DatePlan], migrations: Sequence[str]) -> str:
+    """Render the plan, with a summary. `migrations`: those that the next load runs first."""
     rows = [(str(one.day), one.state, ", ".join(one.of(EXTRACT)) or "-", _load(one), duration(one.seconds),
              _why(one)) for one in plans]
-    return "\n".join([table(("date", "state", "extract", "load", "time", ""), rows), _total(plans), *_late(plans)])
+    return "\n".join([table(("date", "state", "extract", "load", "time", ""), rows), _total(plans), *_late(plans),
+                      *([f"The next load first runs the migrations {', '.join(migrations)}."] if migrations else [])])
 
 
 def _late(plans: Sequence[DatePlan]) -> Iterator[str]:

@@ -20,6 +20,8 @@
     │   └── DamagedError          a manifest or landed file differs from what was committed
     └── WarehouseError            the warehouse rejects the load
         ├── RefusedError          a table cannot be created or changed as needed
+        ├── CheckError            a check of a table does not hold
+        ├── MigrationError        a migration cannot be run
         └── VerificationError     source, files and warehouse differ
 
 A message says what happened, where, what was expected and found, and what to run next.
@@ -151,6 +153,17 @@ class RefusedError(WarehouseError):
         command = f", then land and load again: {again}" if again else "."
         super().__init__(f"{where}: {what}. Nothing was loaded. {then}{command}")
         self.where, self.what, self.then = where, what, then
+
+
+class CheckError(WarehouseError):
+    """Raised if a check of a table blocks the load of its date."""
+
+
+class MigrationError(WarehouseError):
+    """Raised if a migration of the warehouse fails, or differs from what was run."""
+
+    def __init__(self, what: str, then: str) -> None:
+        super().__init__(f"{what}. Nothing was loaded. {then}, and load again.")
 
 
 class VerificationError(WarehouseError):

@@ -145,6 +145,16 @@ def table_names() -> dict[str, Any]:
     return _setting("loaders", "target-postgres", "table_names", dict, '{"crm": "crm.{table}"}')
 
 
+def table_checks() -> dict[str, Any]:
+    """`checks` of target-postgres, likewise."""
+    return _setting("loaders", "target-postgres", "checks", dict, '{"postgres": {"orders": {"min_rows": 1}}}')
+
+
+def migrations_folder() -> str | None:
+    """`migrations` of target-postgres, likewise; None if it is not set."""
+    return settings().get("TARGET_POSTGRES_MIGRATIONS") or _config("loaders", "target-postgres").get("migrations")
+
+
 def _setting(plugins: str, plugin: str, name: str, kind: type, example: str) -> Any:
     """A plugin's setting, from its variable or meltano.yml."""
     variable = f"{plugin}_{name}".replace("-", "_").upper()
@@ -156,9 +166,13 @@ def _setting(plugins: str, plugin: str, name: str, kind: type, example: str) -> 
             pass
         raise SettingError(f"{variable}={text!r} is not a JSON {kind.__name__}. Expected, for example, {example}. "
                            "Correct it, and run again.")
+    return _config(plugins, plugin).get(name) or kind()
+
+
+def _config(plugins: str, plugin: str) -> dict[str, Any]:
+    """A plugin's settings in meltano.yml."""
     declared = (_declared().get("plugins") or {}).get(plugins) or []
-    config = next((one.get("config") for one in declared if one["name"] == plugin), None) or {}
-    return config.get(name) or kind()
+    return next((one.get("config") for one in declared if one["name"] == plugin), None) or {}
 
 
 def has_files_of_each_date(source: str, day: date) -> bool:

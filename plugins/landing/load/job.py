@@ -15,7 +15,9 @@ from landing.core.commands import load_command
 from landing.core.commit_point import UNKNOWN, CommitPoint
 from landing.core.dates import today
 from landing.core.errors import LandingError, StalledError, UnreachableError, WarehouseError, describe
+from landing.load import declared_checks
 from landing.load.load_history import NONE, Streams
+from landing.load.migrations import Migration, Migrations
 from landing.load.planning import refuse_shared_names
 from landing.load.staging import Files, Load
 from landing.load.table_names import SETTING, TableNames
@@ -27,7 +29,7 @@ KEY_MEMORY = 256 << 10  # kB of the warehouse server's memory for each key build
 
 @dataclass(frozen=True)
 class LoadJob:
-    """Loads one date into one schema. `config`: the settings of target-postgres."""
+    """Loads one date into one schema. `config`: the settings of target-postgres. `migrations`: to run before."""
 
     connect: Callable[[], Any]
     schema: str
@@ -35,6 +37,7 @@ class LoadJob:
     config: Mapping[str, Any]
     point: CommitPoint
     logger: logging.Logger
+    migrations: Sequence[Migration] = ()
 
     def run(self, sources: Sequence[str], loads: Mapping[str, tuple[Load, Files]], *, reload: bool,
             left_out: Sequence[str] = (), without_data: Streams = NONE) -> None:
@@ -54,12 +57,14 @@ class LoadJob:
         tables = {stream: names.placed(load) for stream, (load, _) in loads.items()}
         refuse_shared_names(sorted(tables.values(), key=lambda load: [*sources, load.source].index(load.source)))
         with self._locked(tables.values()) as warehouse:
+            warehouse.refuse_unknown_checks(tables.values())
             missing = tables if reload else warehouse.missing(self.day, tables)
             new = warehouse.planned(missing, [load for stream, load in tables.items() if stream not in missing])
             warehouse.refuse_removal(self.day, warehouse.vanished(self.day, sources, tables.values()))
             with WorkerPool(count := self.config["connections"], self._worker) as workers:
                 staged = warehouse.stage(workers, [(load, loads[stream][1]) for stream, load in new.items()],
                                          alone=count == 1)
+                warehouse.check(workers, tables, {stream: load.table for stream, (load, _) in loads.items()}, staged)
             warehouse.swap(self.day, sources, staged, tables.values(), left_out, without_data)
             ahead = warehouse.ahead(self.day, sources)
         self._log(sources, staged, len(loads), ahead)
@@ -92,8 +97,9 @@ class LoadJob:
             f"{self.day}`, or load again, which changes nothing that is loaded: {self._command}")
         with self._explained(), contextlib.closing(self.connect()) as connection:
             warehouse = Warehouse(connection, self.schema, self.logger, self.config["lock_timeout"], self.point,
-                                  self.config.get(SETTING))
+                                  self.config.get(SETTING), self.config.get(declared_checks.SETTING))
             warehouse.acquire(self.config["load_lock_timeout"], loads)
+            Migrations(connection, self.schema, self.migrations).apply(self.config["lock_timeout"])
             try:
                 yield warehouse
             finally:

@@ -312,6 +312,13 @@ class LoadHistory:
         return {*self.newest().items(), *((one.source, one.shown) for part in self.parts()
                                           for one in part.absent().values() if one)}
 
+    def before(self, load: Load) -> tuple[date, int] | None:
+        """The newest loaded date of a load's table before its own, and the rows of that."""
+        return next(iter(self._rows(
+            "SELECT extracted_at, rows FROM {loads} l WHERE source = %s AND table_schema = %s AND table_name = %s "
+            "AND extracted_at < %s ORDER BY extracted_at DESC LIMIT 1",
+            (load.source, load.schema, load.table.name, load.day)) if self.exists() else ()), None)
+
     def places(self) -> list[Place]:
         """Where the tables of each source are."""
         return [Place(*row) for row in self._rows(PLACES)] if self.exists() else []

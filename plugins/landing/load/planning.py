@@ -14,11 +14,15 @@ from psycopg2.extensions import cursor as Cursor
 from landing.core.commands import how_to_repair, move_command
 from landing.core.errors import DamagedError, RefusedError
 from landing.load import history
+from landing.load.declared_checks import DeclaredChecks
 from landing.load.evolution import widened
 from landing.load.history import PARTITION_KEY, STAGING, columns_of, history_name
 from landing.load.load_history import LOADS, LoadHistory, Place, SchemaHistory
+from landing.load.migrations import TABLE as MIGRATIONS
 from landing.load.planned_changes import PlannedChanges
+from landing.load.refusals import REFUSED
 from landing.load.staging import Load
+from landing.load.table_checks import TableChecker
 from landing.model.schema import MAX_COLUMNS, NAME_BYTES, TYPE, Column
 from landing.postgres.query import query
 
@@ -70,8 +74,10 @@ def supported_types(cursor: Cursor, types: Collection[str]) -> dict[str, bool]:
 class LoadPlanner:
     """Plans loads one after the other against the warehouse's state at construction time."""
 
-    def __init__(self, load_history: LoadHistory, loads: Sequence[Load], logger: logging.Logger) -> None:
-        """`loads`: all that will be planned, with their schemas."""
+    def __init__(self, load_history: LoadHistory, loads: Sequence[Load], logger: logging.Logger,
+                 checks: DeclaredChecks) -> None:
+        """`loads`: all that will be planned, with their schemas. `checks`: those declared for their tables."""
+        self._cursor, self._checks = load_history.cursor, checks
         self._default = load_history.default
         self._schemas = {schema: SchemaPlanner(load_history.part(schema), [
             load for load in loads if load.schema == schema], logger) for schema in {load.schema for load in loads}}
@@ -90,10 +96,14 @@ class LoadPlanner:
 
         Raises:
             RefusedError: Its names or types do not fit.
+            SettingError: A check of the table cannot be run over its columns.
         """
         load = replace(load, schema=load.schema or self._default)
         self._refuse_moved(load)
-        return self._schemas[load.schema](load)
+        planned = self._schemas[load.schema](load)
+        if checks := self._checks.of(planned):
+            TableChecker(planned, load.table, checks).validate(self._cursor)
+        return planned
 
     def assume(self, load: Load) -> list[str]:
         """Treat a planned load as loaded.
@@ -166,7 +176,7 @@ class SchemaPlanner:
 
     def _refuse_names(self, load: Load) -> None:
         name = load.table.name
-        if name == LOADS or name.startswith(STAGING):
+        if name in (LOADS, REFUSED, MIGRATIONS) or name.startswith(STAGING):
             raise RefusedError(load, "the warehouse reserves this name", "Rename the table", load.reextract_command)
         for long in (one for one in (name, *(history_name(column.name) for column in load.table.columns))
                      if len(one.encode()) > NAME_BYTES):

@@ -28,6 +28,8 @@ from landing.core.errors import (
     describe,
 )
 from landing.core.settings import flag
+from landing.load import declared_checks, migrations
+from landing.load.declared_checks import DeclaredChecks
 from landing.load.job import LoadJob
 from landing.load.staging import Load
 from landing.load.stock import StockSink, not_landed
@@ -58,6 +60,19 @@ SETTINGS = th.PropertiesList(
                     ". Placeholders: {table}, {schema} (of the source), {source}, {target_schema} (SCHEMA). Before a "
                     "dot is a schema of its own, with a history of its own. Unset: the default schema, under their own "
                     "names.",
+    ),
+    th.Property(
+        declared_checks.SETTING,
+        th.ObjectType(additional_properties=th.ObjectType(additional_properties=True)),
+        description="Checks that block the load of a date if a table does not keep them, by source and table: "
+                    "`min_rows`, `max_change` (`50%`), `foreign_keys` (`true`), `columns` (by column: `required`, "
+                    "`unique`, `enum`, `minimum`, `maximum`, `pattern`), `checks` (SQL by name).",
+    ),
+    th.Property(
+        migrations.SETTING,
+        th.StringType,
+        description="Folder of SQL files that are run once each before a load, `V<number>__<words>.sql`, relative to "
+                    f"the project. Unset: `{migrations.FOLDER}`, if it exists.",
     ),
     th.Property(
         "lock_timeout",
@@ -103,6 +118,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
             raise SettingError("SCHEMA is empty. Run again with SCHEMA=public, or leave it unset.")
         super().__init__(*args, **{**kwargs, "config": config})
         TableNames(self.config.get(SETTING), self.config["default_target_schema"])  # fail before anything is read
+        DeclaredChecks(self.config.get(declared_checks.SETTING))  # likewise
         self._files = Files()
         self._received: dict[str, int] = {}  # RECORDs of our own taps for the stock sink, by stream
 
@@ -189,7 +205,8 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         refuse_future(day, "extracted_at")
         loads = {stream: (_load_of(sink, files[stream], day), list(zip(sink.objects, files[stream], strict=True)))
                  for stream, sink in self.sinks.items()}
-        job = LoadJob(self._connect, self.config["default_target_schema"], day, self.config, self.point, logger)
+        files = migrations.migrations(self.config.get(migrations.SETTING))
+        job = LoadJob(self._connect, self.config["default_target_schema"], day, self.config, self.point, logger, files)
         job.run(sources, loads, reload=bool(self.config.get("reload")) or flag("RELOAD"),
                 left_out=self.completion.left_out_sources, without_data=self.completion.without_data)
 

@@ -25,15 +25,18 @@ from landing.core.commit_point import CommitPoint
 from landing.core.errors import WarehouseError
 from landing.core.sources import declared_sources
 from landing.load import staging
+from landing.load.date_checks import DateChecks, refused
+from landing.load.declared_checks import DeclaredChecks, source_names
 from landing.load.load_history import NONE, LoadHistory, Streams
 from landing.load.locks import LockRetry, SchemaLock, wait_for_older_snapshots
 from landing.load.planning import LoadPlanner
+from landing.load.refusals import Refusals
 from landing.load.staging import Files, Load
 from landing.load.swap import Swap
 from landing.load.table_names import TableNames
-from landing.model.schema import NAME_BYTES
+from landing.model.schema import NAME_BYTES, Table
 from landing.postgres.query import query
-from landing.postgres.transaction import begin
+from landing.postgres.transaction import begin, transaction
 from landing.postgres.worker_pool import WorkerPool
 
 LOCK_TIMEOUT = 60  # seconds that a swap waits for other sessions
@@ -51,7 +54,8 @@ class Warehouse:
     """One schema of a warehouse and its history."""
 
     def __init__(self, connection: Any, schema: str, logger: logging.Logger, lock_timeout: float = LOCK_TIMEOUT,
-                 point: CommitPoint | None = None, names: Mapping[str, Any] | None = None) -> None:
+                 point: CommitPoint | None = None, names: Mapping[str, Any] | None = None,
+                 checks: Mapping[str, Any] | None = None) -> None:
         """Open the warehouse.
 
         Args:
@@ -61,6 +65,7 @@ class Warehouse:
             lock_timeout: Seconds that a swap waits for other sessions.
             point: The commit point of the run.
             names: The setting `table_names`.
+            checks: The setting `checks`.
         """
         self.connection, self.schema, self.logger, self.lock_timeout = connection, schema, logger, lock_timeout
         self.history = f"{schema}_history"
@@ -69,7 +74,8 @@ class Warehouse:
                                  "with another SCHEMA.")
         self.cursor = connection.cursor()
         self.load_history = LoadHistory(self.cursor, self.history)
-        self.names = TableNames(names, schema)
+        self.refusals = Refusals(self.cursor, self.history)
+        self.names, self.checks = TableNames(names, schema), DeclaredChecks(checks)
         self._targets = {schema}  # schemas that tables are loaded into
         self.lock = SchemaLock(connection, self.schemas, logger)
         self.lock_retry = LockRetry(connection, self._relevant, lock_timeout, logger, point)
@@ -178,10 +184,18 @@ class Warehouse:
         """
         loads = [replace(load, schema=load.schema or self.schema) for load in loads]
         places = self.load_history.places()
-        if self.names.sources:
-            self.names.refuse_unknown({*(one.source for one in (*loads, *places)), *declared_sources()})
+        known = {*(one.source for one in (*loads, *places)), *declared_sources()}
+        self.names.refuse_unknown(known)
+        self.checks.refuse_unknown_sources(known)
         self.target(load.schema for load in loads)
-        return LoadPlanner(self.load_history, loads, self.logger)
+        return LoadPlanner(self.load_history, loads, self.logger, self.checks)
+
+    def refuse_unknown_checks(self, loads: Collection[Load]) -> None:
+        """Raise SettingError for checks of a table that is neither among these loads of whole sources nor loaded."""
+        if self.checks:
+            stored = {name for one in self.load_history.places() for name in source_names(
+                one.source, one.source_schema, one.source_table or one.table)}
+            self.checks.refuse_unknown({load.source for load in loads}, loads, stored)
 
     def vanished(self, day: date, sources: Sequence[str], landed: Iterable[Load]) -> Vanished:
         """Loaded tables of a date that its landed sources no longer have."""
@@ -243,6 +257,27 @@ class Warehouse:
                 staged[place], = staging.fill(workers, self.connection, [(load, paths)], frozen=True)
         return staged
 
+    def check(self, workers: WorkerPool, loads: Mapping[str, Load], landed: Mapping[str, Table],
+              staged: Sequence[Load]) -> None:
+        """Run the declared checks of a date; record those that do not hold.
+
+        Args:
+            workers: Connections that read.
+            loads: All loads of the date by stream, with their places.
+            landed: Their tables by stream, as their manifests have them.
+            staged: Those that are in staging tables.
+
+        Raises:
+            CheckError: A check does not hold.
+        """
+        if not (self.checks and staged):
+            return
+        checks = DateChecks(self.checks, self.load_history)
+        if failed := checks.failed(checks.tables(loads, landed, staged), workers):
+            with transaction(self.connection):
+                self.refusals.record(failed)
+            raise refused(failed, self.schema)
+
     def swap(self, day: date, sources: Sequence[str], loads: Sequence[Load], landed: Collection[Load],
              left_out: Sequence[str] = (), without_data: Streams = NONE) -> None:
         """Replace the partitions of a date by staging tables, in one transaction with lock retry.
@@ -265,6 +300,7 @@ class Warehouse:
 
             def publish() -> None:
                 self._publish(swaps, day, loads, vanished)
+                self.refusals.clear(day, {load.source for load in loads})
                 self.load_history.record_left_out(day, sources, left_out)
                 for source in sources:
                     self.load_history.record_without_data(day, source, without_data.get(source, ()))

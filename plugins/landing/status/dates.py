@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from landing.core.commands import extract_command, load_command, without_command
 from landing.core.errors import DamagedError
 from landing.core.sources import has_files_of_each_date
+from landing.load.refusals import Refusal
 from landing.model.summary import Summary
 from landing.model.validation import moment
 from landing.status.facts import (
@@ -20,6 +21,7 @@ from landing.status.facts import (
     LOADED,
     MISSING,
     NOTHING,
+    REFUSED,
     STALE,
     UNFINISHED,
     UNKNOWN,
@@ -42,7 +44,7 @@ class Found:
     """What there is of a source's date.
 
     `loaded_known`: the warehouse was read. `missing`: if other sources are landed, and the date is not complete without
-    this one: all such sources.
+    this one: all such sources. `refused`: checks that blocked a load of it.
     """
 
     source: str
@@ -52,13 +54,16 @@ class Found:
     loaded_known: bool
     runs: list[Run]
     missing: Sequence[str]
+    refused: Sequence[Refusal] = ()
 
     def judged(self, now: datetime, schema: str) -> SourceDate:
         """With its state, its problem, and the command."""
         landed = None if isinstance(self.landed, DamagedError) else self.landed
-        state = self._state(landed, now)
-        problem, command = self._problem(state, landed, now, schema)
-        return SourceDate(self.day, state, landed, self.loaded, self.runs, problem, command)
+        refused = [one for one in self.refused if landed and one.run_id == landed.run_id]
+        state = REFUSED if refused else self._state(landed, now)
+        problem, command = (_refused(refused), load_command(self.day, schema)) if refused else (
+            self._problem(state, landed, now, schema))
+        return SourceDate(self.day, state, landed, self.loaded, self.runs, problem, command, refused)
 
     def _state(self, landed: Summary | None, now: datetime) -> State:
         if isinstance(self.landed, DamagedError):
@@ -109,6 +114,11 @@ class Found:
         if others := sorted({*runs} - {landed.run_id}):
             return f"The warehouse has run {', '.join(others)}; landed is run {landed.run_id}."
         return f"{runs[landed.run_id]} of {len(landed.tables)} tables are loaded."
+
+
+def _refused(refused: Sequence[Refusal]) -> str:
+    checks = "; ".join(f"{one.table}, {one.check}: expected {one.expected}, found {one.found}" for one in refused)
+    return f"Checks blocked its load at {refused[0].at:%Y-%m-%d %H:%M} UTC: {checks}. The views are unchanged."
 
 
 def _unsuccessful(run: Run, now: datetime) -> str:

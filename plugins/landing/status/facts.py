@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
+from landing.load.refusals import Refusal
 from landing.model.summary import Summary
 from landing.status.loaded import LoadedDate
 from landing.zone.run_log import FAILED as RUN_FAILED
@@ -30,6 +31,7 @@ LOADED = State("loaded", "●", GOOD, "landed and loaded")
 LANDED = State("landed", "○", WAITING, "landed, not loaded")
 UNKNOWN = State("unknown", "◌", NEUTRAL, "landed; the warehouse was not read")
 STALE = State("stale", "◐", BAD, "loaded in part, or from an older run than is landed")
+REFUSED = State("refused", "⊗", BAD, "landed; checks of its tables blocked the load")
 FAILED = State("failed", "✕", BAD, "not landed: the last run failed")
 UNFINISHED = State("unfinished", "…", WAITING, "not landed: a run started and has no end record")
 DAMAGED = State("damaged", "!", BAD, "the manifest cannot be used")
@@ -38,12 +40,16 @@ MISSING = State("missing", "□", BAD, "not landed, and the date needs it")
 UNLANDED = State("loaded only", "◇", NEUTRAL, "loaded, no longer landed")
 DROPPED = State("dropped", "⊘", NEUTRAL, "removed by landing drop")
 NOTHING = State("nothing", "·", NEUTRAL, "nothing landed, no run")
-STATES = (LOADED, LANDED, UNKNOWN, STALE, FAILED, UNFINISHED, DUE, MISSING, DAMAGED, UNLANDED, DROPPED, NOTHING)
+STATES = (LOADED, LANDED, UNKNOWN, STALE, REFUSED, FAILED, UNFINISHED, DUE, MISSING, DAMAGED, UNLANDED, DROPPED,
+          NOTHING)
 
 
 @dataclass(frozen=True)
 class SourceDate:
-    """A source's date. `problem` is what a person should know, in sentences; `command` what to run then."""
+    """A source's date. `problem` is what a person should know, in sentences; `command` what to run then.
+
+    `refused`: the checks that blocked its load.
+    """
 
     day: date
     state: State
@@ -52,6 +58,7 @@ class SourceDate:
     runs: list[Run]
     problem: str | None = None
     command: str | None = None
+    refused: Sequence[Refusal] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -61,7 +68,9 @@ class SourceDate:
             "loaded": loaded and {"rows": loaded.rows, "tables": sum(loaded.runs.values()),
                                   "loaded_at": loaded.loaded_at.isoformat()},
             "last_run": self.runs[-1].__dict__ if self.runs else None,
-            "problem": self.problem, "command": self.command}
+            "problem": self.problem, "command": self.command,
+            "refused": [{"table": one.table, "check": one.check, "expected": one.expected, "found": one.found}
+                        for one in self.refused]}
 
 
 def sums(landed: Summary) -> dict[str, Any]:

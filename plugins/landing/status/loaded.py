@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from landing.load.load_history import LoadedTable, LoadHistory
+from landing.load.refusals import Refusal, Refusals
 from landing.postgres.configured import connect
 
 
@@ -26,19 +27,20 @@ Loaded = dict[tuple[str, date], LoadedDate]  # by source and date
 LeftOut = Mapping[date, Collection[str]]
 
 
-def read_loaded(schema: str, days: Collection[date], incomplete: Collection[date]) -> tuple[Loaded, LeftOut]:
+def read_loaded(schema: str, days: Collection[date],
+                incomplete: Collection[date]) -> tuple[Loaded, LeftOut, list[Refusal]]:
     """Read the load history of a schema.
 
     Returns:
         The loaded dates: those among `days`, and the newest of each source. The sources that the loads of the
-        `incomplete` dates left out.
+        `incomplete` dates left out. The checks that blocked loads of `days`.
     """
     with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
         history = LoadHistory(cursor, f"{schema}_history")
         if not history.exists():
-            return {}, {}
+            return {}, {}, []
         return (_by_date(history.present(*{*days, *history.newest().values()})),
-                {day: history.left_out(day) for day in incomplete})
+                {day: history.left_out(day) for day in incomplete}, Refusals(cursor, history.loads_schema).of(days))
 
 
 def _by_date(entries: Iterable[LoadedTable]) -> Loaded:

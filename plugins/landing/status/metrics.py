@@ -45,7 +45,10 @@ def as_metrics(status: Status) -> str:
     read = status.schema is not None and status.unreachable is None
     for name, (about, value) in (GAUGES | (LOADED_GAUGES if read else {})).items():
         lines += _metric(name, about, [({"source": one.name}, value(one)) for one in sources])
-    lines += _metric("landing_problems", "Shown dates with a problem: failed, damaged, missing, stale.",
+    lines += _metric("landing_refused_check", "1 for each check that blocks the load of a shown date.", [
+        ({"source": one.name, "date": f"{day.day}", "table": check.table, "check": check.check}, 1)
+        for one in sources for day in one.dates for check in day.refused])
+    lines += _metric("landing_problems", "Shown dates with a problem: failed, damaged, missing, stale, refused.",
                      [({"source": one.name}, sum(day.problem is not None for day in one.dates)) for one in sources])
     lines += _metric("landing_last_run", "Outcome of the last run of the shown dates: 1 for the one that applies.", [
         ({"source": one.name, "outcome": label}, int(one.last_run[1].outcome == outcome))

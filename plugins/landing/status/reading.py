@@ -16,6 +16,7 @@ from landing.core.dates import now
 from landing.core.errors import DamagedError, LandingError, describe
 from landing.core.sources import declared_sources
 from landing.core.text import age
+from landing.load.refusals import Refusal
 from landing.model.summary import Summary
 from landing.status.dates import Found
 from landing.status.facts import MAX_AGE, SourceDate, SourceStatus, Status
@@ -52,6 +53,7 @@ class _Reader:
         self.days = window(self.now.date(), days, [*self.landed.values(), *self.tried.values()])
         self.dates = {day: LandedDate(zone, day, without=()) for day in self.days}
         self.loaded: Loaded | None = None
+        self.refused: list[Refusal] = []
         self.unreachable: str | None = None
         self._read: dict[tuple[str, date], Summary | DamagedError | None] = {}
 
@@ -59,7 +61,7 @@ class _Reader:
         if warehouse:
             try:
                 incomplete = [day for day, one in self.dates.items() if one.landed and one.lacks_declared()]
-                self.loaded, left_out = read_loaded(self.schema, self.days, incomplete)
+                self.loaded, left_out, self.refused = read_loaded(self.schema, self.days, incomplete)
                 for day, sources in left_out.items():
                     self.dates[day].left_out = sources
             except LandingError as error:
@@ -106,9 +108,10 @@ class _Reader:
     def _date(self, source: str, day: date) -> SourceDate:
         found, tried = self.dates[day], day in self.tried.get(source, ())
         needed = source not in found.landed and found.partly and source in found.missing
+        refused = [one for one in self.refused if (one.source, one.day) == (source, day)]
         return Found(source, day, self._summary(source, day), (self.loaded or {}).get((source, day)),
                      self.loaded is not None, run_log.read(self.zone.storage, source, day) if tried else [],
-                     found.missing if needed else ()).judged(self.now, self.schema)
+                     found.missing if needed else (), refused).judged(self.now, self.schema)
 
     def _summary(self, source: str, day: date) -> Summary | DamagedError | None:
         """A manifest, read once; the error if it is damaged."""

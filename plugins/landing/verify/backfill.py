@@ -78,7 +78,10 @@ class DryRun:
     def __init__(self, warehouse: Warehouse, manifests: Iterable[Manifest]) -> None:
         """`manifests`: all partitions that will be planned."""
         self._warehouse = warehouse
-        self._plan = warehouse.planner([load for manifest in manifests for load, _ in self._placed(manifest, [])])
+        loads = [load for manifest in manifests for load, _ in self._placed(manifest, [])]
+        self._plan = warehouse.planner(loads)
+        if loads:
+            warehouse.refuse_unknown_checks(loads)
 
     def _placed(self, manifest: Manifest, refusals: list[str]) -> Iterator[tuple[Load, Table]]:
         """The loads of a manifest's tables. Adds to the refusals those that have no place in the warehouse."""
