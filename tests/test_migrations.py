@@ -1,10 +1,14 @@
 """Versioned SQL files are run once each, in order, before a load; what was run is never changed afterwards."""
 
 import json
+import re
 
 import pytest
+from conftest import ROOT
 
 DAY = "2024-01-20"
+PAGE = (ROOT / "docs/how-to/migrations.md").read_text()
+DOCUMENTED = [block.split("\n```")[0] for block in PAGE.split("```text\n")[1:]]
 VIEW = "CREATE VIEW by_customer AS SELECT 1 AS customer;\nINSERT INTO ran VALUES (1);\n"
 
 
@@ -102,3 +106,20 @@ def test_a_file_whose_name_is_not_one_is_refused(migrated, name, reason):
 def test_a_folder_that_is_declared_and_does_not_exist_is_refused(migrated):
     assert "'sql', and " in (text := migrated.load(DAY, check=False, migrations="sql").text)
     assert "is not a folder" in text
+
+
+def test_the_documented_messages_are_those_of_a_load(migrated):
+    """Each message as it is documented, `…` for what differs."""
+    plan, changed, before, failed = (re.escape(message).replace("…", ".*") for message in DOCUMENTED)
+    migrated.remove("V001__ran.sql")
+    migrated.write("V001__orders_by_country.sql", "CREATE TABLE ran (version integer)")
+    assert re.search(plan, migrated.landing("plan", "--from", DAY, "--to", DAY).stdout)
+    migrated.write("V002__bad.sql", "INSERT INTO ran VALUES (2);\nSELECT gone FROM ran")
+    assert re.search(failed, migrated.load(DAY, check=False).text)
+    migrated.remove("V002__bad.sql")
+    migrated.write("V003__three.sql", "SELECT 3")
+    migrated.load(DAY)
+    migrated.write("V002__two.sql", "SELECT 2")
+    assert re.search(before, migrated.load(DAY, check=False).text)
+    migrated.write("V001__orders_by_country.sql", "CREATE TABLE other (version integer)")
+    assert re.search(changed, migrated.load(DAY, check=False).text)

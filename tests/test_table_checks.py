@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import yaml
+from conftest import ROOT
 from landing.load.refusals import REFUSED
 
 FIRST, SECOND = "2024-01-20", "2024-01-21"
+PAGE = (ROOT / "docs/how-to/contracts.md").read_text()
 KEPT = {  # of `orders`: 100 rows, all keep it
     "min_rows": 100, "max_change": "10%",
     "columns": {"order_id": {"required": True, "unique": True, "minimum": 1, "maximum": 100},
@@ -198,3 +201,16 @@ def test_a_csv_entity_is_checked_without_a_schema_and_as_records(loaded):
     for batches in (True, False):
         result = loaded.load(SECOND, check=False, batches=batches, checks=checks)
         assert "csv, table order_details, min_rows: expected at least 3 rows, found 2" in result.text
+
+
+def test_the_documented_checks_and_their_message_are_those_of_a_load(loaded):
+    loaded.project.source.run(
+        "DROP TABLE orders; CREATE TABLE orders (order_id integer PRIMARY KEY, customer_id text, freight real, "
+        "ship_via smallint, order_date date, shipped_date date);"
+        "INSERT INTO orders SELECT g, 'ALFKI', g, 1, '2024-01-01', NULL FROM generate_series(1, 100) g")
+    loaded.extract(SECOND)
+    loaded.extract(SECOND, "csv")
+    checks = yaml.safe_load(PAGE.split("```yaml\n")[2].split("```")[0])["checks"]
+    checks["postgres"]["orders"]["foreign_keys"] = False  # this source has none
+    message = PAGE.split("```text\n")[3].split("\n```")[0]
+    assert message in loaded.load(SECOND, check=False, checks=checks).text

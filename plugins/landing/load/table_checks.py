@@ -158,8 +158,9 @@ class _Reader:
 
     def __init__(self, connection: Connection, relation: sql.Identifier, columns: Mapping[str, str]) -> None:
         self._connection = connection
-        fields = sql.SQL(", ").join(sql.SQL("{}::{} AS {}").format(
-            sql.Identifier(history_name(name)), sql.SQL(type_), sql.Identifier(name)) for name, type_ in columns.items())
+        names = {name: (sql.Identifier(history_name(name)), sql.SQL(type_)) for name, type_ in columns.items()}
+        fields = sql.SQL(", ").join(sql.SQL("{}::{} AS {}").format(*column, sql.Identifier(name))
+                                    for name, column in names.items())
         self._rows = sql.SQL("(SELECT {} FROM {}) checked").format(fields, relation)
 
     def _query(self, statement: sql.Composable) -> list[tuple]:
