@@ -3,15 +3,22 @@
 import base64
 import hashlib
 import json
+import re
 
 import duckdb
 import pytest
 import zstandard
+from conftest import require_others_through
 from landed import InStore
 from landing.core.errors import SettingError
 from landing.extract.postgres.tap import TapPostgres
-from landing.protection.keys import new_entry
-from protected import DAY, ENTITY, NEXT, PEOPLE, PLAIN, PROTECT, columns, content, keys
+from landing.model.schema import Protection
+from landing.protection.canonical import canonical
+from landing.protection.keys import Key, KeyRing, new_entry
+from landing.protection.marks import MarkedFile, Marks
+from landing.protection.methods import method_of
+from landing.storage import hashing
+from protected import DAY, ENTITY, KEYS, NEXT, PEOPLE, PLAIN, PROTECT, columns, content, keys
 from test_values import HARD, TABLE
 
 
@@ -193,6 +200,9 @@ def test_keys_are_made_and_rotated_in_a_file_that_only_its_owner_can_read(people
     people.extract(DAY, protect=PROTECT)
     assert columns(shop, "people")["name"]["protection"]["key"] == "2027"
     assert new_entry("a") != new_entry("a")
+    require_others_through(shop.folder)
+    file.chmod(0o644)
+    assert f"chmod 600 {file}" in people.extract(DAY, protect=PROTECT).text
     people.monkeypatch.setenv("PROTECTION_KEYS_FILE", "nowhere")
     assert "nowhere" in people.extract(DAY, protect=PROTECT, check=False).text
 
@@ -288,3 +298,55 @@ def test_a_store_holds_protected_values_only(people, store):
 def content_of(key, value):
     """A file's content."""
     return zstandard.ZstdDecompressor().stream_reader(value).read() if key.endswith(".zst") else value
+
+
+def test_tokens_of_equal_values_are_equal_whatever_their_type(people):
+    shop = people.project
+    shop.source.run(
+        "CREATE TABLE forms (a smallint, b text, c numeric(9,3), d float, e character(5), f numeric, g bigint);"
+        "INSERT INTO forms VALUES (1, '1', 1, 1, '1', 1.0, 1), (-7, '-7', -7, -7, '-7', '-7.00', -7),"
+        "(0, '0', 0, '-0', '0', '0.0', 0), (100, '100', 100, 1e2, '100', 100, 100);"
+        "CREATE TABLE others (a uuid, b text); INSERT INTO others VALUES "
+        "('A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'), (NULL, ''), (NULL, ' ')")
+    people.extract(DAY, protect={"public.forms": {"*": "token"}, "public.others": {"*": "token"}})
+    rows = [line.split(b",") for line in content(shop, "forms").splitlines()[1:]]
+    assert [len({*row}) for row in rows] == [1] * 4
+    assert len({row[0] for row in rows}) == 4
+    first, *empty = [line.split(b",") for line in content(shop, "others").splitlines()[1:]]
+    assert first[0] == first[1]
+    assert [row[0] for row in empty] == [b"", b""]
+    assert len({row[1] for row in empty}) == 2
+    assert all(len(row[1]) == 43 for row in [first, *empty])
+
+
+CANONICAL = [
+    ("integer", b"+007", b"7"), ("integer", b" 12", b"12"), ("bigint", b"-0", b"0"), ("numeric(9,2)", b"1.50", b"1.5"),
+    ("numeric", b"1e3", b"1000"), ("numeric", b"NaN", b"NaN"), ("real", b"1e+20", b"100000000000000000000"),
+    ("double precision", b"-Infinity", b"-Infinity"), ("boolean", b"true", b"t"), ("boolean", b"off", b"f"),
+    ("character(4)", b"ab  ", b"ab"), ("text", b"ab  ", b"ab  "), ("integer[]", b"{1}", b"{1}"), ("text", b"", b""),
+]
+
+
+@pytest.mark.parametrize(("type_", "value", "form"), CANONICAL)
+def test_the_canonical_text_of_a_value(type_, value, form):
+    assert canonical(type_)(value) == form
+
+
+def test_what_is_written_does_not_depend_on_chunks():
+    ring = KeyRing({id_: Key(id_, secret) for id_, secret in KEYS.items()})
+    marks = Marks({name: method_of(Protection(method, "text"), ring) for name, method in
+                   (("a", "encrypt"), ("b", "mask"))})
+    a, b = "".join(marks.of("a")), "".join(marks.of("b"))
+    words, odd = "é,".encode().hex(), b"secret \n,".hex()
+    lines = f'a,x,b\n{a}{words},"x\ny",{b}{odd}\n,,\n{a},"",{b}\n'.encode()
+    found = set()
+    for size in range(1, len(lines) + 1):
+        raw = hashing.discard()
+        with MarkedFile(raw, marks) as file:
+            for begin in range(0, len(lines), size):
+                file.write(lines[begin:begin + size])
+        found.add((raw.sha256, raw.size))
+    assert len(found) == 1
+    landed = marks.replaced(lines)
+    assert hashlib.sha256(landed).hexdigest() == found.pop()[0]
+    assert re.fullmatch(rb'a,x,b\nenc:old:[^,]+,"x\ny","\*{4}\n,"\n,,\nenc:old:[^,]+,"",\*{4}\n', landed)

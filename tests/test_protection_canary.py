@@ -1,14 +1,16 @@
 """No plain value of a protected column, and no key, is anywhere: in files, also of a run at work, and in logs."""
 
 import os
+import shutil
 import stat
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from landing.extract.csv.fields import Fields
-from protected import DAY, ENTITY, PLAIN, keys
+from protected import DAY, ENTITY, PLAIN, content, keys
 
 LOUD = {"LOGLEVEL": "DEBUG", "TAP_POSTGRES_LOGLEVEL": "DEBUG", "TAP_CSV_LOGLEVEL": "DEBUG",
         "TARGET_CSV_LOGLEVEL": "DEBUG", "TARGET_POSTGRES_LOGLEVEL": "DEBUG"}
@@ -125,3 +127,23 @@ def test_a_refused_file_is_refused_without_its_values(people_files, fault, caplo
     assert PLAIN not in refused.text
     reasons, = (shop.folder / "extract/failed").glob("*.reasons.json")
     assert PLAIN not in reasons.read_text()
+
+
+def test_a_real_run_keeps_values_and_keys_out_of_meltanos_logs_and_settings(people):
+    shop = people.project
+    shutil.copy(ROOT / "meltano.yml", shop.folder)
+    text = (shop.folder / "meltano.yml").read_text()
+    (shop.folder / "meltano.yml").write_text(text.replace(
+        "      filter_schemas: [public]\n", "      filter_schemas: [public]\n      protect:\n"
+        "        public.people: {id: token, name: encrypt, email: mask}\n        \"*\": {\"*phone*\": drop}\n", 1))
+    (shop.folder / "ring").write_text(RING.replace(",", "\n"))
+    with (shop.folder / ".env").open("a") as env:
+        env.write("PROTECTION_KEYS_FILE=ring\n")
+    people.monkeypatch.delenv("PROTECTION_KEYS")
+    run = shop.meltano("--log-level", "debug", "run", "extract_postgres", MELTANO_ENVIRONMENT="extract", DATESTAMP=DAY)
+    assert content(shop, "people").startswith(b"id,name,email,born\n")
+    shown = shop.meltano("config", "print", "tap-postgres", check=False)
+    assert "protect" in shown.text
+    assert not [one for one in SECRETS if one in run.text + shown.text]
+    assert not found_in(shop.folder, besides={"ring"})
+    assert PLAIN in shop.landing("reveal", DAY, "people").stdout

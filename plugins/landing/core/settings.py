@@ -78,10 +78,14 @@ def keep_private(arguments: Sequence[str]) -> None:
 
 def exposed_env() -> str | None:
     """A warning if other users of this machine can read the passwords in .env."""
-    path = root() / ".env"
+    return exposed(root() / ".env", "passwords")
+
+
+def exposed(path: Path, what: str) -> str | None:
+    """A warning if other users of this machine can read a file that contains `what`."""
     reachable = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
     if reachable and path.is_file() and path.stat().st_mode & stat.S_IROTH:
-        return f"{path} contains passwords, and every user of this machine can read it. Run: chmod 600 {path}"
+        return f"{path} contains {what}, and every user of this machine can read it. Run: chmod 600 {path}"
     return None
 
 

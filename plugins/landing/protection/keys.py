@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -15,13 +16,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from landing.core.errors import SettingError, describe
-from landing.core.settings import root, settings
+from landing.core.settings import exposed, root, settings
 
 VARIABLE, FILE_VARIABLE = "PROTECTION_KEYS", "PROTECTION_KEYS_FILE"
 TOKEN = "token"  # noqa: S105 (the id of the key of tokens)
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 LEAST = 32  # bytes of a key
 CHECK = 8  # bytes
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class KeyRing:
         except (OSError, UnicodeDecodeError) as error:
             why = describe(error) if isinstance(error, OSError) else f"{file} is not UTF-8"
             raise SettingError(f"{FILE_VARIABLE}: {why}. Correct it, and run again.") from None
+        if warning := exposed(root() / file, "keys"):
+            logger.warning("%s", warning)
         return cls.of_file(content, file)
 
     @classmethod
