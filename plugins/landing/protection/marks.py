@@ -12,6 +12,7 @@ import io
 import re
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from landing.protection.methods import Method
@@ -19,6 +20,7 @@ from landing.storage.hashing import HashedFile
 
 BYTES = 8  # of randomness in a mark
 NUMBER = "{:03x}"  # of a column, behind it
+KEPT, SHORT = 4096, 128  # values that are not made again, and their digits: this bounds memory
 
 
 class Marks:
@@ -29,6 +31,7 @@ class Marks:
         mark = secrets.token_hex(BYTES)
         self._marks = {name: mark + NUMBER.format(number) for number, name in enumerate(methods)}
         self._methods = {self._marks[name][len(mark):].encode(): method for name, method in methods.items()}
+        self._kept = lru_cache(KEPT)(self._made)  # foreign keys and the like repeat
         self._pattern = re.compile(mark.encode() + b"([0-9a-f]{3})([0-9A-Fa-f]*)")
 
     def __contains__(self, column: str) -> bool:
@@ -44,7 +47,11 @@ class Marks:
         return self._pattern.sub(self._protected, content)
 
     def _protected(self, found: re.Match[bytes]) -> bytes:
-        return self._methods[found[1]](binascii.a2b_hex(found[2]))
+        number, digits = found.groups()
+        return (self._kept if len(digits) <= SHORT else self._made)(number, digits)
+
+    def _made(self, number: bytes, digits: bytes) -> bytes:
+        return self._methods[number](binascii.a2b_hex(digits))
 
 
 class MarkedFile(io.RawIOBase):
