@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
-from data import SAMPLE, SMALL_DATA, TARGET, WIDE_DATA, Data, Databases
+from data import OTHER_SHAPES, SAMPLE, TARGET, Data, Databases
 from measure import Cost, FailedError, measure, size_of
 
 HERE = Path(__file__).resolve().parent
@@ -35,7 +35,7 @@ class Contestant:
 
     def takes(self, data: Data, phase: str) -> bool:
         """Whether it takes part. Most copy lineitem, with rows and, for the cost of starting up, without."""
-        return phase in self.phases and data not in (SAMPLE, WIDE_DATA, SMALL_DATA)
+        return phase in self.phases and data not in (SAMPLE, *OTHER_SHAPES)
 
     def out(self, data: Data, key: bool) -> Path:
         """Its file or folder with what it extracted."""

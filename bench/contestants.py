@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contestant import Contestant
+from csv_files import DuckDBContract, DuckDBCsvFile, LandingContract, LandingCsv
 from data import ROOT
 from others import Dlt, DuckDB, DuckDBCsv, Singer, SingerBest, Sling
 from ours import Landing, LandingGzip, LandingOne, LandingProtected, LandingZstd, Trivial
@@ -15,6 +16,8 @@ EVERYBODY: dict[str, type[Contestant]] = {
     "landing-protected": LandingProtected,
     "pg_dump": PgDump, "dlt": Dlt, "sling": Sling, "singer": Singer, "singer-best": SingerBest,
     "landing-store": LandingStore, "dlt-store": DltStore, "sling-store": SlingStore,
+    "landing-csv": LandingCsv, "landing-contract": LandingContract, "duckdb-file": DuckDBCsvFile,
+    "duckdb-contract": DuckDBContract,
 }
 SHORT = ("psql1", "psql2", "landing", "trivial", "duckdb")
 

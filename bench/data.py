@@ -70,6 +70,26 @@ SMALL = Shape(
     "lpad(n::text, 4, '0')); END LOOP; END $$",
     "",
 )
+# A thousandth of the rows breaks one of eight rules of a contract: csv_files.py.
+SALES = Shape(
+    "sales",
+    "CREATE TABLE sales (transaction_id text, customer_id text, product_id text, store_id text, quantity text, "
+    "unit_price text, discount text, total_amount text, payment_method text, timestamp text)",
+    """INSERT INTO sales
+SELECT 'TX-' || md5(g::text),
+       CASE way WHEN 1 THEN NULL WHEN 2 THEN 'CUST-1' ELSE 'CUST-' || lpad((g % 999)::text, 3, '0') END,
+       'P' || g % 500, 'S' || lpad((g % 99)::text, 2, '0'),
+       CASE way WHEN 3 THEN 'two' WHEN 4 THEN '0' ELSE quantity::text END,
+       CASE way WHEN 5 THEN '-0.01' ELSE price::text END, CASE way WHEN 6 THEN '0.2' ELSE discount::text END,
+       CASE WHEN way = 7 THEN '1' WHEN g % 5 > 0 THEN (quantity * price * (1 - coalesce(discount, 0)))::text END,
+       CASE way WHEN 8 THEN 'cheque' ELSE (ARRAY['card', ' Cash ', 'CARD'])[(g % 3 + 1)::integer] END,
+       (timestamp '2024-01-01' + g * interval '1 second')::text
+FROM (SELECT g, g % 99 + 1 AS quantity, round((g * 7919 % 99999 + 1) / 100.0, 2) AS price,
+             (ARRAY[NULL, 0.05, 0.1, 0.15])[(g % 4 + 1)::integer] AS discount,
+             CASE WHEN g % 1000 = 0 THEN (g / 1000 % 8 + 1)::integer ELSE 0 END AS way
+      FROM generate_series(1::bigint, {rows}) g) sales""",
+    "",
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,8 @@ EMPTY = Data("empty", 0)
 SAMPLE = Data("sample", 50_000)
 WIDE_DATA = Data("wide", 600, WIDE)
 SMALL_DATA = Data("small", 10_000, SMALL)
+SALES_DATA = Data("sales", 1_000_000, SALES)
+OTHER_SHAPES = (WIDE_DATA, SMALL_DATA, SALES_DATA)
 
 
 def lineitems(rows: int) -> Data:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from contestant import EXTRACT, LOAD, Contestant
-from data import EMPTY, ROOT, SAMPLE, SMALL_DATA, TARGET, WIDE_DATA, Data, Databases
+from data import EMPTY, ROOT, SALES_DATA, SAMPLE, SMALL_DATA, TARGET, WIDE_DATA, Data, Databases
 from measure import Cost, FailedError
 from servers import write_private
 
@@ -52,7 +52,8 @@ class Landing(Contestant):
     prepared = False
 
     def takes(self, data: Data, phase: str) -> bool:
-        return phase in self.phases and data is not SAMPLE and (data not in (WIDE_DATA, SMALL_DATA) or phase != LOAD)
+        return phase in self.phases and data not in (SAMPLE, SALES_DATA) and (
+            data not in (WIDE_DATA, SMALL_DATA) or phase != LOAD)
 
     def out(self, data: Data, key: bool) -> Path:
         return self._project(data, key) / "output"

@@ -25,7 +25,7 @@ import machine
 import report
 from contestant import EXTRACT, LOAD, LOAD_KEY, PHASES, Contestant
 from contestants import EVERYBODY, SHORT, available
-from data import EMPTY, ROOT, SAMPLE, SMALL_DATA, WIDE_DATA, Data, Databases, lineitems
+from data import EMPTY, OTHER_SHAPES, ROOT, SAMPLE, Data, Databases, lineitems
 from measure import FailedError
 
 HERE = Path(__file__).resolve().parent
@@ -37,7 +37,7 @@ class Benchmark:
 
     def __init__(self, names: list[str], sizes: list[int], rounds: int, short: bool, path: Path) -> None:
         self.names, self.sizes, self.rounds, self.path = names, sizes, rounds, path
-        more = [] if short else [SAMPLE, SMALL_DATA, WIDE_DATA]
+        more = [] if short else [SAMPLE, *OTHER_SHAPES]
         self.datasets = [EMPTY, *more, *map(lineitems, sizes)]
         self.dropped: set[tuple[str, str]] = set()  # contestant and data set
         self.result = {"date": f"{date.today()}", "short": short, "sizes": sizes, "machine": machine.describe(),

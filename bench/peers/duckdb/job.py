@@ -1,5 +1,9 @@
-"""DuckDB with its postgres extension: `job.py extract|load TABLE FILE [SQL]`; libpq's variables name the database."""
+"""DuckDB with its postgres extension: `job.py extract|load TABLE FILE [SQL]`; libpq's variables name the database.
 
+`job.py csv - FILE INPUT COLUMNS CONDITION` reads a CSV file instead, with typed columns as JSON.
+"""
+
+import json
 import sys
 from pathlib import Path
 
@@ -7,6 +11,11 @@ import duckdb
 import duckdb_extension_postgres_scanner
 
 phase, table, file, *key = sys.argv[1:]
+if phase == "csv":
+    source, columns, condition = key
+    duckdb.execute(f"COPY (FROM read_csv('{source}', columns={json.loads(columns)}, ignore_errors=true) "
+                   f"WHERE {condition}) TO '{file}' (FORMAT csv, HEADER)")
+    sys.exit()
 [extension] = Path(duckdb_extension_postgres_scanner.__file__).parent.rglob("*.duckdb_extension")
 options = "FORMAT parquet, COMPRESSION zstd" if file.endswith(".parquet") else "FORMAT csv, HEADER"
 duck = duckdb.connect()
