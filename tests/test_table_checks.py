@@ -214,3 +214,31 @@ def test_the_documented_checks_and_their_message_are_those_of_a_load(loaded):
     checks["postgres"]["orders"]["foreign_keys"] = False  # this source has none
     message = PAGE.split("```text\n")[3].split("\n```")[0]
     assert message in loaded.load(SECOND, check=False, checks=checks).text
+
+
+def test_contract_and_checks_of_meltano_yml_hold_in_a_whole_run(shop):
+    yml = shop.folder / "meltano.yml"
+    entry = {"on_bad_rows": "quarantine", "derive": {"total": "round(quantity * unit_price, 2)"},
+             "checks": {"not.many": "quantity < 100"},
+             "columns": {"quantity": {"type": "integer"}, "total": {"type": "numeric(9,2)"},
+                         "unit_price": {"type": "numeric(6,2)", "minimum": 0, "enum": [14, 9.8]}}}
+    checks = {"csv": {"order_details": {"min_rows": 2}},
+              "postgres": {"public.orders": {"max_change": "50%", "checks": {"not.many": "order_id < 99"}}}}
+    declared = yaml.safe_load(yml.read_text())
+    taps = {tap["name"]: tap for tap in declared["plugins"]["extractors"]}
+    taps["tap-csv"]["config"]["files"][0] |= entry
+    loaders = {target["name"]: target for target in declared["plugins"]["loaders"]}
+    loaders["target-postgres"]["config"]["checks"] = checks
+    yml.write_text(yaml.safe_dump(declared, sort_keys=False))
+    shop.csv("order_details.csv", "order_id,product_id,unit_price,quantity,discount\n1,11,14,12,0\n1,42,9.80,10,0.15\n"
+                                  "2,1,9.8,100,0\n2,2,-1,1,0\n")
+    shop.meltano("run", "extract_csv", MELTANO_ENVIRONMENT="extract", DATESTAMP=FIRST)
+    table, = shop.manifest("csv", FIRST)["tables"]
+    assert (table["rows"], table["quarantine"]["rows"]) == (2, 2)
+    assert table["converted"] == {"total": {"derived": "round(quantity * unit_price, 2)"}}
+    shop.land(FIRST, "postgres")
+    result = shop.meltano("run", "load_to_postgres", check=False, MELTANO_ENVIRONMENT="load", EXTRACTED_AT=FIRST)
+    said = " ".join(result.text.split())
+    assert result.returncode
+    assert "postgres, table public.orders, not.many: expected order_id < 99, found 2 of 100 rows" in said
+    assert "csv, table order_details" not in said
