@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import logging
+from collections.abc import Mapping
 
 import psycopg2
 import pytest
@@ -147,11 +148,21 @@ class InProcess:
             self.monkeypatch.setenv("TARGET_POSTGRES_DB", warehouse.name)
 
     def extract(self, day: str, source: str = "postgres", check: bool = True, discovered=lambda: None,
-                target: dict | None = None, **settings: object) -> Result:
-        """Run the tap, then the target. `discovered` is called after discovery."""
+                target: dict | None = None, by_keys: Mapping[str, str] | None = None, **settings: object) -> Result:
+        """Run the tap, then the target.
+
+        Args:
+            day: The date.
+            source: `csv`, or any other name of the database.
+            check: Fail the test if either fails.
+            discovered: Called after discovery.
+            target: Settings of target-csv.
+            by_keys: Replication keys of INCREMENTAL streams.
+            settings: Of the tap.
+        """
         def tap():
             running = (TapCSV(config={"files": [ENTITY], **settings}) if source == "csv" else
-                       TapPostgres(config={**self.project.source.settings(), "filter_schemas": ["public"], **settings}))
+                       self.tap_postgres(by_keys or {}, source=source, **settings))
             assert running.streams is not None
             discovered()
             running.sync_all()
@@ -161,6 +172,17 @@ class InProcess:
         taken = self._ended(lambda: TargetCSV(config={"source": source, **(target or {})}).listen(
             io.StringIO(sent.stdout)), **variables)
         return _both(sent, taken, check)
+
+    def tap_postgres(self, by_keys: Mapping[str, str], **settings: object) -> TapPostgres:
+        """The tap, with these streams INCREMENTAL by their replication keys."""
+        config = {**self.project.source.settings(), "filter_schemas": ["public"], **settings}
+        if not by_keys:
+            return TapPostgres(config=config)
+        catalog = TapPostgres(config=config).catalog_dict
+        for entry in catalog["streams"]:
+            if entry["stream"] in by_keys:
+                entry |= {"replication_method": "INCREMENTAL", "replication_key": by_keys[entry["stream"]]}
+        return TapPostgres(config=config, catalog=catalog)
 
     def load(self, day: str, check: bool = True, reload: bool = False, batches: bool = True,
              **settings: object) -> Result:

@@ -47,7 +47,7 @@ GROUPS = {
                 ["test_verify.py -k (sum_of_rows|many_lines)", *ALONE, *WAREHOUSE_TESTS]),
     "reconcile": ("verify/reconcile", [], WAREHOUSE_TESTS),
     "history": ("load/history", [], WAREHOUSE_TESTS),
-    "evolution": ("load/evolution", [], WAREHOUSE_TESTS),
+    "evolution": ("model/evolution", [], WAREHOUSE_TESTS),
     "warehouse": ("load/warehouse", ["loaded", "swap"], WAREHOUSE_TESTS),
     "swap": ("load/swap", ["publish", "_retire", "replaceable"], WAREHOUSE_TESTS),
     "newest_views": ("load/newest_views", ["lock", "update", "point"], WAREHOUSE_TESTS),

@@ -59,23 +59,6 @@ def test_a_stock_tap_into_our_target_csv_commits_only_if_told_to_trust_the_end_o
     assert shop.warehouse.one('SELECT sum(order_id) FROM public."public-orders"') == 5050
 
 
-def test_an_incremental_stream_goes_on_from_its_bookmark(shop):
-    tap = shop.tap_postgres()
-    found = json.loads(shop.pipe([*tap, "--discover"], ["cat"]).stdout)
-    found["streams"] = [stream for stream in found["streams"] if stream["stream"] == "public-orders"]
-    found["streams"][0] |= {"replication_method": "INCREMENTAL", "replication_key": "order_id"}
-    path = shop.folder / "catalog.json"
-    path.write_text(json.dumps(found))
-    state = shop.folder / "state.json"
-    state.write_text(json.dumps({"bookmarks": {"public-orders": {"replication_key": "order_id",
-                                                                 "replication_key_value": 91}}}))
-    said = shop.pipe([*tap, "--catalog", str(path), "--state", str(state)], ["cat"]).stdout
-    messages = [json.loads(line) for line in said.splitlines()]
-    records = [message["record"]["order_id"] for message in messages if message["type"] == "RECORD"]
-    assert records == list(range(91, 101))
-    assert messages[-1]["value"]["bookmarks"]["public-orders"]["replication_key_value"] == 100
-
-
 def test_stream_maps_change_and_filter_what_is_landed_and_the_proof_counts_what_was_sent(shop):
     maps = {"public-orders": {"__filter__": "order_id <= 10", "customer": "'hidden'", "__else__": None,
                               "order_id": "int(order_id)"},

@@ -57,7 +57,7 @@ def twice(*path):
 HUGE = (10**30, 1 << 63, -1, 1.5, "1", True, None, [1])
 WRONG = {
     **{f"{field} is {value!r:.40}": put(**{field: value}) for field, values in {
-        "format_version": ("1", None, [1], 0), "min_reader_version": (2, "1", None, [1]),
+        "format_version": ("1", None, [1], 0), "min_reader_version": (3, "1", None, [1]),
         "sha256": (None, 5, "", "0" * 64),
         "source": ("csv", None, 5, "../postgres", ["postgres"]),
         "extracted_at": (D2, 20240120, None, "2024-02-30", "../2024-01-20", ["2024-01-20"]),

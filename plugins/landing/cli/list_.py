@@ -16,6 +16,7 @@ from landing.core.sources import declared_sources
 from landing.core.text import moment, table
 from landing.load.load_history import LoadedTable, LoadedTables, LoadHistory
 from landing.model.manifest import Manifest
+from landing.zone.chains import require_whole
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
@@ -64,6 +65,7 @@ def _line(zone: LandingZone, source: str, day: str,
     line = dict.fromkeys(LISTED) | {"source": source, "extracted_at": day, "damaged": None}
     try:
         manifest = zone.require(source, parse_date(day, "extracted_at"))
+        require_whole(zone, manifest)
     except (SettingError, ZoneError) as error:
         return line | {"damaged": str(error)}
     state = _state(manifest, None if loaded is None else loaded.get((source, manifest.extracted_at), LoadedTables(())))

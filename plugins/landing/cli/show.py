@@ -18,6 +18,7 @@ from landing.core.text import duration, moment, table
 from landing.load.load_history import LoadedTable, LoadedTables
 from landing.model.manifest import Manifest
 from landing.zone import run_log
+from landing.zone.chains import require_whole
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 from landing.zone.run_log import Run
@@ -51,6 +52,8 @@ def _source(zone: LandingZone, source: str, day: date, entries: Sequence[LoadedT
     manifest, problem = None, None
     try:
         manifest = zone.manifest(source, day)
+        if manifest:
+            require_whole(zone, manifest)
     except DamagedError as error:
         problem = str(error)
     return (source, manifest, problem, [one for one in entries if one.source == source],
@@ -70,6 +73,10 @@ def as_text(landed: LandedDate, source: str, manifest: Manifest | None, problem:
         parts.append(table(head[:-1], [row[:-1] for row in rows]) if named_alike else table(head, rows))
         parts += [f"{one.name}: {one.quarantine.rows:,} rejected rows, not included above, in {one.quarantine.path}"
                   for one in manifest.tables if one.quarantine]
+        parts += [f"{one.name}: {one.rows:,} rows that changed since {one.increment.base}, of {one.total_rows:,}"
+                  for one in manifest.tables if one.increment]
+        parts += [f"{one.name}: the whole table, because {one.full_because}" for one in manifest.tables
+                  if one.full_because]
         parts += [f"{stream}: left out, {why}" for stream, why in manifest.left_out.items()]
     if runs:
         rows = [(one.started_at, one.ended_at, f"{one.outcome} ({one.error})" if one.error else one.outcome,

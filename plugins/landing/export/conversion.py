@@ -20,12 +20,12 @@ from landing.export.mapping import Target
 from landing.model.schema import File
 from landing.storage import hashing
 from landing.storage.base import Object
+from landing.storage.duckdb_files import TOO_LONG, landed_rows
 from landing.storage.hashing import BUFFER, HashedFile
 
 # Memory for DuckDB and the longest line, in bytes; the next where a table's rows need more.
 LIMITS = ((48 << 20, 2 << 20), (512 << 20, 32 << 20), (6 << 30, 1 << 30))
 GROUP_BYTES, VECTOR, GROUP_ROWS = 12 << 20, 2048, 60 * 2048  # of a row group
-TOO_LONG = "Maximum line size"
 ROWS = "{rows}"  # in a statement: the landed file
 
 
@@ -103,7 +103,7 @@ def _query(landed: Landed, statement: str, limits: tuple[int, int], sink: _Sink 
             with contextlib.closing(duckdb.connect(config=config)) as connection:
                 connection.register_filesystem(_Streams(source, sink))
                 connection.execute("SET enable_progress_bar = false")
-                statement = statement.replace(ROWS, _rows(len(landed.columns), longest))
+                statement = statement.replace(ROWS, landed_rows("landing://in.csv", len(landed.columns), longest))
                 (found,) = connection.execute(statement).fetchall()
                 connection.unregister_filesystem(_Streams.protocol)
         except duckdb.Error as error:
@@ -114,14 +114,6 @@ def _query(landed: Landed, statement: str, limits: tuple[int, int], sink: _Sink 
             raise RefusedValueError(str(error).partition("\n")[0]) from None
         source.require(landed)
     return found
-
-
-def _rows(columns: int, longest: int) -> str:
-    types = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(columns))
-    return (f"read_csv('landing://in.csv', columns={{{types}}}, auto_detect=false, header=true, delim=',', quote='\"', "
-            "escape='\"', nullstr='', allow_quoted_nulls=false, null_padding=false, strict_mode=true, comment='', "
-            "compression='none', hive_partitioning=false, parallel=false, "
-            f"max_line_size={longest}, buffer_size={2 * longest})")
 
 
 class _Streams(AbstractFileSystem):

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 from msgspec import structs
 
@@ -21,10 +22,14 @@ from landing.export.mapping import Target, targets
 from landing.model.manifest import UNUSABLE, Manifest
 from landing.model.naming import folder_name, new_run_id
 from landing.model.schema import File, Table
+from landing.singer.scratch import scratch
 from landing.storage.base import Object
+from landing.storage.finding import local_file
 from landing.zone import layout
 from landing.zone.assembly import software
+from landing.zone.chains import all_columns, chain
 from landing.zone.landing_zone import LandingZone
+from landing.zone.merging import merge
 from landing.zone.publishing import Publication, content_of, reading
 
 SUFFIX = ".parquet"
@@ -58,6 +63,7 @@ class PartitionExport:
     def __init__(self, origin: LandingZone, target: LandingZone, source: str, day: date) -> None:
         self.origin, self.target, self.source, self.day = origin, target, source, day
         self.run_id = new_run_id()
+        self._merged: Object | None = None  # the rows of a table that was landed in increments
 
     def run(self) -> Exported:
         """Export it, unless it is there from the same landed run.
@@ -133,13 +139,25 @@ class PartitionExport:
             if not table.columns:
                 logger.warning("%s has no columns: there is no such table in Parquet. It is left out.", table.stream)
                 continue
-            with reading(self.origin, landed):
+            with reading(self.origin, landed), self._whole(landed, table) as table:
                 columns, written = self._table(landed, table)
             paths = [self._path(table, number) for number in range(len(written))]
             tables.append(ExportedTable.of(table, columns, [
                 structs.replace(file, path=path) for (_, file), path in zip(written, paths, strict=True)]))
             files += [(place, f"{partition}/{path}") for (place, _), path in zip(written, paths, strict=True)]
         return tables, files
+
+    @contextlib.contextmanager
+    def _whole(self, landed: Manifest, table: Table) -> Iterator[Table]:
+        """A table whose files have all of its rows: in one of our own, if it was landed in increments."""
+        if table.increment is None:
+            yield table
+            return
+        with scratch() as folder:
+            links, self._merged = chain(self.origin, landed, table), local_file(Path(folder) / "rows.csv")
+            file = merge(self.origin, links, self._merged, folder)
+            yield structs.replace(table, columns=all_columns(links), files=[file], increment=None)
+            self._merged = None
 
     def _path(self, table: Table, number: int) -> str:
         several = f"-{number:04}" if len(table.files) > 1 else ""
@@ -176,5 +194,5 @@ class PartitionExport:
 
     def _landed(self, landed: Manifest, table: Table, columns: list[Target], progress: Progress) -> Iterator[Landed]:
         for file in table.files:
-            yield Landed(self.origin.file(landed, file), file, columns, progress.stream())
+            yield Landed(self._merged or self.origin.file(landed, file), file, columns, progress.stream())
             progress.close()

@@ -12,7 +12,7 @@ from functools import partial
 
 from msgspec import structs
 
-from landing.core.errors import DamagedError, SettingError
+from landing.core.errors import DamagedError, SettingError, ZoneError
 from landing.core.sources import declared_sources
 from landing.load import history
 from landing.load.gc import partitions, sizes
@@ -23,6 +23,7 @@ from landing.load.warehouse import Warehouse
 from landing.model.naming import new_run_id
 from landing.model.schema import Table
 from landing.zone import layout
+from landing.zone.chains import again, standing_on
 from landing.zone.commit import remove
 from landing.zone.gc import Leftover
 from landing.zone.landing_zone import LandingZone
@@ -42,11 +43,12 @@ class Drop:
 
         Raises:
             SettingError: The source is unknown.
-            ZoneError: A partition is behind a link.
+            ZoneError: A partition is behind a link, or others stand on it.
         """
         landed = self._landed()
         self._check(landed)
         self.zone.refuse_linked(self.source, self.day)
+        self._refuse_bases(landed)
         if self.warehouse and (tables := [(part.history, *one) for part in self.warehouse.load_history.parts()
                                           for one in part.tables(self.day, self.sources)]):
             yield self._loaded(self.warehouse, tables)
@@ -61,6 +63,15 @@ class Drop:
         known = sorted({*landed, *declared_sources(), *(source for source, _ in self.zone.landed()), *loaded})
         if self.source not in (None, *known):
             raise SettingError(f"--source {self.source} is unknown. Known sources: {', '.join(known)}.")
+
+    def _refuse_bases(self, landed: Sequence[str]) -> None:
+        """Raise ZoneError if later dates stand on the landed one: without it their rows would be gone."""
+        for source in landed:
+            summary = self.zone.readable(source, self.day) if self.source in (None, source) else None
+            if summary and (days := standing_on(self.zone, source, self.day, summary.run_id)):
+                raise ZoneError(f"{', '.join(map(str, days))} of {source} hold only what changed since {self.day}, so "
+                                f"it is needed. Nothing was dropped. Take them again first, or drop them, the newest "
+                                f"first: {again(source, days)}")
 
     def _landed(self) -> list[str]:
         """Sources with a folder for the date, with or without a manifest."""

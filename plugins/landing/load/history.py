@@ -13,7 +13,7 @@ from typing import Any
 from psycopg2 import sql
 
 from landing.load import views
-from landing.load.evolution import cast_keeps_text
+from landing.model.evolution import cast_keeps_text
 from landing.model.naming import short_hash
 from landing.model.schema import NAME_BYTES
 from landing.postgres.copy import identifiers, stored

@@ -60,6 +60,8 @@ class LoadJob:
             warehouse.refuse_unknown_checks(tables.values())
             missing = tables if reload else warehouse.missing(self.day, tables)
             new = warehouse.planned(missing, [load for stream, load in tables.items() if stream not in missing])
+            if not reload:
+                new = {stream: warehouse.on_base(load) for stream, load in new.items()}
             warehouse.refuse_removal(self.day, warehouse.vanished(self.day, sources, tables.values()))
             with WorkerPool(count := self.config["connections"], self._worker) as workers:
                 staged = warehouse.stage(workers, [(load, loads[stream][1]) for stream, load in new.items()],
@@ -137,7 +139,7 @@ class LoadJob:
         names = ", ".join(sources)
         if new:
             self.logger.info("Loaded %s of %s into %s: %d tables, %s rows%s.", names, self.day, self.schema, len(new),
-                             f"{sum(load.table.rows for load in new):,}",
+                             f"{sum(load.rows for load in new):,}",
                              f"; {tables - len(new)} were already loaded" if tables > len(new) else "")
         else:
             self.logger.info("%s of %s (%d tables) is already loaded: nothing changed.", names, self.day, tables)

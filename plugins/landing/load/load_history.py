@@ -336,7 +336,7 @@ class LoadHistory:
     def record(self, loads: Iterable[Load]) -> None:
         """Add or replace the entries of loaded tables."""
         values = [(load.source, load.day, load.schema, load.table.name, load.table.schema,
-                   load.source_table or load.table.name, load.table.rows, load.table.sha256, load.taken_at, load.run_id,
+                   load.source_table or load.table.name, load.rows, load.sha256, load.taken_at, load.run_id,
                    load.seconds) for load in loads]
         execute_values(self.cursor, sql.SQL(RECORD).format(self.doubled).as_string(self.cursor), values)
 

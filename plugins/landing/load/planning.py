@@ -15,7 +15,6 @@ from landing.core.commands import how_to_repair, move_command
 from landing.core.errors import DamagedError, RefusedError
 from landing.load import history
 from landing.load.declared_checks import DeclaredChecks
-from landing.load.evolution import widened
 from landing.load.history import PARTITION_KEY, STAGING, columns_of, history_name
 from landing.load.load_history import LOADS, LoadHistory, Place, SchemaHistory
 from landing.load.migrations import TABLE as MIGRATIONS
@@ -23,6 +22,7 @@ from landing.load.planned_changes import PlannedChanges
 from landing.load.refusals import REFUSED
 from landing.load.staging import Load
 from landing.load.table_checks import TableChecker
+from landing.model.evolution import widened
 from landing.model.schema import MAX_COLUMNS, NAME_BYTES, TYPE, Column
 from landing.postgres.query import query
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg2
+from msgspec import structs
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
@@ -20,6 +22,7 @@ from landing.core.commands import extract_command, how_to_repair
 from landing.core.errors import DamagedError, RefusedError, WarehouseError, describe
 from landing.core.progress import PROGRESS_EVERY, Progress
 from landing.load import history
+from landing.load.chain import Chain, Files, Part
 from landing.load.history import PARTITION_KEY, STAGING, history_key, history_name
 from landing.model import csv_dialect
 from landing.model.schema import File, Table
@@ -27,8 +30,11 @@ from landing.postgres import copy
 from landing.postgres.copy import identifiers
 from landing.postgres.transaction import transaction
 from landing.postgres.worker_pool import WorkerPool
+from landing.singer.metadata import Whole
+from landing.singer.scratch import scratch
 from landing.storage import hashing
 from landing.storage.base import Object
+from landing.storage.finding import local_file
 
 DROP_BATCH = 50  # tables per statement
 
@@ -38,7 +44,6 @@ SELECT c.relname, p.phase, CASE WHEN p.tuples_total > 0 THEN p.tuples_done::floa
                                 WHEN p.blocks_total > 0 THEN p.blocks_done::float / p.blocks_total END
 FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid
 """
-Files = Sequence[tuple[Object, File]]
 logger = logging.getLogger(__name__)
 
 
@@ -59,10 +64,22 @@ class Load:
     source_table: str = ""  # name in the source, if it has another name or schema in the warehouse
     staging: str = ""  # name of the staging table, once it exists
     seconds: float | None = None  # duration of COPY and key
+    whole: Whole | None = None  # of a table that was landed in increments
+    chain: Chain | None = None  # its parts, unless its files have all rows after all
 
     def __str__(self) -> str:
         return f"{self.source} of {self.day}, table {self.source_table or self.table.name}" + (
             f" ({self.label} in the warehouse)" if self.source_table else "")
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole table."""
+        return self.whole.rows if self.whole else self.table.rows
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of all files that it is made of."""
+        return self.whole.sha256 if self.whole else self.table.sha256
 
     @property
     def source_label(self) -> str:
@@ -133,6 +150,21 @@ def fill(
     return [replace(one.load, seconds=round(share * one.seconds, 4)) for one in fillings]
 
 
+@contextlib.contextmanager
+def spooled(connection: Any, load: Load, files: Files) -> Iterator[tuple[Load, Files]]:
+    """A staged load as one that is only copied: one that was rebuilt has its rows in a scratch file."""
+    if not load.chain:
+        yield load, files
+        return
+    fields = copy.fields({history_name(column.name): column for column in load.table.columns})
+    query = sql.SQL("SELECT {} FROM {}").format(fields, sql.Identifier(load.history, load.staging))
+    with scratch() as folder:
+        place = local_file(Path(folder) / "rows.csv")
+        copied = copy.copy_out(connection, query, hashing.create(place))
+        file = File(place.name, copied.rows, copied.bytes, copied.sha256)
+        yield replace(load, chain=None, table=structs.replace(load.table, files=[file])), [(place, file)]
+
+
 class _Filling:
     """Fills one staging table: first the rows, verified by count and hash, then the key.
 
@@ -149,6 +181,9 @@ class _Filling:
 
     def start(self, workers: WorkerPool, connection: Any) -> None:
         """Start copying the files."""
+        if self.load.chain:
+            self._frozen, self._tasks = True, [workers.submit(self._rebuilt)]
+            return
         if self._frozen:
             self._tasks = [workers.submit(self._all)]
             return
@@ -159,7 +194,7 @@ class _Filling:
     def build_key(self, workers: WorkerPool, wait: Callable[[Future[float]], float]) -> None:
         """Wait for the rows, then start to build the key."""
         self.finish(wait)
-        self._progress.done(self.load.table.rows)
+        self._progress.done(self.load.rows)
         if not self._frozen:
             self._tasks = [workers.submit(self._key)]
 
@@ -174,6 +209,22 @@ class _Filling:
             _create(cursor, self._relation, self.load)
             for path, file in self._paths:
                 _copy(connection, self._relation, self.load, path, file, self._progress, freeze=True)
+            _add_key(cursor, self._relation, self.load)
+        return time.monotonic() - started
+
+    def _rebuilt(self, connection: Any) -> float:
+        started = time.monotonic()
+
+        def copy_part(relation: sql.Identifier, part: Part) -> None:
+            load = replace(self.load, table=structs.replace(self.load.table, columns=list(part.columns)))
+            for path, file in part.files:
+                _copy(connection, relation, load, path, file, self._progress, freeze=False)
+
+        with transaction(connection) as cursor:
+            _create(cursor, self._relation, self.load)
+            rows = self.load.chain.fill(cursor, self._relation, copy_part)
+            if rows != self.load.rows:
+                raise _damaged(self.load, f"its files give {rows:,} rows, and the manifest lists {self.load.rows:,}")
             _add_key(cursor, self._relation, self.load)
         return time.monotonic() - started
 

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,15 +24,20 @@ from landing.core.settings import landing_root
 from landing.core.slips import environment, other_date
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
+from landing.singer import metadata
 from landing.singer.metadata import StreamMetadata, unused_name
+from landing.singer.scratch import scratch
 from landing.singer.settings import EXTRACTED_AT, FROM_LANDING, LANDING_ROOT, SOURCES, USE_BATCH
 from landing.singer.stream import Extract, LandingStream
 from landing.singer.tap import LandingTap
-from landing.singer.types import json_schema
+from landing.singer.types import json_schema, records
 from landing.storage import hashing
 from landing.storage.base import Prefix
+from landing.storage.finding import local_file
+from landing.zone.chains import Link, all_columns, chain
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
+from landing.zone.merging import merge
 
 
 class LandedStream(LandingStream):
@@ -39,9 +45,11 @@ class LandedStream(LandingStream):
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
-    def __init__(self, tap: TapLanding, manifest: Manifest, table: Table) -> None:
-        """`table`: with the stream's name, if that differs."""
-        self.manifest, self._table = manifest, table
+    def __init__(self, tap: TapLanding, manifest: Manifest, table: Table, links: Sequence[Link] = ()) -> None:
+        """`table`: with the stream's name, if that differs. `links`: of its chain, if it was landed in increments."""
+        self.manifest, self.links = manifest, links
+        self._table = structs.replace(table, columns=all_columns(links)) if links else table
+        table = self._table
         names = [column.name for column in table.columns]
         source, day = (unused_name(name, names) for name in ("source", "extracted_at"))
         self.constants = {source: manifest.source, day: manifest.extracted_at.isoformat()}
@@ -59,7 +67,19 @@ class LandedStream(LandingStream):
         manifest = self.manifest
         return msgspec.structs.replace(
             super().stream_metadata, source=manifest.source, extracted_at=manifest.extracted_at,
-            run_id=manifest.run_id, taken_at=manifest.taken_at, primary_key=self._table.primary_key)
+            run_id=manifest.run_id, taken_at=manifest.taken_at, primary_key=self._table.primary_key,
+            whole=self._whole() if self.links else None)
+
+    def _whole(self) -> metadata.Whole:
+        zone, table, one = self.tap.landing_zone, self._table, self._table.increment
+        if self.get_batch_config(self.config) is None:
+            return metadata.Whole(rows=table.total_rows, sha256=table.chain_sha256, base=one.base,
+                                  base_run_id=one.base_run_id)
+        links = [metadata.Link(link.table.columns, link.table.files, [zone.file(link.manifest, file).url
+                                                                      for file in link.table.files])
+                 for link in self.links]
+        return metadata.Whole(rows=table.total_rows, sha256=table.chain_sha256, base=one.base,
+                              base_run_id=one.base_run_id, links=links)
 
     def message_keys(self, table: Table) -> list[str]:
         """The source's key after the partition key: a target that upserts then keeps dates apart."""
@@ -74,12 +94,22 @@ class LandedStream(LandingStream):
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
         """Verify the files first: a target that receives RECORDs has no hash to check."""
+        if self.links:
+            yield from self._merged_records()
+            return
         for one, file in zip(self.extract(self.tap.staging).objects, self._table.files, strict=True):
             if (found := hashing.sha256(one)) != file.sha256:
                 raise DamagedError(
                     f"{one}: expected SHA-256 {file.sha256}, found {found}. Nothing of it was sent. "
                     f"{how_to_repair(self.manifest.source, self.manifest.extracted_at)}")
-        return super().get_records(context)
+        yield from super().get_records(context)
+
+    def _merged_records(self) -> Iterator[dict[str, Any]]:
+        """All rows of a table that was landed in increments."""
+        with scratch() as folder:
+            place = local_file(Path(folder) / "rows.csv")
+            merge(self.tap.landing_zone, self.links, place, folder)
+            yield from records(place, self._table.columns, self.constants)
 
     def extract(self, folder: Prefix | None) -> Extract:
         """The landed files in place; the target verifies their hashes while reading."""
@@ -152,7 +182,8 @@ class TapLanding(LandingTap):
                 # Third-party targets read such a name as database-schema-table.
                 name = f"{manifest.source}-{table.stream}" if shared else table.stream
                 named = structs.replace(table, stream=name)
-                if streams.setdefault(name, LandedStream(self, manifest, named)).manifest is not manifest:
+                links = chain(self.landing_zone, manifest, table) if table.increment else ()
+                if streams.setdefault(name, LandedStream(self, manifest, named, links)).manifest is not manifest:
                     raise SettingError(
                         f"Two tables would both be the stream {name}; one is {table.stream} of {manifest.source}. "
                         "Rename one (the entity in meltano.yml) or exclude it (filter_schemas), then extract again."

@@ -29,6 +29,7 @@ from landing.core.errors import (
 )
 from landing.core.settings import flag
 from landing.load import declared_checks, migrations
+from landing.load.chain import Chain, Part
 from landing.load.declared_checks import DeclaredChecks
 from landing.load.job import LoadJob
 from landing.load.staging import Load
@@ -39,7 +40,7 @@ from landing.model.schema import File, Table
 from landing.postgres.connect import connect
 from landing.postgres.parameters import checked
 from landing.postgres.tls import with_certificate_authority
-from landing.singer.metadata import METADATA, StreamMetadata
+from landing.singer.metadata import METADATA, StreamMetadata, Whole
 from landing.singer.scratch import scratch_prefix
 from landing.singer.settings import CONNECTIONS, STALL_TIMEOUT
 from landing.singer.sinks import FileSink
@@ -203,7 +204,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
             raise IncompleteInputError("The tap's completion message lacks the date or the sources. Nothing was "
                                        "loaded. Run again.")
         refuse_future(day, "extracted_at")
-        loads = {stream: (_load_of(sink, files[stream], day), list(zip(sink.objects, files[stream], strict=True)))
+        loads = {stream: (self._load_of(sink, files[stream], day), list(zip(sink.objects, files[stream], strict=True)))
                  for stream, sink in self.sinks.items()}
         files = migrations.migrations(self.config.get(migrations.SETTING))
         job = LoadJob(self._connect, self.config["default_target_schema"], day, self.config, self.point, logger, files)
@@ -213,13 +214,21 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
     def _connect(self) -> Any:
         return connect(self.connection_arguments, self.name, self.config["stall_timeout"])
 
+    def _load_of(self, sink: FileSink, files: list[File], day: date) -> Load:
+        metadata = sink.stream_metadata
+        if metadata.extracted_at != day:
+            raise DamagedError(f"Stream {sink.stream_name} is of {metadata.extracted_at}; the tap loads {day}. Nothing "
+                               "was loaded. Run again.")
+        table = Table(
+            stream=sink.stream_name, name=metadata.table or sink.stream_name, schema=metadata.schema,
+            columns=sink.columns, primary_key=metadata.primary_key, files=files, comment=metadata.comment,
+            foreign_keys=metadata.foreign_keys)
+        return Load(metadata.source, day, metadata.run_id, metadata.taken_at, table,
+                    whole=metadata.whole, chain=self._chain(metadata.whole, metadata.primary_key))
 
-def _load_of(sink: FileSink, files: list[File], day: date) -> Load:
-    metadata = sink.stream_metadata
-    if metadata.extracted_at != day:
-        raise DamagedError(f"Stream {sink.stream_name} is of {metadata.extracted_at}; the tap loads {day}. Nothing was "
-                           "loaded. Run again.")
-    table = Table(
-        stream=sink.stream_name, name=metadata.table or sink.stream_name, schema=metadata.schema, columns=sink.columns,
-        primary_key=metadata.primary_key, files=files, comment=metadata.comment, foreign_keys=metadata.foreign_keys)
-    return Load(metadata.source, day, metadata.run_id, metadata.taken_at, table)
+    def _chain(self, whole: Whole | None, key: list[str]) -> Chain | None:
+        if not (whole and whole.links):
+            return None
+        parts = [Part(link.columns, [(self._files.at(url), file)
+                                     for url, file in zip(link.urls, link.files, strict=True)]) for link in whole.links]
+        return Chain(parts, key)

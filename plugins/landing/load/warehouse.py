@@ -24,7 +24,7 @@ from landing.core.commands import load_command
 from landing.core.commit_point import CommitPoint
 from landing.core.errors import WarehouseError
 from landing.core.sources import declared_sources
-from landing.load import staging
+from landing.load import history, staging
 from landing.load.date_checks import DateChecks, refused
 from landing.load.declared_checks import DeclaredChecks, source_names
 from landing.load.load_history import NONE, LoadHistory, Streams
@@ -249,12 +249,15 @@ class Warehouse:
         named = [(replace(load, staging=staging.name_for(load, number)), paths)
                  for number, (load, paths) in enumerate(loads)]
         staged = staging.fill(workers, self.connection, named, frozen=alone)
-        in_chunks = [place for place, (_, paths) in enumerate(named) if len(paths) > 1 and not alone]
+        in_chunks = [place for place, (load, paths) in enumerate(named)
+                     if load.chain or (len(paths) > 1 and not alone)]
         if in_chunks and not wait_for_older_snapshots(self.cursor, self.lock_timeout, self.logger):
             for place in in_chunks:
                 load, paths = named[place]
-                self.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(load.history, load.staging)))
-                staged[place], = staging.fill(workers, self.connection, [(load, paths)], frozen=True)
+                with staging.spooled(self.connection, load, paths) as (alike, paths):
+                    self.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(load.history, load.staging)))
+                    filled, = staging.fill(workers, self.connection, [(alike, paths)], frozen=True)
+                staged[place] = replace(filled, table=load.table, chain=load.chain)
         return staged
 
     def check(self, workers: WorkerPool, loads: Mapping[str, Load], landed: Mapping[str, Table],
@@ -277,6 +280,20 @@ class Warehouse:
             with transaction(self.connection):
                 self.refusals.record(failed)
             raise refused(failed, self.schema)
+
+    def on_base(self, load: Load) -> Load:
+        """A planned load that was landed in increments, with its base's partition if that very run is loaded."""
+        if not load.chain:
+            return load
+        day, run_id = load.whole.base, load.whole.base_run_id
+        part = self.load_history.part(load.schema)
+        loaded = any((one.source, one.table, one.run_id) == (load.source, load.table.name, run_id)
+                     for one in part.present(day))
+        name = history.partitions(self.cursor, load.history, day).get(load.table.name) if loaded else None
+        base = name and sql.Identifier(load.history, name)
+        if not base or history.columns_of(self.cursor, base) != load.layout:
+            return load
+        return replace(load, chain=replace(load.chain, base=base))
 
     def swap(self, day: date, sources: Sequence[str], loads: Sequence[Load], landed: Collection[Load],
              left_out: Sequence[str] = (), without_data: Streams = NONE) -> None:

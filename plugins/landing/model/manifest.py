@@ -18,8 +18,9 @@ from landing.model.naming import RunId
 from landing.model.schema import File, Sha256, Table
 from landing.model.validation import Moment, Scalar, Seconds, Text, document, require_unique
 
-FORMAT_VERSION = 1  # of what is written, and the newest that is read
-MIN_READER_VERSION = 1  # the oldest FORMAT_VERSION whose reader understands what is written
+FORMAT_VERSION = 2  # of what is written, and the newest that is read
+# The oldest FORMAT_VERSION whose reader understands what is written: to version 1 an increment would be a whole table.
+WHOLE_TABLES, INCREMENTS = 1, 2
 LARGEST = 128 << 20  # bytes of a manifest; one of 10,000 tables has some 30 MB
 UNUSABLE = (ValueError, RecursionError)
 
@@ -50,8 +51,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     @property
     def rows(self) -> int:
-        """Data rows of all tables."""
-        return sum(table.rows for table in self.tables)
+        """Rows of all tables, also of those whose files have only what changed."""
+        return sum(table.total_rows for table in self.tables)
 
     @property
     def bytes(self) -> int:
@@ -70,7 +71,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     def to_json(self) -> str:
         """The text of the file; docs/landing-zone.md describes each field."""
         fields = msgspec.structs.asdict(self)
-        versions = {"format_version": FORMAT_VERSION, "min_reader_version": MIN_READER_VERSION}
+        oldest = INCREMENTS if any(table.increment for table in self.tables) else WHOLE_TABLES
+        versions = {"format_version": FORMAT_VERSION, "min_reader_version": oldest}
         fields["inputs"] = msgspec.to_builtins(self.inputs)
         changed = {"extracted_at": self.extracted_at.isoformat(), "taken_at": self.taken_at.isoformat(),
                    "tables": [schema.to_json(table) for table in self.ordered().tables]}
@@ -100,6 +102,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
         require_unique((file.path for file in manifest.all_files), "file")
         for table, fields in zip(manifest.tables, raw["tables"], strict=True):
             _require_consistent(table, fields)
+            if table.increment and table.increment.base >= manifest.extracted_at:
+                raise ValueError(f"{table.stream!r} stands on {table.increment.base}, which is not an earlier date")
         return manifest
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from landing.model.increment import Cursor, Increment, chained
 from landing.model.validation import Count, Text
 from landing.storage.base import Object
 from landing.storage.compression import compressed
@@ -119,6 +120,10 @@ class Table(Struct, frozen=True, kw_only=True):
     lossy: bool = False  # a person allowed declared types that do not hold every value exactly
     not_of_snapshot: list[Text] = []  # foreign tables that its rows come from
     dropped: list[Text] = []  # columns that protection leaves out
+    appended: bool = False  # its files have only rows that are added to those of an earlier date
+    increment: Increment | None = None  # its files have only what changed since another date
+    cursor: Cursor | None = None  # where the next increment begins
+    full_because: Text | None = None  # why its files have all rows, if only what changed was wanted
 
     @property
     def all_files(self) -> list[File]:
@@ -131,6 +136,11 @@ class Table(Struct, frozen=True, kw_only=True):
         return sum(file.rows for file in self.files)
 
     @property
+    def total_rows(self) -> int:
+        """Rows of the whole table."""
+        return self.increment.total_rows if self.increment else self.rows
+
+    @property
     def bytes(self) -> int:
         """Bytes of all files."""
         return sum(file.bytes for file in self.files)
@@ -139,6 +149,11 @@ class Table(Struct, frozen=True, kw_only=True):
     def sha256(self) -> str:
         """Checksum of all files: see combined()."""
         return combined([file.sha256 for file in self.files])
+
+    @property
+    def chain_sha256(self) -> str:
+        """Checksum of all files, and of those that they stand on."""
+        return chained(self.increment.base_sha256, self.sha256) if self.increment else self.sha256
 
 
 def combined(hashes: list[str]) -> str:
@@ -149,7 +164,8 @@ def combined(hashes: list[str]) -> str:
 # Left out of the JSON where they have this value. msgspec's `omit_defaults` would also leave out `comment` and
 # `nullable`, which other readers use.
 OMITTED = {"quarantine": None, "duplicates": 0, "converted": {}, "lossy": False, "not_of_snapshot": [],
-           "evidence": True, "protection": None, "dropped": []}
+           "evidence": True, "protection": None, "dropped": [], "appended": False, "increment": None, "cursor": None,
+           "full_because": None}
 
 
 def to_json(table: Table) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import date
 import msgspec
 from msgspec import Struct
 
+from landing.model.increment import Increment
 from landing.model.manifest import FORMAT_VERSION, Manifest, Version
 from landing.model.naming import RunId
 from landing.model.validation import Count, Moment, Seconds, Text
@@ -15,8 +16,11 @@ CHECKED = 1 << 20  # characters of a manifest, some 400 tables, up to which all 
 
 
 class _TableSums(Struct, frozen=True):
+    stream: Text
     rows: Count
     bytes: Count
+    increment: Increment | None = None
+    appended: bool = False
 
 
 class Summary(Struct, frozen=True):
@@ -33,8 +37,8 @@ class Summary(Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """Data rows of all tables."""
-        return sum(table.rows for table in self.tables)
+        """Rows of all tables, also of those whose files have only what changed."""
+        return sum(table.increment.total_rows if table.increment else table.rows for table in self.tables)
 
     @property
     def bytes(self) -> int:

@@ -12,20 +12,33 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from landing.model.increment import Cursor, Increment
 from landing.model.inputs import Input
 from landing.model.naming import RunId
-from landing.model.schema import File
+from landing.model.schema import File, Table
 from landing.model.validation import Count, Moment, Scalar, Text
 from landing.singer.reader import converted
 
 COMPLETION = "landing"
 
 
-class Sent(Struct):
-    """What was sent of one stream: rows, and the files that hold them if they went as files."""
+class Sent(Struct, omit_defaults=True):
+    """What was sent of one stream: rows, and the files that hold them if they went as files.
+
+    `increment`, `appended`, `cursor`, `full_because`: as in the manifest's table.
+    """
 
     rows: Count
     files: list[File]
+    increment: Increment | None = None
+    appended: bool = False
+    cursor: Cursor | None = None
+    full_because: Text | None = None
+
+    def note(self, table: Table) -> None:
+        """Take over what an extract found out of a table."""
+        self.increment, self.appended = table.increment, table.appended
+        self.cursor, self.full_because = table.cursor, table.full_because
 
 
 class Completion(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,12 +10,38 @@ import msgspec
 from msgspec import Struct
 
 from landing.model.naming import RunId
-from landing.model.schema import File, ForeignKey, Reading
+from landing.model.schema import Column, File, ForeignKey, Reading, Sha256
 from landing.model.validation import Count, Moment, Text
 from landing.singer.reader import converted
 
 METADATA = "x-landing"
 ENCODING = "csv"  # of a BATCH: files in the one dialect (model/csv_dialect.py)
+
+
+class Link(Struct, frozen=True):
+    """A partition of a table's chain. `urls`: of its files."""
+
+    columns: list[Column]
+    files: list[File]
+    urls: list[Text]
+
+
+class Whole(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A table that was landed in increments.
+
+    Attributes:
+        rows: Of the whole table.
+        sha256: Of its whole chain.
+        base: Date of the partition that the last one stands on.
+        base_run_id: That partition's run.
+        links: All partitions, the whole one first; none if all of its rows are sent as RECORDs.
+    """
+
+    rows: Count
+    sha256: Sha256
+    base: date
+    base_run_id: RunId
+    links: list[Link] = []
 
 
 class StreamMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,7 +59,6 @@ class StreamMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     lossy: bool = False
     duplicates: Count = 0
     quarantine: File | None = None
-    replication_method: Text | None = None
     mapped: list[Text] = []  # columns that a stream map sets
     lands: date | None = None  # the date that the run lands
     # Of a landed partition:
@@ -41,6 +66,7 @@ class StreamMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     run_id: RunId | None = None
     taken_at: Moment | None = None
     primary_key: list[Text] = []  # without the partition's own columns
+    whole: Whole | None = None  # if its files have only what changed
 
     def __post_init__(self) -> None:
         if self.extracted_at and not (self.source and self.run_id and self.taken_at):

@@ -77,6 +77,7 @@ class LandingStream(SdkStream):
     def get_batches(self, batch_config: BatchConfig, context: Any = None) -> Iterator[tuple[Any, list[str]]]:
         """The table's files."""
         extract = self.extract(self.tap.staging)
+        self.sent[self.name].note(extract.table)
         self.sent[self.name].rows += extract.table.rows
         self.sent[self.name].files += extract.table.files
         yield batch_config.encoding, [one.url for one in extract.objects]
@@ -85,6 +86,8 @@ class LandingStream(SdkStream):
         """The same rows as records, for third-party targets."""
         with scratch() as folder:
             extract = self.extract(Prefix(LocalStorage(Path(folder)), ""))
+            for sent in self.sent.values():
+                sent.note(extract.table)
             for one in extract.objects:
                 yield from types.records(one, extract.table.columns, self.constants)
 

@@ -22,6 +22,7 @@ from landing.status.dates import Found
 from landing.status.facts import MAX_AGE, SourceDate, SourceStatus, Status
 from landing.status.loaded import Loaded, read_loaded
 from landing.zone import run_log
+from landing.zone.chains import require_whole
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
@@ -119,7 +120,9 @@ class _Reader:
             return None
         if (source, day) not in self._read:
             try:
-                self._read[source, day] = self.zone.summary(source, day)
+                self._read[source, day] = found = self.zone.summary(source, day)
+                if found:
+                    require_whole(self.zone, found)
             except DamagedError as error:
                 self._read[source, day] = error
         return self._read[source, day]

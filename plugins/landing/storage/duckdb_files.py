@@ -9,10 +9,14 @@ from typing import Any
 import duckdb
 from fsspec import AbstractFileSystem
 
+from landing.core.errors import DamagedError
+from landing.storage import hashing
 from landing.storage.base import Object
-from landing.storage.hashing import BUFFER
+from landing.storage.hashing import BUFFER, HashedFile
 
-SCHEME = "landing"
+# Memory for DuckDB and the longest line, in bytes; the next where a file's rows need more.
+LANDED_LIMITS = ((64 << 20, 2 << 20), (512 << 20, 32 << 20), (6 << 30, 1 << 30))
+TOO_LONG = "Maximum line size"
 
 
 class ObjectFiles(AbstractFileSystem):
@@ -22,25 +26,29 @@ class ObjectFiles(AbstractFileSystem):
         failed: The first object that could not be read, and why: DuckDB's own error does not have it.
     """
 
-    protocol = SCHEME
+    protocol = "landing"
     cachable = False
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         super().__init__()
-        self.failed: tuple[Object, OSError] | None = None
+        self.failed: tuple[Object, OSError | DamagedError] | None = None
         self._objects: dict[str, tuple[Object, int]] = {}
         self._connection = connection
         connection.register_filesystem(self)
 
     def add(self, file: Object, size: int) -> str:
         """The name for a file of so many bytes."""
-        name = f"{SCHEME}://{len(self._objects)}.csv"
+        name = f"{self.protocol}://{len(self._objects)}.csv"
         self._objects[name] = file, size
         return name
 
     def release(self) -> None:
         """Let go of the connection."""
-        self._connection.unregister_filesystem(SCHEME)
+        self._connection.unregister_filesystem(self.protocol)
+
+    def opened(self, path: str) -> io.RawIOBase:
+        """An object, opened to read from its start."""
+        return self._objects[path][0].open()
 
     def glob(self, path: str, **_: Any) -> list[str]:
         return [path]
@@ -49,14 +57,14 @@ class ObjectFiles(AbstractFileSystem):
         return {"name": path, "size": self._objects[path][1], "type": "file"}
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> _Reading:
-        return _Reading(self, self._objects[path][0])
+        return _Reading(self, path, self._objects[path][0])
 
 
 class _Reading(io.RawIOBase):
     """One file, read from its start; a step back starts over."""
 
-    def __init__(self, files: ObjectFiles, file: Object) -> None:
-        self._files, self._file = files, file
+    def __init__(self, files: ObjectFiles, path: str, file: Object) -> None:
+        self._files, self._path, self._file = files, path, file
         self._stored: io.BufferedReader | None = None
         self._at = 0
 
@@ -81,9 +89,9 @@ class _Reading(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         try:
             if self._stored is None:
-                self._stored = io.BufferedReader(self._file.open(), BUFFER)
+                self._stored = io.BufferedReader(self._files.opened(self._path), BUFFER)
             found = self._stored.read(size)
-        except OSError as error:
+        except (OSError, DamagedError) as error:
             self._files.failed = self._files.failed or (self._file, error)
             raise
         self._at += len(found)
@@ -97,3 +105,53 @@ class _Reading(io.RawIOBase):
     def close(self) -> None:
         self._restart()
         super().close()
+
+
+class LandedFiles(ObjectFiles):
+    """Landed files by their content, decompressed and hashed as it is read."""
+
+    protocol = "landed"
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        super().__init__(connection)
+        self._read: dict[str, HashedFile] = {}
+
+    def opened(self, path: str) -> io.RawIOBase:
+        self._read[path] = hashing.read(self._objects[path][0])
+        return _Whole(self._read[path])
+
+    def require(self, name: str, sha256: str) -> None:
+        """Raise DamagedError if the content of a file that was read is not what was landed."""
+        read = self._read[name]
+        if read.sha256 != sha256:
+            raise DamagedError(f"{read.name}: expected SHA-256 {sha256}, found {read.sha256}")
+
+
+class _Whole(io.RawIOBase):
+    """A file that is read to its end before it is closed: DuckDB stops where its size says."""
+
+    def __init__(self, file: HashedFile) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            buffer = bytearray(BUFFER)
+            with self._file:
+                while self._file.readinto(buffer):
+                    pass
+        super().close()
+
+
+def landed_rows(name: str, columns: int, longest: int) -> str:
+    """DuckDB's expression for the rows of a file in our dialect: texts c0, c1, …, of lines up to `longest` bytes."""
+    types = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(columns))
+    return (f"read_csv('{name}', columns={{{types}}}, auto_detect=false, header=true, delim=',', quote='\"', "
+            "escape='\"', nullstr='', allow_quoted_nulls=false, null_padding=false, strict_mode=true, comment='', "
+            "compression='none', hive_partitioning=false, parallel=false, "
+            f"max_line_size={longest}, buffer_size={2 * longest})")

@@ -28,6 +28,7 @@ from landing.load.warehouse import Warehouse
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
 from landing.verify.estimates import Estimates, LoadedTables
+from landing.zone.chains import require_whole
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
@@ -162,6 +163,8 @@ class BackfillPlanner:
             manifest = self.zone.manifest(source, day)
             for file in (file for table in manifest.tables for file in table.files) if manifest else ():
                 self.zone.file(manifest, file)
+            if manifest:
+                require_whole(self.zone, manifest)
         except DamagedError as error:
             return Landed(manifest, str(error))
         return Landed(manifest)
@@ -209,7 +212,7 @@ class BackfillPlanner:
         if load == UNKNOWN or any(will[source] is None for source in extracts):
             return None
         parts = [self._estimates.extract(source, will[source].rows) for source in extracts]
-        parts += [self._estimates.load(source, table.name, table.rows) for source, table in tables]
+        parts += [self._estimates.load(source, table.name, table.total_rows) for source, table in tables]
         return None if None in parts else sum(parts)
 
 
@@ -247,7 +250,7 @@ def _state(found: Mapping[str, Landed], have: LoadedTables | None) -> tuple[str,
     landed = [(source, table, have.get(source, table)) for source, one in found.items()
               for table in one.manifest.tables]
     differ = {f"{source}.{table.name}" for source, table, entry in landed
-              if entry is None or entry.sha256 != table.sha256}
+              if entry is None or entry.sha256 != table.chain_sha256}
     differ |= {f"{source}.{entry.table}" for source, one in found.items()
                for entry in have.others(source, one.manifest.tables)}
     return ("stale", f"differs: {', '.join(sorted(differ))}") if differ else ("identical", "")

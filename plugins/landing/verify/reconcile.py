@@ -1,12 +1,14 @@
 """Verifies by checksum that source, files and warehouse match.
 
 The manifest's SHA-256 was computed while the source's COPY streamed. Files are hashed again, and each partition is
-copied out of the warehouse and hashed. Tables are compared in one of three ways:
+copied out of the warehouse and hashed. Tables are compared in one of four ways:
 
     bytes     the three hashes are equal
     rows      tables of several files, whose rows are in no defined order in the warehouse: sums of the rows' SHA-256
     values    the warehouse writes values in another form than the file (declared or widened types): the files are
               copied into a temporary table with the partition's types, and out again
+    chain     the table was landed in increments: the files of all dates that it stands on are put together in a
+              temporary table with the partition's types; then as for rows
 
 Protected columns are compared as they are landed: the tap hashed the protected bytes, and nothing is compared with the
 plain values at the source.
@@ -14,6 +16,7 @@ plain values at the source.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -21,11 +24,13 @@ from datetime import date
 from typing import Any
 
 import psycopg2
+from msgspec import structs
 from psycopg2 import sql
 
 from landing.core.errors import DamagedError, describe
 from landing.core.progress import Progress
 from landing.load import history
+from landing.load.chain import Chain, Part
 from landing.load.history import columns_of, history_name
 from landing.load.load_history import LoadedTables, LoadHistory
 from landing.model import csv_dialect
@@ -38,10 +43,12 @@ from landing.protection.references import protected
 from landing.storage import hashing
 from landing.storage.base import Object
 from landing.storage.hashing import RowSum
+from landing.zone.chains import all_columns, chain
 from landing.zone.landing_zone import LandingZone
 
-BYTES, ROWS, VALUES = "bytes", "rows", "values"
-EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, as the warehouse's types"}
+BYTES, ROWS, VALUES, CHAIN = "bytes", "rows", "values", "chain"
+EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, as the warehouse's types",
+         CHAIN: "yes: rows, of the files of several dates"}
 logger = logging.getLogger("landing")
 
 
@@ -61,7 +68,7 @@ class _Contents:
 class Verification:
     """Result for one table: SHA-256 of the source's rows, the files and the warehouse; None if not available.
 
-    `problem`: why it does not match. `compared`: BYTES, ROWS or VALUES if the warehouse matches, else None.
+    `problem`: why it does not match. `compared`: BYTES, ROWS, VALUES or CHAIN if the warehouse matches, else None.
     `protected`: columns that are compared as they are landed, and their methods.
     """
 
@@ -113,7 +120,7 @@ class Reconciliation:
             return LoadHistory(cursor, self.history).left_out(day)
 
     def _table(self, manifest: Manifest, table: Table, label: str, partition: sql.Identifier | None) -> Verification:
-        result = Verification(manifest.source, label, table.rows, table.bytes, table.sha256, None, None,
+        result = Verification(manifest.source, label, table.total_rows, table.bytes, table.sha256, None, None,
                               protected=protected(table.columns))
         try:
             objects = [self.zone.file(manifest, file) for file in table.files]
@@ -127,7 +134,10 @@ class Reconciliation:
                 return replace(result, problem=f"the files are not what was landed: {', '.join(differ)}")
             if partition is None:
                 return replace(result, problem="not loaded")
-            result = self._compared(result, table, partition, objects, landed)
+            if table.increment:
+                result, table = self._compared_chain(result, manifest, table, partition)
+            else:
+                result = self._compared(result, table, partition, objects, landed)
             if result.compared and (filled := self._filled_others(table, partition)):
                 return replace(result, compared=None, problem="the warehouse has values in columns that the files "
                                                               f"lack: {', '.join(filled)}")
@@ -159,6 +169,27 @@ class Reconciliation:
             raise DamagedError(f"the manifest lists {table.rows} rows; its files have {rows}")
         return result
 
+    def _compared_chain(self, result: Verification, manifest: Manifest, table: Table,
+                        relation: sql.Identifier) -> tuple[Verification, Table]:
+        """The same for a table that was landed in increments; and the table with all of its columns."""
+        links = chain(self.zone, manifest, table)
+        table = structs.replace(table, columns=all_columns(links))
+        found = self._contents(table, relation, several=True)
+        parts = [Part(link.table.columns, [(self.zone.file(link.manifest, file), file) for file in link.table.files])
+                 for link in links]
+        with self._temporary(table, relation) as (cursor, temporary):
+            Chain(parts, table.primary_key).fill(cursor, temporary, self._copy_part)
+            same = self._contents(table, temporary, several=True).same(found)
+        if same and found.copied.rows != table.total_rows:
+            raise DamagedError(f"the manifest lists {table.total_rows} rows; its files give {found.copied.rows}")
+        return replace(result, warehouse=found.copied.sha256, compared=CHAIN if same else None), table
+
+    def _copy_part(self, relation: sql.Identifier, part: Part) -> None:
+        for place, file in part.files:
+            copied = copy.copy_in(self.connection, relation, part.names, hashing.read(place), freeze=False)
+            if copied.sha256 != file.sha256:
+                raise DamagedError(f"{place}: expected SHA-256 {file.sha256}, found {copied.sha256}")
+
     def _filled_others(self, table: Table, relation: sql.Identifier) -> list[str]:
         """Columns that other dates have, and that are not NULL in every row of this one."""
         with self.connection.cursor() as cursor:
@@ -170,11 +201,11 @@ class Reconciliation:
             cursor.execute(sql.SQL("SELECT {} FROM {}").format(filled, relation))
             return [name for name, some in zip(others, cursor.fetchone(), strict=True) if some]
 
-    def _contents(self, table: Table, relation: sql.Identifier) -> _Contents:
-        """Copy a relation out in the landing zone's CSV dialect."""
+    def _contents(self, table: Table, relation: sql.Identifier, *, several: bool | None = None) -> _Contents:
+        """Copy a relation out in the landing zone's CSV dialect. `several`: whether its rows are in no order."""
         progress = self._progress(table, "warehouse")
         rows = RowSum(progress.advance)
-        several = len(table.files) > 1
+        several = len(table.files) > 1 if several is None else several
         sink = hashing.discard()
         sink.passed = rows.write if several else progress.advance
         copied = copy.copy_out(self.connection, self._query(table, relation), sink)
@@ -195,15 +226,21 @@ class Reconciliation:
     def _reread(self, table: Table, relation: sql.Identifier, objects: list[Object]) -> _Contents:
         """Copy the files into a temporary table with the partition's types, and out again."""
         names = [history_name(column.name) for column in table.columns]
-        temporary = sql.Identifier("pg_temp", "landing_verify")
+        with self._temporary(table, relation) as (_, temporary):
+            for one in objects:
+                copy.copy_in(self.connection, temporary, names, hashing.read(one))
+            return self._contents(table, temporary)
+
+    @contextlib.contextmanager
+    def _temporary(self, table: Table, relation: sql.Identifier) -> Iterator[tuple[Any, sql.Identifier]]:
+        """A transaction with an empty table of the partition's types; it is rolled back."""
+        names = [history_name(column.name) for column in table.columns]
         with self.connection.cursor() as cursor:
             begin(cursor)
             cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_verify AS SELECT {} FROM {} LIMIT 0").format(
                 identifiers(names), relation))
             try:
-                for one in objects:
-                    copy.copy_in(self.connection, temporary, names, hashing.read(one))
-                return self._contents(table, temporary)
+                yield cursor, sql.Identifier("pg_temp", "landing_verify")
             finally:
                 cursor.execute("ROLLBACK")
 

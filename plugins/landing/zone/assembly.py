@@ -11,7 +11,7 @@ from landing.core.commands import extract_command
 from landing.core.errors import SettingError
 from landing.core.sources import checked_source, source_name
 from landing.model.schema import File, Table
-from landing.singer.completion import Completion
+from landing.singer.completion import Completion, Sent
 from landing.singer.sinks import FileSink
 
 PACKAGES = ("landing", "singer-sdk", "meltanolabs-tap-postgres", "psycopg2-binary", "duckdb")
@@ -39,8 +39,8 @@ def source_of(setting: str | None, sinks: Iterable[FileSink], completion: Comple
     return name
 
 
-def table_of(sink: FileSink, files: list[File]) -> Table:
-    """The manifest's entry for a stream."""
+def table_of(sink: FileSink, files: list[File], sent: Sent | None) -> Table:
+    """The manifest's entry for a stream. `sent`: what the completion message says of it."""
     metadata, names = sink.stream_metadata, {column.name for column in sink.columns}
     return Table(
         stream=sink.stream_name,
@@ -59,6 +59,10 @@ def table_of(sink: FileSink, files: list[File]) -> Table:
         duplicates=metadata.duplicates,
         not_of_snapshot=metadata.not_of_snapshot,
         dropped=metadata.dropped,
+        increment=sent and sent.increment,
+        appended=bool(sent and sent.appended),
+        cursor=sent and sent.cursor,
+        full_because=sent and sent.full_because,
     )
 
 

@@ -20,6 +20,7 @@ from landing.model.schema import File
 from landing.storage import hashing
 from landing.storage.base import Object
 from landing.zone import layout
+from landing.zone.chains import require_whole
 from landing.zone.landing_zone import LandingZone
 from landing.zone.publishing import Publication, content_of, reading
 from landing.zone.run_log import COMMITTED, RunLog
@@ -67,6 +68,7 @@ class PartitionCopy:
         manifest = self.origin.require(self.source, self.day)
         if self._complete(self._there(manifest), manifest):
             return self._result(manifest, THERE)
+        self._require_bases(manifest)
         log = RunLog(self.target.storage, self.run_id, self.day)
         log.begin(self.source)
         try:
@@ -78,6 +80,16 @@ class PartitionCopy:
             self.target.discard(self.run_id)
         log.end(COMMITTED, landed=manifest.run_id)
         return self._result(manifest, outcome)
+
+    def _require_bases(self, manifest: Manifest) -> None:
+        """Raise ZoneError if the other root lacks a date that one of the tables stands on."""
+        try:
+            require_whole(self.target, manifest)
+        except DamagedError as error:
+            days = sorted({str(table.increment.base) for table in manifest.tables if table.increment})
+            raise ZoneError(f"In {self.target.storage.describe()}: {error} Nothing was committed there. Copy what it "
+                            f"stands on first: `landing copy {' '.join(days)}`, or all dates: `landing copy --all`."
+                            ) from None
 
     def _result(self, manifest: Manifest, outcome: str) -> Copied:
         return Copied(self.source, self.day, len(manifest.tables), manifest.rows, manifest.bytes, manifest.run_id,

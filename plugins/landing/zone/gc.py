@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
@@ -66,9 +66,11 @@ class ZoneLeftovers:
 
         Args:
             zone: Where.
-            first: Partitions before this date are leftovers, except the newest of each source.
+            first: Partitions before this date are leftovers, except the newest of each source, and those that kept
+                ones stand on.
             older_than: Hours without a write after which a run is treated as dead.
         """
+        self._needed: set[tuple[str, date]] = set()
         self.zone, self.storage, self.first, self.older_than = zone, zone.storage, first, older_than
 
     def __iter__(self) -> Iterator[Leftover]:
@@ -77,6 +79,7 @@ class ZoneLeftovers:
         for (source, day), manifest in manifests.items():
             if manifest:
                 newest[source] = max(day, newest.get(source, day))
+        self._needed = self._bases(manifests, newest)
         yield from self._staging_areas()
         yield from self._move_lists()
         for (source, day), manifest in manifests.items():
@@ -87,6 +90,15 @@ class ZoneLeftovers:
         with contextlib.suppress(DamagedError):
             return self.zone.manifest(source, day)
         return None
+
+    def _bases(self, manifests: Mapping[tuple[str, date], Manifest | None], newest: Mapping[str, date],
+               ) -> set[tuple[str, date]]:
+        """Partitions that those which are kept stand on, directly or through others."""
+        needed: set[tuple[str, date]] = set()
+        for (source, day), manifest in sorted(manifests.items(), key=lambda one: one[0], reverse=True):
+            if manifest and (not self._past(day) or day == newest[source] or (source, day) in needed):
+                needed |= {(source, table.increment.base) for table in manifest.tables if table.increment}
+        return needed
 
     def _past(self, day: date) -> bool:
         return self.first is not None and day < self.first
@@ -121,7 +133,7 @@ class ZoneLeftovers:
         self, source: str, day: date, manifest: Manifest | None, newest: date | None
     ) -> Iterator[Leftover]:
         prefix, landed = layout.partition(source, day), self._landed(source, day)
-        if landed and self._past(day) and newest and day < newest:
+        if landed and self._past(day) and newest and day < newest and (source, day) not in self._needed:
             yield Leftover("landed date", prefix, self.storage.bytes(prefix), manifest.rows if manifest else None,
                            f"before {self.first}", partial(remove, self.zone, source, day))
         elif not landed and (self._past(day) or self._idle(prefix)):

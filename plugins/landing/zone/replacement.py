@@ -9,6 +9,7 @@ from landing.core.commands import extract_command
 from landing.core.errors import FrozenError, ZoneError
 from landing.core.settings import flag
 from landing.model.manifest import Manifest
+from landing.zone.chains import require_whole
 from landing.zone.landing_zone import LandingZone
 
 KEPT = ("{} of {} is landed and past: kept as it is. Today's rows would overwrite that day's; to do so anyway, run "
@@ -32,6 +33,7 @@ def check(zone: LandingZone, new: Manifest, began: datetime, left_out: LeftOut |
     source, day, reextract = new.source, new.extracted_at, flag("REEXTRACT")
     if zone.frozen(source, day, began):
         raise FrozenError(KEPT.format(source, day))
+    require_whole(zone, new)
     before = zone.before(source, day)
     if before is None:
         return

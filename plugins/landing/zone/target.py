@@ -24,6 +24,7 @@ from landing.core.sources import declared_sources, source_name
 from landing.model.manifest import Manifest
 from landing.model.naming import folder_name, new_run_id
 from landing.model.schema import File, Table
+from landing.model.summary import Summary
 from landing.singer.settings import COMPRESSION, LANDING_ROOT, SOURCE
 from landing.singer.signals import STOPPED
 from landing.singer.sinks import FileSink
@@ -32,6 +33,7 @@ from landing.storage.base import Claim, Object, Prefix
 from landing.storage.hashing import BUFFER
 from landing.zone import layout, replacement, run_log
 from landing.zone.assembly import software, source_of, table_of
+from landing.zone.chains import again, lacking, standing_on
 from landing.zone.commit import commit
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
@@ -130,18 +132,12 @@ class TargetCSV(LandingTarget):
         """The stream's sink.
 
         Raises:
-            SettingError: The stream is INCREMENTAL, or our tap takes another date.
+            SettingError: Our tap takes another date.
             FrozenError: The tap is another vendor's, which cannot know it.
         """
         sink = self.file_sink(stream_name, schema, key_properties)
         if schema is not None:
             self._stop_early(sink)
-        if sink.stream_metadata.replication_method == "INCREMENTAL":
-            raise SettingError(
-                f"{stream_name}: INCREMENTAL sends only rows that changed since the last run, but a partition holds "
-                "whole tables: the changes would replace the table. Nothing was committed. Use FULL_TABLE for this "
-                "stream (`replication-method` under `metadata` in meltano.yml), and run again."
-            )
         self.run_log.begin(sink.stream_metadata.source)
         return sink
 
@@ -207,11 +203,13 @@ class TargetCSV(LandingTarget):
         self.point.unknown = (f"`landing show {self.date}` tells whether it is committed; otherwise run again: "
                               f"{self.retry_command}")
         inputs = self.completion.inputs if self.completion else {}
+        replaced = self.zone.readable(source, self.date)
         try:
             with moved_after(self.zone, manifest, inputs, check) as (manifest, check):
                 manifest = commit(self.zone, manifest, staged, check, partial(self.point.passing, _outcome_unknown))
                 self.run_log.end(COMMITTED, landed=manifest.run_id)
                 self._report(manifest)
+                self._warn_of_chains(manifest, replaced)
         except FrozenError as frozen:
             self._keep(logging.WARNING, str(frozen))
         except UnknownOutcomeError as error:
@@ -224,7 +222,8 @@ class TargetCSV(LandingTarget):
             raise ZoneError(f"The tap sent no table for source {source}. Do its settings (filter_schemas, select) "
                             "match any table, and may its user read them?")
         completion = self.completion
-        tables = [table_of(sink, files[stream]) for stream, sink in self.sinks.items()]
+        sent = completion.streams if completion else {}
+        tables = [table_of(sink, files[stream], sent.get(stream)) for stream, sink in self.sinks.items()]
         manifest = Manifest(
             source=source, extracted_at=self.date, run_id=self.run_id,
             taken_at=(completion and completion.taken_at) or self._began(),
@@ -292,6 +291,17 @@ class TargetCSV(LandingTarget):
         if self.zone.staged_size(found) != table.quarantine.size:
             raise IncompleteInputError(f"{found} is not the file that the tap wrote. Run again.")
         return [found]
+
+    def _warn_of_chains(self, manifest: Manifest, replaced: Summary | None) -> None:
+        """Name the dates that stand on the partition which this one replaced, and those that lack its rows."""
+        if replaced and (days := standing_on(self.zone, manifest.source, self.date, replaced.run_id)):
+            logger.warning("%s of %s hold only what changed since the run of %s that was replaced. They cannot be "
+                           "loaded until they are taken again, in this order: %s", ", ".join(map(str, days)),
+                           manifest.source, self.date, again(manifest.source, days))
+        elif days := lacking(self.zone, manifest):
+            logger.warning("%s of %s were landed before %s and do not contain its rows (load: append). To add them, "
+                           "take those dates again, in this order: %s", ", ".join(map(str, days)), manifest.source,
+                           self.date, again(manifest.source, days))
 
     def _report(self, manifest: Manifest) -> None:
         partition = layout.partition(manifest.source, self.date)

@@ -51,6 +51,7 @@ class Declaration:
     lossy: bool = False
     long_headers: str = "fail"
     metadata: bool = False
+    load: str = "replace"
     on_duplicate_key: str = "fail"
     on_bad_rows: str = "fail"
     max_bad_rows: int = 0

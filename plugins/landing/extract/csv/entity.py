@@ -21,6 +21,7 @@ from msgspec import structs
 from landing.core.errors import BadFileError, SettingError
 from landing.core.progress import Progress
 from landing.extract.csv import checks, conversion, inference, keys, provenance
+from landing.extract.csv.appending import Appending
 from landing.extract.csv.checks import Checks
 from landing.extract.csv.contract import Contract
 from landing.extract.csv.conversion import ColumnReading
@@ -72,7 +73,8 @@ class CsvEntity:
             self.names += [column.name for column in provenance.COLUMNS]
         self.converted: dict[str, Reading] = {}  # by column, of what convert() wrote
         self.keys = [self.names[self.contract.position(key)] for key in declaration.keys]
-        self.duplicates = 0  # rows that convert() dropped by on_duplicate_key: keep_first
+        self.duplicates = 0  # rows that convert() dropped by on_duplicate_key
+        self.replacing = 0  # rows that convert() wrote in place of those of an earlier date
 
     @property
     def size(self) -> int:
@@ -106,6 +108,7 @@ class CsvEntity:
         self, wanted: Sequence[str], folder: Path, target: Object, progress: Progress,
         quarantine: Quarantine | None = None, duplicates: Quarantine | None = None,
         before: Mapping[str, str] | None = None, protection: TableProtection | None = None,
+        appending: Appending | None = None,
     ) -> tuple[list[Column], Copied]:
         """Write the wanted columns in our dialect.
 
@@ -118,6 +121,7 @@ class CsvEntity:
             duplicates: Takes rows whose key an earlier row has.
             before: Inferred types by column at an earlier date; a type that differs is logged.
             protection: Of the wanted columns.
+            appending: What the rows are added to.
 
         Returns:
             The columns with their types, and what was written.
@@ -136,7 +140,7 @@ class CsvEntity:
                         private=protection is not None) as rows:
             columns = self._typed(rows, indexes, quarantine, protection.methods if protection else ())
             self._log_type_changes(rows, dict(zip(indexes, columns, strict=True)), before or {})
-            self._handle_duplicates(rows, columns, indexes, duplicates)
+            self._handle_duplicates(rows, dict(zip(indexes, columns, strict=True)), duplicates, appending)
             fields = Fields(len(self.header), indexes, columns, self.names, protection)
             columns = fields.columns + [column for column in self.columns()[self.width:] if column.name in wanted]
             copied = write_rows(rows, columns, fields, read, target, progress)
@@ -219,17 +223,30 @@ class CsvEntity:
                 "instead, declare types: {%s: %s}.",
                 self.declaration.entity, column.name, column.type, old, where, column.name, old)
 
-    def _handle_duplicates(
-        self, rows: ParsedRows, columns: Sequence[Column], indexes: Sequence[int], quarantine: Quarantine | None
-    ) -> None:
-        """Quarantine, drop or refuse rows whose key an earlier row has, depending on on_duplicate_key."""
-        values = [keys.value(column.type, f"c{index}") for column, index in zip(columns, indexes, strict=True)
-                  if self._is_key(index)]
-        found = keys.find_duplicates(rows, values) if values else 0
-        self.duplicates = 0 if quarantine else found
-        if not found:
+    def _handle_duplicates(self, rows: ParsedRows, columns: Mapping[int, Column], quarantine: Quarantine | None,
+                           appending: Appending | None) -> None:
+        """Quarantine, drop, prefer or refuse rows whose key another row has, depending on on_duplicate_key."""
+        values = [keys.value(column.type, f"c{index}") for index, column in columns.items() if self._is_key(index)]
+        if not values:
             return
-        for text, first in keys.first_duplicates(rows, quarantine.limit + 1 if quarantine else 1):
+        keep_last, base = self.declaration.on_duplicate_key == "keep_last", ""
+        found = keys.find_duplicates(rows, values, keep_last=keep_last)
+        if appending:
+            base = str(appending.base.last.manifest.extracted_at)
+            known = appending.mark_known(rows, columns)
+            self.replacing = known if keep_last else 0
+            if known and not keep_last:
+                rows.query("INSERT INTO duplicates SELECT DISTINCT number, 0 FROM known")
+                found += known
+        self.duplicates = 0 if quarantine else found
+        if found and keep_last:
+            logger.warning("%s: dropped %s rows with duplicate keys, all but the last of each key.",
+                           self.declaration.entity, f"{found:,}")
+        elif found:
+            self._refuse_duplicates(rows, found, quarantine, base)
+
+    def _refuse_duplicates(self, rows: ParsedRows, found: int, quarantine: Quarantine | None, base: str) -> None:
+        for text, first in keys.first_duplicates(rows, quarantine.limit + 1 if quarantine else 1, base):
             reason = f"duplicate key ({', '.join(self.keys)}), first in {first}"
             if quarantine:
                 quarantine.take(text.rejected(reason, rule=checks.KEY))
@@ -237,4 +254,5 @@ class CsvEntity:
                 logger.warning("%s: dropped %s rows with duplicate keys. The first is line %d of %s: %s.",
                                self.declaration.entity, f"{found:,}", text.first, text.place, reason)
             else:
-                raise text.refused(f"{reason}. To allow it, set on_duplicate_key to keep_first or quarantine")
+                raise text.refused(f"{reason}. To allow it, set on_duplicate_key to keep_first, keep_last or "
+                                   "quarantine")

@@ -80,17 +80,18 @@ def moment(name: str, column: str) -> str:
     return f"coalesce({when}, TRY_CAST(lower({column}) AS TIMESTAMP))"
 
 
-def find_duplicates(rows: ParsedRows, keys: Sequence[str]) -> int:
+def find_duplicates(rows: ParsedRows, keys: Sequence[str], *, keep_last: bool = False) -> int:
     """Fill the table `duplicates`.
 
     Args:
         rows: The rows of an entity.
         keys: The key's expressions, as value() gives them.
+        keep_last: The last row of each key is none, instead of the first.
 
     Returns:
         The number of rows in that table.
     """
-    if repeated := _repeated(rows, keys):
+    if repeated := _repeated(rows, keys, keep_last=keep_last):
         rows.query(f"CREATE OR REPLACE TABLE duplicates AS SELECT number, first FROM {repeated} ORDER BY number")  # noqa: S608
     return rows.query("SELECT count(*) FROM duplicates").fetchone()[0]
 
@@ -101,8 +102,8 @@ def reject_repeated(rows: ParsedRows, value: str, code: int, found: str) -> None
         rows.fail(f"SELECT number, {code}, found, first FROM {repeated}")  # noqa: S608
 
 
-def _repeated(rows: ParsedRows, keys: Sequence[str], found: str = "NULL") -> str | None:
-    """A relation of the rows that repeat a key, with the first row that has it; None if there are none.
+def _repeated(rows: ParsedRows, keys: Sequence[str], found: str = "NULL", *, keep_last: bool = False) -> str | None:
+    """A relation of the rows that repeat a key, with the row that has it first, or last; None if there are none.
 
     Only rows whose hash occurs twice are compared by their keys.
     """
@@ -114,15 +115,19 @@ def _repeated(rows: ParsedRows, keys: Sequence[str], found: str = "NULL") -> str
                "GROUP BY h HAVING count(*) > 1")
     if not rows.query("SELECT count(*) FROM suspects").fetchone()[0]:
         return None
-    return (f"(SELECT number, found, min(number) OVER (PARTITION BY {names}) AS first FROM "  # noqa: S608
+    kept, repeats = ("max", "<") if keep_last else ("min", ">")
+    return (f"(SELECT number, found, {kept}(number) OVER (PARTITION BY {names}) AS first FROM "  # noqa: S608
             f"(SELECT number, {found} AS found, {aliased} FROM accepted "
-            f"WHERE {some} AND hash({listed}) IN (SELECT h FROM suspects)) QUALIFY number > first)")
+            f"WHERE {some} AND hash({listed}) IN (SELECT h FROM suspects)) QUALIFY number {repeats} first)")
 
 
-def first_duplicates(rows: ParsedRows, limit: int) -> Iterator[tuple[CsvText, str]]:
-    """The first rows of the table `duplicates`: their text, at that row, and the line of the row that they repeat."""
+def first_duplicates(rows: ParsedRows, limit: int, base: str) -> Iterator[tuple[CsvText, str]]:
+    """The first rows of the table `duplicates`: their text, at that row, and the line of the row that they repeat.
+
+    `base`: what to say of the number 0, which is none of these rows.
+    """
     pairs = rows.query(f"SELECT * FROM duplicates ORDER BY number LIMIT {limit}").fetchall()  # noqa: S608
-    first_of, lines = dict(pairs), dict.fromkeys((first for _, first in pairs), "")
+    first_of, lines = dict(pairs), dict.fromkeys((first for _, first in pairs), "") | {0: base}
     for number, (text, _) in enumerate(rows.texts_again(), 1):
         if number in lines:
             lines[number] = rows.line_of(text)

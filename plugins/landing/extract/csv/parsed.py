@@ -163,6 +163,16 @@ class ParsedRows:
         self.query(f"CREATE OR REPLACE VIEW accepted AS SELECT * FROM (SELECT row_number() OVER () AS number, * "  # noqa: S608
                    f"FROM parsed){some}")
 
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB, with the relations above."""
+        return self._connection
+
+    @property
+    def memory(self) -> int:
+        """Bytes that DuckDB may use."""
+        return self._memory
+
     def query(self, statement: str) -> duckdb.DuckDBPyConnection:
         """Execute a statement; its result is valid until the next one."""
         return self._connection.execute(statement)

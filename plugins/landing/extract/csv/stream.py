@@ -15,6 +15,8 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 
 from landing.core.errors import SettingError
 from landing.core.progress import Progress
+from landing.extract.bases import NoBaseError, find_base
+from landing.extract.csv.appending import Appending
 from landing.extract.csv.entity import CsvEntity
 from landing.extract.csv.inference import BITS
 from landing.extract.csv.inputs import InputFile
@@ -24,6 +26,7 @@ from landing.extract.csv.text import CsvText
 from landing.model.inputs import Input
 from landing.model.naming import folder_name
 from landing.model.schema import File, Table
+from landing.protection.columns import TableProtection
 from landing.singer.metadata import StreamMetadata
 from landing.singer.scratch import scratch
 from landing.singer.stream import Extract, LandingStream
@@ -113,20 +116,55 @@ class CsvStream(LandingStream):
                         again, self.tap.date)
         with self._refusals(self.tap), scratch() as decoded:
             progress = Progress(logger, self.name, size=entity.size)
+            appending = self._appending(protection)
             columns, copied = entity.convert(
                 wanted, Path(decoded), target, progress,
                 bad if self.declaration.on_bad_rows == "quarantine" else None,
-                bad if self.declaration.on_duplicate_key == "quarantine" else None, self._types_before(), protection)
+                bad if self.declaration.on_duplicate_key == "quarantine" else None, self._types_before(), protection,
+                appending)
         progress.done(copied.rows)
         if entity.converted:
             logger.info("%s: values are converted, as declared, in %s.", self.name, ", ".join(entity.converted))
         file = File.at(target, copied.rows, copied.bytes, copied.sha256)
         key = [name for name in self.primary_keys if name in wanted]
+        total = appending and appending.base.rows + copied.rows - entity.replacing
         table = Table(stream=self.name, name=self.name, columns=columns, primary_key=key, files=[file],
                       declared_types=bool(self.declaration.values.types or entity.converted),
                       converted=entity.converted, quarantine=bad and bad.close(),
-                      lossy=self.declaration.lossy, duplicates=entity.duplicates, dropped=dropped)
+                      lossy=self.declaration.lossy, duplicates=entity.duplicates, dropped=dropped,
+                      appended=self._appends, increment=appending and appending.base.increment(total))
         return Extract(table, [target])
+
+    @property
+    def _appends(self) -> bool:
+        return self.declaration.load == "append"
+
+    def _appending(self, protection: TableProtection | None) -> Appending | None:
+        """What the rows are added to; None: they are the whole table.
+
+        Raises:
+            SettingError: Rows cannot be added by these settings.
+            DamagedError: The base, or what it stands on, is not what was landed.
+        """
+        if not self._appends:
+            return None
+        if self.mapped:
+            raise self._cannot_append("stream_maps change its rows")
+        try:
+            base = find_base(self.tap.landing_zone, self.tap.source, self.tap.date, self.name)
+        except NoBaseError:
+            return None
+        key, day = [*self.primary_keys], base.last.manifest.extracted_at
+        if base.last.table.primary_key != key:
+            raise self._cannot_append(f"its keys changed since {day}, from {base.last.table.primary_key} to {key}")
+        if protection and (hidden := [name for name in key if name in protection.methods]):
+            raise self._cannot_append(f"its key is protected ({', '.join(hidden)}), so it cannot be compared")
+        return Appending(base, key)
+
+    def _cannot_append(self, why: str) -> SettingError:
+        return SettingError(f"tap-csv, entity {self.name}: load is append, but {why}. Nothing of this source's date "
+                            "was committed. Correct it under tap-csv in meltano.yml, or land a file with all rows by "
+                            f"`load: replace`. Then run: {self.tap.retry_command}")
 
     def _types_before(self) -> dict[str, str]:
         """Types that were inferred from values of the latest earlier date."""

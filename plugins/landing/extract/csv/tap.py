@@ -33,7 +33,7 @@ from landing.singer.stream import LandingStream
 from landing.storage.base import Prefix
 
 BAD_ROWS = ["fail", "quarantine"]
-DUPLICATES = ["fail", "keep_first", "quarantine"]
+DUPLICATES = ["fail", "keep_first", "keep_last", "quarantine"]
 VALUE_OPTIONS = [
     th.Property("null_values", th.CustomType({"type": ["array", "object", "string"]}),
                 description="Texts that mean NULL: a list for all columns, or lists by column."),
@@ -106,6 +106,9 @@ class TapCSV(ExtractTap):
                                 description="For column names over 63 bytes. Default: `fail`."),
                     th.Property("metadata", th.BooleanType,
                                 description="Add the columns `_source_file`, `_source_row` and `_row_hash`."),
+                    th.Property("load", th.StringType, allowed_values=["replace", "append"],
+                                description="Whether the files have the whole table (`replace`, the default), or rows "
+                                "to add to what the newest earlier date has (`append`)."),
                     th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES,
                                 description="For this entity."),
                     th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, description="For this entity."),
@@ -127,7 +130,7 @@ class TapCSV(ExtractTap):
         ),
         th.Property("on_duplicate_key", th.StringType, allowed_values=DUPLICATES, default="fail",
                     description="For a row with the key of an earlier row: `fail`, drop and count it (`keep_first`), "
-                    "or `quarantine` it."),
+                    "drop the earlier one (`keep_last`), or `quarantine` it."),
         th.Property("on_bad_rows", th.StringType, allowed_values=BAD_ROWS, default="fail",
                     description="For a row that cannot be landed: `fail`, or write it to a file beside the table "
                     "(`quarantine`)."),

@@ -27,7 +27,7 @@ from landing.zone.run_log import log_tap_failure
 CONNECTION = {"host": "host", "port": "port", "database": "dbname", "user": "user", "password": "password"}
 PLAIN_ARGUMENTS = (["--config", "--discover"], ["--config", "--state", "--discover"])
 PLAIN = {*CONNECTION, "filter_schemas", "ssl_enable", "ssl_mode", "source", "landing_root", "use_batch",
-         "keys", "protect"}
+         "keys", "protect", "full_every", "incremental"}
 
 
 def plain_config(arguments: Sequence[str]) -> Mapping[str, Any] | None:

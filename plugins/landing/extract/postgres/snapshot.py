@@ -181,8 +181,8 @@ class Snapshot:
     def read(self, worker: Connection, query: sql.Composable, target: Object, progress: Progress,
              marks: Marks | None = None) -> Copied:
         """COPY a query's rows as of the snapshot; `marks`: see copy_out()."""
-        return self._as_of_snapshot(worker, lambda one: self._copied(one, query, target, progress, marks),
-                                    target.delete)
+        return self.as_of_snapshot(worker, lambda one: self._copied(one, query, target, progress, marks),
+                                   target.delete)
 
     def key_problem(self, worker: Connection, table: Key, query: sql.Composable, key: Sequence[str]) -> str | None:
         """Why a declared key does not hold on a query's rows as of the snapshot; None if it does."""
@@ -190,10 +190,10 @@ class Snapshot:
             with connection.cursor() as cursor:
                 return problem(cursor, table, query, key)
 
-        return self._as_of_snapshot(worker, check)
+        return self.as_of_snapshot(worker, check)
 
-    def _as_of_snapshot(self, worker: Connection, work: Callable[[Connection], T],
-                        undo: Callable[[], None] = lambda: None) -> T:
+    def as_of_snapshot(self, worker: Connection, work: Callable[[Connection], T],
+                       undo: Callable[[], None] = lambda: None) -> T:
         """Work with a worker that reads the snapshot.
 
         A pending ALTER queues behind our lock and the worker behind the ALTER: a deadlock. After LOCK_TIMEOUT the main

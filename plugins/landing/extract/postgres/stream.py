@@ -6,8 +6,9 @@ import contextlib
 import functools
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg2
@@ -19,6 +20,7 @@ from tap_postgres.client import PostgresStream
 from landing.core.errors import SettingError, SourceError, describe
 from landing.core.progress import Progress
 from landing.extract.postgres.catalog import SourceTable
+from landing.extract.postgres.incremental import Counted, IncrementalRead
 from landing.extract.postgres.keys import refusal
 from landing.extract.postgres.locks import passes
 from landing.extract.postgres.protected import marked, safe_description
@@ -33,13 +35,31 @@ from landing.storage.base import Object, Prefix
 from landing.storage.compression import SUFFIXES
 
 REPORT_EVERY = 1.0  # seconds: a query that returns nothing for long has nobody else to report it
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class CopyStream(LandingStream, PostgresStream):
-    """A table or view. Incremental streams are sent as RECORDs, since bookmarks are read from the rows."""
+    """A table or view.
+
+    To the Singer SDK all are FULL_TABLE: what an incremental one begins with is in the manifest, not in Singer's state.
+    """
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+    cursor_column: str | None = None  # the replication key
+
+    @property
+    def replication_key(self) -> str | None:
+        """None: rows have no bookmark."""
+        return None
+
+    @replication_key.setter
+    def replication_key(self, value: str | None) -> None:
+        self.cursor_column = value
+
+    @property
+    def replication_method(self) -> str:
+        return "FULL_TABLE"
 
     @property
     def source_key(self) -> tuple[str, str]:
@@ -92,44 +112,37 @@ class CopyStream(LandingStream, PostgresStream):
 
     @property
     def protection(self) -> TableProtection | None:
-        """How its columns are protected, if some are. Raises SettingError for a bookmark, which a STATE shows."""
+        """How its columns are protected, if some are. Raises SettingError for a replication key: manifests have it."""
         protection = self.tap.protections.get(self.source_key)
-        if protection and self.bookmark in protection.methods:
-            raise SettingError(f"protect: {'.'.join(self.source_key)}.{self.bookmark} is the replication key of an "
-                               "incremental stream, whose values are kept in plain. Protect it by `plain`, or use "
+        if protection and self.wants_increments and self.cursor_column in protection.methods:
+            raise SettingError(f"protect: {'.'.join(self.source_key)}.{self.cursor_column} is the replication key of "
+                               "an incremental stream, whose values are kept in plain. Protect it by `plain`, or use "
                                "another replication key. Nothing was extracted.")
         return protection
 
     @property
     def stream_metadata(self) -> StreamMetadata:
-        return msgspec.structs.replace(super().stream_metadata, source=self.tap.source, lands=self.tap.date,
-                                       replication_method=self.replication_method)
+        return msgspec.structs.replace(super().stream_metadata, source=self.tap.source, lands=self.tap.date)
+
+    @cached_property
+    def incremental(self) -> IncrementalRead | None:
+        """How only what changed is read, if that is wanted."""
+        return IncrementalRead(self) if self.wants_increments else None
 
     @property
-    def bookmark(self) -> str | None:
-        """The replication key of an incremental stream."""
-        return self.replication_key if self.replication_method == "INCREMENTAL" else None
+    def wants_increments(self) -> bool:
+        """Whether its replication method is INCREMENTAL."""
+        return self.forced_replication_method == "INCREMENTAL"
 
-    def get_batch_config(self, config: Any) -> Any:
-        return super().get_batch_config(config) if self.replication_method == "FULL_TABLE" else None
-
-    def query(self, chunk: sql.Composable | None = None, marks: Marks | None = None) -> sql.Composed:
-        """The query for the rows, or for a chunk of them; MeltanoLabs settings may restrict it.
+    def query(self, *more: sql.Composable | None, marks: Marks | None = None) -> sql.Composed:
+        """The query for the rows, or for those that satisfy more conditions; MeltanoLabs settings may restrict it.
 
         `marks`: of protected columns; without it the query has all selected columns in plain.
         """
         columns = self.source_columns
         query = select(columns, self.source_key, marks and marked(self.protection.kept(columns), marks))
-        conditions = [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in self.where]
-        if chunk:
-            conditions.insert(0, chunk)
-        start = self.get_starting_replication_key_value(None) if self.bookmark else None
-        if start is not None:
-            conditions.append(sql.SQL("{} >= {}").format(sql.Identifier(self.bookmark), sql.Literal(start)))
-        if conditions:
+        if conditions := [*filter(None, more), *self.conditions]:
             query += sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
-        if self.bookmark:
-            query += sql.SQL(" ORDER BY {} NULLS FIRST").format(sql.Identifier(self.bookmark))
         if self.limit:
             query += sql.SQL(" LIMIT {}").format(sql.Literal(self.limit))
         return query
@@ -148,7 +161,12 @@ class CopyStream(LandingStream, PostgresStream):
     @property
     def all_rows(self) -> bool:
         """Whether all rows are read."""
-        return not (self.limit or self.bookmark or self.where)
+        return not (self.limit or self.where or (self.incremental and self.incremental.base))
+
+    @property
+    def conditions(self) -> list[sql.Composable]:
+        """`where`, as SQL."""
+        return [sql.SQL("({})").format(sql.SQL(clause.strip())) for clause in self.where]
 
     @property
     def where(self) -> list[str]:
@@ -157,17 +175,23 @@ class CopyStream(LandingStream, PostgresStream):
 
     def start(self, folder: Prefix) -> None:
         """Submit a COPY of each chunk to the worker pool; extract() waits for them."""
+        self._submit(folder)
+        self._count = self.tap.workers.submit(self._counted) if self.incremental else None
+        self._key_check = self.tap.workers.submit(self._check_key) if self._declares_key else None
+
+    def _submit(self, folder: Prefix) -> None:
         snapshot, suffix = self.tap.snapshot, SUFFIXES[self.config["compression"]]
-        chunks = [None] if self.limit or self.bookmark else snapshot.chunks(self.source_key)
+        chunks = [None] if self.limit else snapshot.chunks(self.source_key)
         rows = snapshot.expected_rows(self.source_key) if self.all_rows else None
+        changed = self.incremental.condition if self.incremental else None
         self.progress = Progress(logger, ".".join(self.source_key), rows=rows)
         marks = self.protection and self.protection.marks(self.table.columns)
         self._copies = []
         for number, chunk in enumerate(chunks):
             target = folder.file(folder_name(self.name), suffix, number if len(chunks) > 1 else None)
-            task = functools.partial(self._copy, query=self.query(chunk, marks), target=target, marks=marks)
+            task = functools.partial(self._copy, query=self.query(chunk, changed, marks=marks), target=target,
+                                     marks=marks)
             self._copies.append((target, self.tap.workers.submit(task)))
-        self._key_check = self.tap.workers.submit(self._check_key) if self._declares_key else None
 
     @property
     def _declares_key(self) -> bool:
@@ -215,9 +239,34 @@ class CopyStream(LandingStream, PostgresStream):
             logger.warning("%s reads foreign tables (%s), whose rows are not part of the snapshot. The manifest "
                            "records it.", ".".join(self.source_key), ", ".join(self.table.not_of_snapshot))
         self.tap.start(self, folder)
-        landed = [self.tap.workers.result(copy, REPORT_EVERY, self.tap.report) for _, copy in self._copies]
+        landed, found = self._landed(), {}
         if self._key_check:
-            self.tap.workers.result(self._key_check, REPORT_EVERY, self.tap.report)
-        table = msgspec.structs.replace(self.table, files=landed)
+            self._result(self._key_check)
+        if self.incremental:
+            landed, found = self._checked(landed, folder)
+        table = msgspec.structs.replace(self.table, files=[file for _, file in landed], **found)
         self.progress.done(table.rows)
-        return Extract(table, [target for target, _ in self._copies])
+        return Extract(table, [target for target, _ in landed])
+
+    def _result(self, future: Future[T]) -> T:
+        return self.tap.workers.result(future, REPORT_EVERY, self.tap.report)
+
+    def _landed(self) -> list[tuple[Object, File]]:
+        return [(target, self._result(copy)) for target, copy in self._copies]
+
+    def _counted(self, worker: Any) -> Counted:
+        with self._explained():
+            return self.incremental.count(worker)
+
+    def _checked(self, landed: list[tuple[Object, File]], folder: Prefix) -> tuple[
+            list[tuple[Object, File]], dict[str, Any]]:
+        """What changed, or the whole table if that is not all; and what the manifest says of it."""
+        read, counted = self.incremental, self._result(self._count)
+        if read.base and (why := read.problem(landed, counted)):
+            read.give_up(why)
+            for target, _ in landed:
+                target.delete()
+            self._submit(folder)
+            landed = self._landed()
+        read.log()
+        return landed, read.entry(counted)

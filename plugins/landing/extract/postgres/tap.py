@@ -17,10 +17,12 @@ from landing.core.dates import run_date
 from landing.core.errors import SettingError, SourceError, StalledError, UnreachableError, describe
 from landing.core.sources import source_name, stock_source
 from landing.extract.postgres.catalog import catalog, describe_tables
+from landing.extract.postgres.incremental_settings import FULL_EVERY, INCREMENTAL
 from landing.extract.postgres.keys import with_keys
 from landing.extract.postgres.locks import passes
 from landing.extract.postgres.protected import protections
 from landing.extract.postgres.relations import Key
+from landing.extract.postgres.row_versions import Position, position
 from landing.extract.postgres.snapshot import Snapshot
 from landing.extract.postgres.stream import CopyStream
 from landing.extract.tap import ExtractTap
@@ -66,7 +68,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         "properties": {
             **StockTapPostgres.config_jsonschema["properties"],
             **th.PropertiesList(
-                KEYS, PROTECT, SOURCE, LANDING_ROOT, USE_BATCH, CONNECTIONS, COMPRESSION,
+                KEYS, PROTECT, FULL_EVERY, INCREMENTAL, SOURCE, LANDING_ROOT, USE_BATCH, CONNECTIONS, COMPRESSION,
                 STALL_TIMEOUT,
                 DISK_HEADROOM,
             ).to_dict()["properties"],
@@ -119,6 +121,14 @@ class TapPostgres(ExtractTap, StockTapPostgres):
     def protections(self) -> Mapping[Key, TableProtection]:
         """How columns are protected, by table, where some are."""
         return protections(self.config.get("protect") or {}, self.snapshot.tables)
+
+    @cached_property
+    def position(self) -> Position:
+        """Where the snapshot is in the life of its cluster; the manifest records it for increments."""
+        with self.snapshot.connection.cursor() as cursor:
+            found = position(cursor, self.snapshot.info["lsn"])
+        self.snapshot.info |= found.info()
+        return found
 
     @cached_property
     def workers(self) -> WorkerPool:
