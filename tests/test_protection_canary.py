@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from landing.extract.csv.fields import Fields
-from protected import DAY, ENTITY, PLAIN, content, keys
+from protected import DAY, ENTITY, NEXT, PLAIN, content, keys
 
 LOUD = {"LOGLEVEL": "DEBUG", "TAP_POSTGRES_LOGLEVEL": "DEBUG", "TAP_CSV_LOGLEVEL": "DEBUG",
         "TARGET_CSV_LOGLEVEL": "DEBUG", "TARGET_POSTGRES_LOGLEVEL": "DEBUG"}
@@ -147,3 +147,8 @@ def test_a_real_run_keeps_values_and_keys_out_of_meltanos_logs_and_settings(peop
     assert not [one for one in SECRETS if one in run.text + shown.text]
     assert not found_in(shop.folder, besides={"ring"})
     assert PLAIN in shop.landing("reveal", DAY, "people").stdout
+    variable = '{"public.people": {"id": "token", "email": "drop"}, "*": {"name": "encrypt"}}'
+    shop.meltano("run", "extract_postgres", MELTANO_ENVIRONMENT="extract", DATESTAMP=NEXT,
+                 TAP_POSTGRES_PROTECT=variable)
+    assert content(shop, "people", NEXT).startswith(b"id,name,phone,born\n"), "Meltano loses keys with a dot"
+    assert PLAIN.encode() not in content(shop, "people", NEXT)

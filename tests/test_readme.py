@@ -60,6 +60,7 @@ def test_every_documented_command_runs(clone):
     # By the demo, the README, after the repair, and protected.
     assert everything.count("14 of 14 tables equal, 3,362 rows.") == 4
     assert "Protected, so compared as landed" in everything
+    assert "customers.contact_name (encrypt), customers.phone (mask)" in everything
     for shown in ("2,155 rows of 18 columns", "exit status 1", "13 of 14 tables equal", "committed", "identical",
                   "updated", "Would remove"):
         assert shown in everything

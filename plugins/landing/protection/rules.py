@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,9 +19,9 @@ THEN = "Nothing was extracted. Correct `protect` in meltano.yml, and run again."
 
 @dataclass(frozen=True)
 class Rule:
-    """A method for what a path of keys names.
+    """A method for what a path names, whose parts are the setting's keys, divided at their dots.
 
-    Meltano makes `public.customers` two keys, so a path may be divided between table and column in several ways.
+    Meltano divides and joins keys at dots, so a path may be divided between table and column in several ways.
     """
 
     path: tuple[str, ...]
@@ -43,6 +45,27 @@ def _rank(pattern: str, name: str) -> int:
     return 2 if pattern == name else int(fnmatchcase(name, pattern))
 
 
+def of_plugin(plugin: str, configured: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The setting of a plugin; from its variable, if that is set: Meltano loses its keys with a dot, but passes it on.
+
+    Raises:
+        SettingError: The variable is not a JSON object.
+    """
+    name = os.environ.get("MELTANO_EXTRACTOR_NAME", plugin)
+    variable = f"{name}_PROTECT".replace("-", "_").upper()
+    if not (text := os.environ.get(variable)):
+        return configured or {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, Mapping):
+        raise SettingError(f"{variable} is not a JSON object. Expected, for example, "
+                           '{"public.customers": {"email": "encrypt"}}. Nothing was extracted. Correct it, and run '
+                           "again.")
+    return found
+
+
 def rules(setting: Mapping[str, Any]) -> list[Rule]:
     """The rules of a setting: methods by column, by table. Raises SettingError for what is neither."""
     return [_rule(path, method) for path, method in _flat(setting, ())]
@@ -50,7 +73,7 @@ def rules(setting: Mapping[str, Any]) -> list[Rule]:
 
 def _flat(setting: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in setting.items():
-        path = (*above, str(name))
+        path = (*above, *str(name).replace("\\.", ".").split("."))
         if isinstance(value, Mapping):
             yield from _flat(value, path)
         else:

@@ -188,7 +188,7 @@ class TapCSV(ExtractTap):
     @cached_property
     def protections(self) -> dict[str, TableProtection]:
         """How columns are protected, by entity, where some are. Raises SettingError if they cannot be."""
-        given = rules.rules(self.config.get("protect") or {})
+        given = rules.rules(rules.of_plugin(self.name, self.config.get("protect")))
         for stream in self.streams.values():
             given += rules.rules({stream.name: stream.declaration.protect})
         return table_protections(given, {name: one.names_by_column for name, one in self.streams.items()},

@@ -30,7 +30,7 @@ from landing.postgres.connect import connect
 from landing.postgres.parameters import checked
 from landing.postgres.tls import with_certificate_authority
 from landing.postgres.worker_pool import WorkerPool
-from landing.protection import references
+from landing.protection import references, rules
 from landing.protection.columns import TableProtection
 from landing.singer.settings import (
     COMPRESSION,
@@ -120,7 +120,12 @@ class TapPostgres(ExtractTap, StockTapPostgres):
     @cached_property
     def protections(self) -> Mapping[Key, TableProtection]:
         """How columns are protected, by table, where some are."""
-        return protections(self.config.get("protect") or {}, self.snapshot.tables)
+        return protections(self.protect, self.snapshot.tables)
+
+    @property
+    def protect(self) -> Mapping[str, Any]:
+        """The setting `protect`."""
+        return rules.of_plugin(self.name, self.config.get("protect"))
 
     @cached_property
     def position(self) -> Position:
@@ -194,7 +199,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
 
     def _check_protection(self) -> None:
         """Raise SettingError before any row is read, if columns cannot be protected; warn of what does not join."""
-        if self.config.get("protect"):
+        if self.protect:
             for sentence in references.broken([one.table for one in self.streams.values() if one.selected]):
                 logger.warning("%s.", sentence)
 
