@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import duckdb
 import pytest
 from conftest import ROOT
+from landing.extract.postgres.row_versions import REACH, Position
 from psycopg2 import sql
 
 FIRST = date(2024, 1, 1)
@@ -345,3 +346,26 @@ def test_a_meltano_run_lands_what_changed(dates):
         dates.project.meltano("run", "extract_postgres", MELTANO_ENVIRONMENT="extract", DATESTAMP=day(number))
     assert dates.table(1)["increment"]["base"] == day(0)
     assert dates.table(1)["rows"] <= 6
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    ({"cluster": "7000000000000000000/1/5"}, "the database is in another cluster than then, or on another timeline"),
+    ({"xmin": 1 << 40}, "the server is behind what it was then"),
+    ({"lsn": "FF/0"}, "the server is behind what it was then"),
+    ({"xmin": "x"}, "its manifest does not say where its snapshot was")], ids=str)
+def test_a_base_of_another_cluster_or_of_the_future_is_no_base(dates, change, why):
+    dates.land(0)
+    manifest = dates.project.manifest("postgres", day(0))
+    manifest["snapshot"] |= change
+    dates.project.write_manifest("postgres", day(0), manifest)
+    dates.land(1)
+    assert dates.why_full(1) == f"{why} ({day(0)})"
+    dates.land(2)
+    assert dates.why_full(2) is None
+
+
+def test_transactions_are_told_apart_as_far_as_their_numbers_reach():
+    now = Position(6 << 31, "c", "0/10")
+    assert now.unreachable({"cluster": "c", "xmin": now.xmin - REACH, "lsn": "0/10"}) is None
+    assert now.unreachable({"cluster": "c", "xmin": now.xmin - REACH - 1, "lsn": "0/10"}).startswith("too many")
+    assert Position(1, None, "0/1").unreachable({"cluster": None, "xmin": 1, "lsn": "0/1"}).startswith("the role may")

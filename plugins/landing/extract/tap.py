@@ -16,6 +16,7 @@ from landing.core.slips import other_date
 from landing.extract.selection import patterns, refuse_unmatched
 from landing.singer.tap import LandingTap
 from landing.storage.base import Prefix
+from landing.zone.chains import ReadOnce
 from landing.zone.landing_zone import LandingZone
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,11 @@ class ExtractTap(LandingTap):
     def landing_zone(self) -> LandingZone:
         """The configured landing zone."""
         return LandingZone.at(landing_root(self.config.get("landing_root")))
+
+    @cached_property
+    def earlier_dates(self) -> LandingZone:
+        """The landing zone, in which increments look for what they stand on."""
+        return ReadOnce(self.landing_zone.storage)
 
     @property
     def staging(self) -> Prefix:

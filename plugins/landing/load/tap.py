@@ -34,7 +34,7 @@ from landing.singer.types import json_schema, records
 from landing.storage import hashing
 from landing.storage.base import Prefix
 from landing.storage.finding import local_file
-from landing.zone.chains import Link, all_columns, chain
+from landing.zone.chains import Link, ReadOnce, all_columns, chain
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 from landing.zone.merging import merge
@@ -176,13 +176,14 @@ class TapLanding(LandingTap):
         """All tables of the date."""
         counts = Counter(table.stream for manifest in self.manifests for table in manifest.tables)
         streams: dict[str, LandedStream] = {}
+        zone = ReadOnce(self.landing_zone.storage)
         for manifest in self.manifests:
             for table in manifest.tables:
                 shared = counts[table.stream] > 1
                 # Third-party targets read such a name as database-schema-table.
                 name = f"{manifest.source}-{table.stream}" if shared else table.stream
                 named = structs.replace(table, stream=name)
-                links = chain(self.landing_zone, manifest, table) if table.increment else ()
+                links = chain(zone, manifest, table) if table.increment else ()
                 if streams.setdefault(name, LandedStream(self, manifest, named, links)).manifest is not manifest:
                     raise SettingError(
                         f"Two tables would both be the stream {name}; one is {table.stream} of {manifest.source}. "

@@ -6,7 +6,7 @@ so: each names its base's date and run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -19,6 +19,7 @@ from landing.model.increment import Increment
 from landing.model.manifest import Manifest
 from landing.model.schema import Column, Table
 from landing.model.summary import Summary
+from landing.storage.base import Storage
 from landing.zone.landing_zone import LandingZone
 
 
@@ -28,6 +29,25 @@ class Link:
 
     manifest: Manifest
     table: Table
+
+
+class ReadOnce(LandingZone):
+    """A landing zone whose manifests are read once, for a run that looks at many tables of the same dates."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage)
+        self._found: dict[tuple[str, date], Manifest | None] = {}
+        self._days: dict[str | None, list[tuple[str, date]]] = {}
+
+    def manifest(self, source: str, day: date) -> Manifest | None:
+        if (source, day) not in self._found:
+            self._found[source, day] = super().manifest(source, day)
+        return self._found[source, day]
+
+    def landed(self, source: str | None = None) -> Iterator[tuple[str, date]]:
+        if source not in self._days:
+            self._days[source] = [*super().landed(source)]
+        yield from self._days[source]
 
 
 def chain(zone: LandingZone, manifest: Manifest, table: Table) -> list[Link]:

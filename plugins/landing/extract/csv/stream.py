@@ -151,7 +151,7 @@ class CsvStream(LandingStream):
         if self.mapped:
             raise self._cannot_append("stream_maps change its rows")
         try:
-            base = find_base(self.tap.landing_zone, self.tap.source, self.tap.date, self.name)
+            base = find_base(self.tap.earlier_dates, self.tap.source, self.tap.date, self.name)
         except NoBaseError:
             return None
         key, day = [*self.primary_keys], base.last.manifest.extracted_at

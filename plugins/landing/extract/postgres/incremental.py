@@ -110,10 +110,10 @@ class IncrementalRead:
             raise NoBaseError("stream_maps change its rows")
         if self.stream.limit:
             raise NoBaseError("the number of rows is limited")
-        if later := [day for _, day in tap.landing_zone.landed(tap.source) if day > tap.date]:
+        if later := [day for _, day in tap.earlier_dates.landed(tap.source) if day > tap.date]:
             raise NoBaseError(f"{max(later)} is landed, and {tap.date} is before that")
         try:
-            return find_base(tap.landing_zone, tap.source, tap.date, self.stream.name)
+            return find_base(tap.earlier_dates, tap.source, tap.date, self.stream.name)
         except DamagedError as error:
             raise NoBaseError(f"its base cannot be used: {error}") from None
 

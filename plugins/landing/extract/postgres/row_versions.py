@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from landing.extract.postgres.relations import Key
 from landing.model.validation import Scalar
 
 XIDS = 1 << 32  # transaction ids of row versions wrap around
+LSN = re.compile("[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 REACH = (1 << 31) - (1 << 24)  # ids that age() tells apart, less those that begin meanwhile
 
 POSITION = """
@@ -97,9 +99,12 @@ class Position:
             return "the role may not call pg_control_system(), so the cluster could be another one"
         if base.get("cluster") != self.cluster:
             return "the database is in another cluster than then, or on another timeline"
-        if not base["xmin"] <= self.xmin or _bytes(base["lsn"]) > _bytes(self.lsn):
+        then, lsn = base.get("xmin"), str(base.get("lsn"))
+        if not isinstance(then, int) or not LSN.fullmatch(lsn):
+            return "its manifest does not say where its snapshot was"
+        if then > self.xmin or _bytes(lsn) > _bytes(self.lsn):
             return "the server is behind what it was then"
-        return "too many transactions have begun since then" if self.xmin - base["xmin"] > REACH else None
+        return "too many transactions have begun since then" if self.xmin - then > REACH else None
 
 
 def position(cursor: Any, lsn: str) -> Position:
@@ -129,6 +134,6 @@ def since(snapshot: Mapping[str, Scalar], relations: Sequence[int]) -> sql.Compo
         sql.Literal(str(snapshot["xmin"] % XIDS)), sql.Literal(list(relations)))
 
 
-def _bytes(lsn: Scalar) -> int:
-    high, low = str(lsn).split("/")
+def _bytes(lsn: str) -> int:
+    high, low = lsn.split("/")
     return (int(high, 16) << 32) + int(low, 16)
