@@ -197,28 +197,24 @@ class ParsedRows:
         Raises:
             BadFileError: DuckDB parses the files into other rows than text.py.
         """
-        masks, failures = self._survey(inferred, checks, "parsed")
-        if failures:
-            self._record_failures(checks)
-        if not failures + self._record_judged(checks, limit):
-            return masks
-        return self._survey(inferred, Checks([]), "accepted")[0]
+        self._record_failures(checks)
+        self._record_judged(checks, limit)
+        return self._masks(inferred)
 
-    def _survey(self, inferred: Mapping[int, str], checks: Checks, relation: str) -> tuple[dict[int, int], int]:
+    def _masks(self, inferred: Mapping[int, str]) -> dict[int, int]:
+        """Inference masks of the accepted rows. Raises BadFileError if the number of rows is not that of text.py."""
+        failed, = self.query("SELECT count(*) FROM failed").fetchone()
         masks: dict[int, int] = {}
-        failures = 0
-        for indexes in self._batches():
+        for number, indexes in enumerate(self._batches()):
             asked = [index for index in indexes if index in inferred]
+            if number and not asked:
+                continue
             bits = "".join(f", coalesce(bit_or({inferred[index]}), 0)" for index in asked)
-            code = checks.failure_code(indexes, last=self._is_last(indexes))
-            rows, failed, *found = self.query(
-                f"SELECT count(*), count({code or 'NULL'}){bits} FROM {_trimmed(relation, indexes, code)}"  # noqa: S608
-            ).fetchone()
-            if relation == "parsed" and rows != sum(measure.rows for measure in self.measures):
+            rows, *found = self.query(f"SELECT count(*){bits} FROM accepted").fetchone()  # noqa: S608
+            if rows + failed != sum(measure.rows for measure in self.measures):
                 self.refuse_difference()
-            failures += failed
             masks |= zip(asked, found, strict=True)
-        return masks, failures
+        return masks
 
     def _batches(self) -> list[range]:
         fields = self._contract.fields
@@ -239,11 +235,10 @@ class ParsedRows:
     def fail(self, query: str) -> None:
         """Have the rows of a query fail, which has the columns of `failed`."""
         self.query(f"INSERT INTO failed {query}")
-        self._failed = True
+        self._failed = self.query("SELECT count(*) FROM failed").fetchone()[0] > 0
         self._accept()
 
-    def _record_judged(self, checks: Checks, limit: int) -> int:
-        found = 0
+    def _record_judged(self, checks: Checks, limit: int) -> None:
         for code, check in checks.judged():
             column = f"c{check.index}"
             values = self.stream(f"SELECT number, {column} FROM accepted WHERE {column} IS NOT NULL")  # noqa: S608
@@ -253,8 +248,6 @@ class ParsedRows:
                                          [numbers, code])
                 self._failed = True
                 self._accept()
-            found += len(numbers)
-        return found
 
     def dropped(self) -> Iterator[int]:
         """Numbers of the rows that are not to be landed, in order."""
