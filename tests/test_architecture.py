@@ -28,3 +28,10 @@ def imported(node):
     if isinstance(node, ast.ImportFrom) and node.module == "landing":
         return [f"landing.{alias.name}" for alias in node.names]
     return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+
+
+def test_the_api_needs_no_library_that_airflow_and_the_notebook_lack():
+    lacking = {"singer_sdk", "tap_postgres", "target_postgres", "sqlalchemy", "duckdb", "fsspec", "cryptography"}
+    script = "import sys, landing.api; print(*{name.partition('.')[0] for name in sys.modules})"
+    found = subprocess.run([BIN / "python", "-c", script], capture_output=True, text=True, check=True)
+    assert not {*found.stdout.split()} & lacking

@@ -11,7 +11,7 @@ from conftest import ROOT, Project
 PAGES = ("README.md", "docs/tutorial.md", "docs/how-to/reprocess.md", "docs/how-to/retention.md",
          "docs/how-to/own-database.md", "docs/how-to/airflow.md", "docs/how-to/monitoring.md",
          "docs/how-to/notebook.md", "docs/how-to/inspect.md", "docs/how-to/csv.md", "docs/how-to/copy.md",
-         "docs/how-to/export.md", "docs/how-to/protection.md")
+         "docs/how-to/export.md", "docs/how-to/protection.md", "docs/how-to/incremental.md")
 PATH = 'export PATH="$PWD/.venv/bin:$PATH"\n'
 
 

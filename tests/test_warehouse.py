@@ -451,7 +451,7 @@ DAMAGES = {
     "value that is no value": ("csv", lambda path: path.write_bytes(path.read_bytes().replace(b"\n3,", b"\nx,", 1))),
     "header changed": ("csv", lambda path: path.write_bytes(path.read_bytes().replace(b"freight", b"freighs", 1))),
     "manifest truncated": ("json", lambda path: path.write_bytes(path.read_bytes()[:-50])),
-    "format unknown": ("json", edit(min_reader_version=2)),
+    "format unknown": ("json", edit(min_reader_version=3)),
     "path outside": ("json", edit(path="../../../secret")),
     "type hostile": ("json", edit(type="integer; drop table x")),
 }

@@ -26,11 +26,11 @@ from landing.load.chain import Chain, Files, Part
 from landing.load.history import PARTITION_KEY, STAGING, history_key, history_name
 from landing.model import csv_dialect
 from landing.model.schema import File, Table
+from landing.model.whole import Whole
 from landing.postgres import copy
 from landing.postgres.copy import identifiers
 from landing.postgres.transaction import transaction
 from landing.postgres.worker_pool import WorkerPool
-from landing.singer.metadata import Whole
 from landing.singer.scratch import scratch
 from landing.storage import hashing
 from landing.storage.base import Object

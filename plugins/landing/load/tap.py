@@ -24,7 +24,7 @@ from landing.core.settings import landing_root
 from landing.core.slips import environment, other_date
 from landing.model.manifest import Manifest
 from landing.model.schema import Table
-from landing.singer import metadata
+from landing.model.whole import Partition, Whole
 from landing.singer.metadata import StreamMetadata, unused_name
 from landing.singer.scratch import scratch
 from landing.singer.settings import EXTRACTED_AT, FROM_LANDING, LANDING_ROOT, SOURCES, USE_BATCH
@@ -70,16 +70,14 @@ class LandedStream(LandingStream):
             run_id=manifest.run_id, taken_at=manifest.taken_at, primary_key=self._table.primary_key,
             whole=self._whole() if self.links else None)
 
-    def _whole(self) -> metadata.Whole:
+    def _whole(self) -> Whole:
         zone, table, one = self.tap.landing_zone, self._table, self._table.increment
-        if self.get_batch_config(self.config) is None:
-            return metadata.Whole(rows=table.total_rows, sha256=table.chain_sha256, base=one.base,
-                                  base_run_id=one.base_run_id)
-        links = [metadata.Link(link.table.columns, link.table.files, [zone.file(link.manifest, file).url
-                                                                      for file in link.table.files])
-                 for link in self.links]
-        return metadata.Whole(rows=table.total_rows, sha256=table.chain_sha256, base=one.base,
-                              base_run_id=one.base_run_id, links=links)
+        batches = self.get_batch_config(self.config) is not None
+        parts = [Partition(link.table.columns, link.table.files, [zone.file(link.manifest, file).url
+                                                                  for file in link.table.files])
+                 for link in self.links if batches]
+        return Whole(rows=table.total_rows, sha256=table.chain_sha256, base=one.base, base_run_id=one.base_run_id,
+                     links=parts)
 
     def message_keys(self, table: Table) -> list[str]:
         """The source's key after the partition key: a target that upserts then keeps dates apart."""

@@ -37,10 +37,11 @@ from landing.load.stock import StockSink, not_landed
 from landing.load.table_names import EXAMPLE, SETTING, TableNames
 from landing.load.warehouse import LOAD_LOCK_TIMEOUT, LOCK_TIMEOUT
 from landing.model.schema import File, Table
+from landing.model.whole import Whole
 from landing.postgres.connect import connect
 from landing.postgres.parameters import checked
 from landing.postgres.tls import with_certificate_authority
-from landing.singer.metadata import METADATA, StreamMetadata, Whole
+from landing.singer.metadata import METADATA, StreamMetadata
 from landing.singer.scratch import scratch_prefix
 from landing.singer.settings import CONNECTIONS, STALL_TIMEOUT
 from landing.singer.sinks import FileSink

@@ -10,38 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from landing.model.naming import RunId
-from landing.model.schema import Column, File, ForeignKey, Reading, Sha256
+from landing.model.schema import File, ForeignKey, Reading
 from landing.model.validation import Count, Moment, Text
+from landing.model.whole import Whole
 from landing.singer.reader import converted
 
 METADATA = "x-landing"
 ENCODING = "csv"  # of a BATCH: files in the one dialect (model/csv_dialect.py)
-
-
-class Link(Struct, frozen=True):
-    """A partition of a table's chain. `urls`: of its files."""
-
-    columns: list[Column]
-    files: list[File]
-    urls: list[Text]
-
-
-class Whole(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A table that was landed in increments.
-
-    Attributes:
-        rows: Of the whole table.
-        sha256: Of its whole chain.
-        base: Date of the partition that the last one stands on.
-        base_run_id: That partition's run.
-        links: All partitions, the whole one first; none if all of its rows are sent as RECORDs.
-    """
-
-    rows: Count
-    sha256: Sha256
-    base: date
-    base_run_id: RunId
-    links: list[Link] = []
 
 
 class StreamMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
