@@ -4,8 +4,8 @@ import chaos
 import pytest
 import store_chaos
 
-EVERY = 17  # cases of each program, each kind of boundary, each mode
-EVERY_ON_STORE = 41
+EVERY = 34  # cases of each program, each kind of boundary, each mode
+EVERY_ON_STORE = 79
 
 
 def test_whoever_is_killed_wherever_the_date_is_as_before_or_as_after_and_the_next_run_heals():
@@ -16,7 +16,7 @@ def test_whoever_is_killed_wherever_the_date_is_as_before_or_as_after_and_the_ne
         matrix.every, matrix.kill = 5, chaos.PARENT  # few and slow, so that the sample may have none
         matrix.run()
     assert not matrix.failed, [f"{case}: {why}" for case, why in matrix.failed]
-    assert len(matrix.held) > 20
+    assert len(matrix.held) > 10
     assert matrix.unfired < len(matrix.held) / 3
     assert {case.kill for case, *_ in matrix.held} == {chaos.SELF, chaos.BACKEND, chaos.PARENT}
     assert {left for *_, left in matrix.held} == {chaos.BEFORE, chaos.AFTER}, "dates were lost and dates were gained"

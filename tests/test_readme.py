@@ -48,6 +48,7 @@ def test_every_page_with_commands_is_run():
     assert found - {"CONTRIBUTING.md"} == set(PAGES)
 
 
+@pytest.mark.timeout(1800)  # some hundred commands
 def test_every_documented_command_runs(clone):
     ending = blocks("README.md")[-1]
     done = {ending: ""}
