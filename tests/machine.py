@@ -136,9 +136,11 @@ class Machine(RuleBasedStateMachine):
                               "CREATE TABLE t_0 (id integer PRIMARY KEY, a integer);"
                               "INSERT INTO t_0 VALUES (1, 10), (2, NULL)")
 
-    @initialize(loaded=st.sampled_from([True, True, False]), sources=st.sampled_from([2, 3, 3]))
-    def begin(self, loaded, sources):
-        """Most examples begin with a date that is loaded, and some without the second database."""
+    @initialize(loaded=st.sampled_from([True, True, False]), sources=st.sampled_from([2, 3, 3]),
+                by_key=st.sampled_from([None, 0, 1]))
+    def begin(self, loaded, sources, by_key):
+        """Most examples begin with a date that is loaded and with INCREMENTAL tables, some with one database only."""
+        self.world.by_key = by_key
         if sources == 3:
             self.add_crm()
         if loaded:
@@ -339,7 +341,11 @@ class Machine(RuleBasedStateMachine):
         tables = {name: table.typed(types.get(name, {})) if source == CSV and name in types else table
                   for name, table in take.tables.items()}
         declared = self.model.to_record(source, day, self.today)
-        self.model.landed[source, day] = Take(tables, manifest["run_id"], declared)
+        bases = {table["name"]: (one["base"], one["base_run_id"]) for table in manifest["tables"]
+                 if (one := table.get("increment"))}
+        outcomes["increments"] += len(bases)
+        self.model.landed[source, day] = landed = Take(tables, manifest["run_id"], declared, bases)
+        assert self.model.whole(source, landed), f"{source} of {day} stands on what is not landed: {bases}"
 
     def _refused(self, ended: Ended, may: bool) -> None:
         outcomes["refused"] += 1
@@ -403,8 +409,10 @@ class Machine(RuleBasedStateMachine):
         variables = {"DATESTAMP": day, **({"REEXTRACT": "true"} if reextract else {})}
         ended = Run(self.world, None, self.world.target_csv(source), variables, path).end()
         kept = not reextract and self.model.frozen(source, day, self.today)
+        broken = not self.model.whole(source, take)
+        assert ended.status or kept or not broken, f"{source} of {day} stands on what is gone, and was landed again"
         if ended.status:
-            self._refused(ended, batch or kept)
+            self._refused(ended, batch or kept or broken)
         elif not kept:
             self._landed(source, day, ended, reextract=reextract, take=take)
 
@@ -425,9 +433,9 @@ class Machine(RuleBasedStateMachine):
         return days[number % len(days)] if days else self._day(DAYS[number])
 
     def _wanted(self, day: str, only: tuple[str, ...]) -> dict[str, Take] | None:
-        """What a load takes; None where a source is not landed."""
+        """What a load takes; None where a source is not landed, or stands on what is not."""
         takes = {source: self.model.landed.get((source, day)) for source in only or self.model.needed(day, self.today)}
-        return None if None in takes.values() else takes
+        return takes if all(take and self.model.whole(source, take) for source, take in takes.items()) else None
 
     def _conflicts(self, schema: str, takes: dict[str, Take]) -> list[str]:
         """Why a load may be refused."""
@@ -469,7 +477,12 @@ class Machine(RuleBasedStateMachine):
     def _load_and_note(self, day: str, schema: str, only: tuple[str, ...] = (), **how: object) -> None:
         takes = self._wanted(day, only)
         may = self._conflicts(schema, takes or {})
-        self._loaded(day, schema, self._load(day, schema, only, **how).end(), takes, may)
+        ended = self._load(day, schema, only, **how).end()
+        broken = not takes and all((source, day) in self.model.landed
+                                   for source in only or self.model.needed(day, self.today))
+        assert not broken or "stands on" in ended.text, f"{day} stands on what is gone:\n{ended.text}"
+        outcomes["broken"] += broken
+        self._loaded(day, schema, ended, takes, may)
 
     @step(day=days, schema=schemas, only=st.sampled_from([(), (), (), (POSTGRES,), (CSV,)]))
     def take_and_load(self, day, schema, only):
@@ -506,7 +519,7 @@ class Machine(RuleBasedStateMachine):
     @step(schema=schemas, backwards=st.booleans())
     def load_all(self, schema, backwards):
         """Every date that is landed."""
-        for day in sorted((day for day in map(self._day, DAYS) if self._wanted(day, ())), reverse=backwards):
+        for day in sorted({day for _, day in self.model.landed}, reverse=backwards):
             self._load_and_note(day, schema)
 
     @step(one=places, other=places, schema=schemas)
@@ -599,6 +612,7 @@ class Machine(RuleBasedStateMachine):
     def gc(self, keep, dead):
         """Only dates that are not their source's newest may go, whole; `dead`: all that killed runs left has to go."""
         self.changed = True
+        whole = {at for at, take in self.model.landed.items() if self.model.whole(at[0], take)}
         self.world.project.landing("gc", "--yes", *(["--keep-days", keep] if keep else []),
                                    *(["--older-than", "0"] if dead else []))
         if dead:
@@ -607,9 +621,26 @@ class Machine(RuleBasedStateMachine):
             self.model.leftovers.clear()
         if keep:
             self._gone(self.model.landed, {*self.world.manifests()})
+            for at in whole & self.model.landed.keys():
+                assert self.model.whole(at[0], self.model.landed[at]), f"gc removed what {at} stands on"
             schema = self.model.schema("public")
             self._gone(schema.loaded, {(source, day) for source, day, *_ in self.world.ledger("public")} | {
                 at for at, take in schema.loaded.items() if not take.tables})
+
+    @step(number=places)
+    def drop_date(self, number):
+        """One whose absence changes no view: it goes from warehouse and landing zone, unless others stand on it."""
+        schema = self.model.schema("public")
+        days = sorted({day for _, day in self.model.landed} - {schema.newest(source) for source in SOURCES})
+        if not days:
+            return
+        self.changed, day = True, days[number % len(days)]
+        ended = self.world.project.landing("drop", day, "--yes", check=False)
+        needed = day in {base for _, base in self.model.bases()}
+        assert bool(ended.returncode) == needed, f"drop of {day}, on which others stand: {needed}\n{ended.text}"
+        for dates in () if needed else (self.model.landed, schema.loaded):
+            for at in [at for at in dates if at[1] == day]:
+                del dates[at]
 
     def _gone(self, dates: dict[tuple[str, str], Take], left: set[tuple[str, str]]) -> None:
         newest = {source: max(day for name, day in dates if name == source) for source, _ in dates}
@@ -626,7 +657,7 @@ class Machine(RuleBasedStateMachine):
         assert "Traceback" not in ended.text, ended.text
         needed = self.model.needed(day, self.today)
         pairs = [(self.model.landed.get((source, day)), schema.loaded.get((source, day))) for source in needed]
-        if any(None in pair or pair[0].tables != pair[1].tables for pair in pairs):
+        if self._wanted(day, ()) is None or any(pair[1] is None or pair[0].tables != pair[1].tables for pair in pairs):
             assert ended.returncode, f"verify {day} ended well:\n{ended.text}"
         elif all(landed == loaded for landed, loaded in pairs):  # of equal rows the order may differ
             assert not ended.returncode, ended.text
@@ -652,14 +683,18 @@ class Machine(RuleBasedStateMachine):
 
     @step(number=places, source=sources, file=places)
     def damage(self, number, source, file):
-        """A landed file: it is not loaded, nor is anything else of its date."""
+        """A landed file, or one that it stands on: it is not loaded, nor is anything else of its date."""
         source = self._known(source)
         day = self._whole(number)
-        manifest = self.world.manifests().get((source, day))
-        listed = [one["path"] for table in (manifest or {"tables": []})["tables"] for one in table["files"]]
-        if not listed or self._wanted(day, ()) is None:
+        if self._wanted(day, ()) is None or (source, day) not in self.model.landed:
             return
-        key = self.world.files()[source, day][listed[file % len(listed)]]
+        manifests = self.world.manifests()
+        listed = [(at, one["path"]) for name in self.model.landed[source, day].tables
+                  for at, table in invariants.chain(manifests, source, day, name) for one in table["files"]]
+        if not listed:
+            return
+        at, path = listed[file % len(listed)]
+        key = self.world.files()[source, at][path]
         content = self.world.zone.read(key)
         self.world.zone.write(key, content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
         ended = self._load(day, "public", reload=True).end()

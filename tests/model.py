@@ -35,6 +35,7 @@ class Take:
     tables: dict[str, Table]
     run_id: str = ""
     declared: tuple[str, ...] = ()  # sources that its date needs, as its manifest records them
+    bases: dict[str, tuple[str, str]] = field(default_factory=dict)  # date and run that an increment stands on, by table
 
 
 @dataclass
@@ -112,6 +113,22 @@ class Model:
         there = self._of(day)
         now = [self.declared] if day >= today or not there else []
         return _union([*now, *(take.declared for take in there.values()), (*there,)])
+
+    def whole(self, source: str, take: Take) -> bool:
+        """Whether all that its increments stand on is landed as it was then."""
+        return all(self._stands(source, take, name) for name in take.bases)
+
+    def _stands(self, source: str, take: Take, name: str) -> bool:
+        if name not in take.bases:
+            return True
+        day, run_id = take.bases[name]
+        base = self.landed.get((source, day))
+        return base is not None and base.run_id == run_id and self._stands(source, base, name)
+
+    def bases(self) -> set[tuple[str, str]]:
+        """Landed dates that others stand on, by (source, date)."""
+        return {(source, day) for (source, _), take in self.landed.items() for day, run_id in take.bases.values()
+                if (source, day) in self.landed and self.landed[source, day].run_id == run_id}
 
     def _of(self, day: str) -> dict[str, Take]:
         return {source: take for (source, at), take in self.landed.items() if at == day}

@@ -31,6 +31,7 @@ ENTITIES = {"items": ["id"], "notes": []}  # of the CSV source, with their keys
 TAPS = {POSTGRES: "landing-tap-postgres", CRM: "landing-tap-postgres", CSV: "landing-tap-csv"}
 TABLE_NAMES = "{target_schema}_crm.{table}"  # of crm, whose tables have the names of the other database's
 MANIFEST = "/_manifest.json"
+FULL_EVERY = 3  # dates of an INCREMENTAL table
 PINNED = "SET datestyle = 'ISO'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1"
 
 # Tables, views and materialized views, types as they have to land: an enum as text.
@@ -111,6 +112,7 @@ class World:
         self.zone = self.project.zone
         for database in (*self.sources.values(), self.warehouse):
             database.run(PINNED)
+        self.by_key: int | None = None  # the column that is each table's replication key; None: FULL_TABLE
         self._names: dict[str, str] = {}  # the setting table_names
         self._commands: dict[str, list[str]] = {}
         self._parsed: dict[str, tuple] = {}
@@ -162,8 +164,26 @@ class World:
             settings["files"] = [{"entity": name, "path": f"extract/{name}.csv", "keys": keys}
                                  for name, keys in ENTITIES.items()]
         else:
-            settings |= {**self.sources[source].settings(), "filter_schemas": ["public"]}
-        return self._command(TAPS[source], source=source, **settings)
+            settings |= {**self.sources[source].settings(), "filter_schemas": ["public"], "full_every": FULL_EVERY}
+        command = self._command(TAPS[source], source=source, **settings)
+        return command if source == CSV or self.by_key is None else [*command, *self._incremental(command)]
+
+    def _incremental(self, tap: list[str]) -> list[str]:
+        """The option with a catalog in which tables with a key are INCREMENTAL; none where the source is refused."""
+        found = subprocess.PIPE
+        with warm.Plugin([*tap, "--discover"], cwd=self.folder, env=self.project.plugin_environment(), stdout=found,
+                         stderr=subprocess.DEVNULL) as discovery:
+            text = discovery.communicate(timeout=60)[0].decode()
+        if discovery.returncode:
+            return []
+        catalog = json.loads(text)
+        for entry in catalog["streams"]:
+            if entry["key_properties"]:
+                columns = [*entry["schema"]["properties"]]
+                entry |= {"replication_method": "INCREMENTAL", "replication_key": columns[self.by_key % len(columns)]}
+        path = self.folder / f"catalog-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        path.write_text(json.dumps(catalog))
+        return ["--catalog", str(path)]
 
     def target_csv(self, source: str) -> list[str]:
         return self._command("landing-target-csv", source=source)
