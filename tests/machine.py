@@ -23,7 +23,7 @@ from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from model import Model, Schema, Table, Take, history_name, must_widen, placed
-from world import CRM, CSV, ENTITIES, POSTGRES, SOURCES, TAPS, Ended, Run, World
+from world import CHECKS, CRM, CSV, ENTITIES, LARGEST, POSTGRES, SOURCES, TAPS, Ended, Run, World
 
 DAYS = ["2024-01-20", "2024-01-21", "2024-01-22", "2024-02-29", "today"]
 SCHEMAS = ["public", "mart"]
@@ -137,10 +137,10 @@ class Machine(RuleBasedStateMachine):
                               "INSERT INTO t_0 VALUES (1, 10), (2, NULL)")
 
     @initialize(loaded=st.sampled_from([True, True, False]), sources=st.sampled_from([2, 3, 3]),
-                by_key=st.sampled_from([None, 0, 1]))
-    def begin(self, loaded, sources, by_key):
+                by_key=st.sampled_from([None, 0, 1]), checked=st.sampled_from([False, False, True]))
+    def begin(self, loaded, sources, by_key, checked):
         """Most examples begin with a date that is loaded and with INCREMENTAL tables, some with one database only."""
-        self.world.by_key = by_key
+        self.world.by_key, self.world.checks = by_key, CHECKS if checked else {}
         if sources == 3:
             self.add_crm()
         if loaded:
@@ -289,7 +289,7 @@ class Machine(RuleBasedStateMachine):
                 row.append(value)
         self.world.write_csv(entity)
 
-    @change(entity=entities, column=places, value=st.sampled_from([*CSV_VALUES, "no rows"]))
+    @change(entity=entities, column=places, value=st.sampled_from([*CSV_VALUES, *["no rows"] * 3]))
     def csv_fill(self, entity, column, value):
         """Every value of a column: it becomes empty, a number, a text; or all rows go."""
         header, rows = self.world.csv[entity]
@@ -461,8 +461,13 @@ class Machine(RuleBasedStateMachine):
         """What a load has to have done."""
         if takes is None:
             assert ended.status, f"a load of {day} ended well, and a source is not landed:\n{ended.text}"
+        blocked = self.world.checks and breaks_checks(takes or {})
+        if blocked:
+            outcomes["blocked"] += 1
+            assert ended.status, f"checks of {day} do not hold, and it was loaded:\n{ended.text}"
+            assert may or "Checks of" in ended.text, ended.text
         if ended.status:
-            self._refused(ended, takes is None or bool(may))
+            self._refused(ended, takes is None or bool(may or blocked))
             return
         outcomes["loaded"] += 1
         for source, take in takes.items():
@@ -752,6 +757,13 @@ def may_be_refused(world: World, source: str) -> bool:
         if len({*values}) != len(values) or any(None in value for value in values):
             return True
     return False
+
+
+def breaks_checks(takes: dict[str, Take]) -> bool:
+    """Whether what a load takes breaks CHECKS."""
+    items = takes[CSV].tables["items"] if CSV in takes else None
+    return items is not None and (not items.rows or any(
+        int(row[list(items.columns).index("id")]) > LARGEST for row in items.rows))
 
 
 def table_names(world: World, source: str) -> list[str]:

@@ -35,7 +35,7 @@ class Take:
     tables: dict[str, Table]
     run_id: str = ""
     declared: tuple[str, ...] = ()  # sources that its date needs, as its manifest records them
-    bases: dict[str, tuple[str, str]] = field(default_factory=dict)  # date and run that an increment stands on, by table
+    bases: dict[str, tuple[str, str]] = field(default_factory=dict)  # date and run of an increment's base, by table
 
 
 @dataclass

@@ -32,6 +32,8 @@ TAPS = {POSTGRES: "landing-tap-postgres", CRM: "landing-tap-postgres", CSV: "lan
 TABLE_NAMES = "{target_schema}_crm.{table}"  # of crm, whose tables have the names of the other database's
 MANIFEST = "/_manifest.json"
 FULL_EVERY = 3  # dates of an INCREMENTAL table
+LARGEST = 3
+CHECKS = {CSV: {"items": {"min_rows": 1, "columns": {"id": {"maximum": LARGEST}}}}}
 PINNED = "SET datestyle = 'ISO'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1"
 
 # Tables, views and materialized views, types as they have to land: an enum as text.
@@ -113,6 +115,7 @@ class World:
         for database in (*self.sources.values(), self.warehouse):
             database.run(PINNED)
         self.by_key: int | None = None  # the column that is each table's replication key; None: FULL_TABLE
+        self.checks: dict[str, object] = {}  # the setting
         self._names: dict[str, str] = {}  # the setting table_names
         self._commands: dict[str, list[str]] = {}
         self._parsed: dict[str, tuple] = {}
@@ -193,7 +196,7 @@ class World:
 
     def target_postgres(self, **settings: object) -> list[str]:
         return self._command("landing-target-postgres", **self.warehouse.settings(), table_names=self._names,
-                             **settings)
+                             checks=self.checks, **settings)
 
     def _command(self, program: str, **settings: object) -> list[str]:
         key = program + json.dumps(settings, sort_keys=True)
