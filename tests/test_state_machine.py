@@ -1,5 +1,8 @@
 """A sample of the state machine, the whole of which is `make soak`."""
 
+import contextlib
+from collections import Counter
+
 import machine
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,3 +21,33 @@ def test_whatever_is_done_in_whatever_order_files_warehouse_and_views_are_what_t
     monkeypatch.setattr(machine.Machine, "store", None if zone == "folder" else stores[zone])
     run_state_machine_as_test(machine.Machine, settings=settings(SAMPLE, max_examples=EXAMPLES[zone]))
     print(f"{machine.counts.total()} steps: {dict(machine.outcomes)}")
+
+
+def test_a_sequence_with_increments_a_base_that_is_taken_again_and_a_check_that_blocks(server, monkeypatch):
+    """What a sample this small may not come to."""
+    monkeypatch.setattr(machine.Machine, "server", server)
+    monkeypatch.setattr(machine, "outcomes", outcomes := Counter())
+    monkeypatch.setattr(machine, "_today", lambda today=machine._today(): today)
+    at_work, first = machine.Machine(), {"source": machine.POSTGRES, "table": 0}
+    steps = [
+        lambda: at_work.begin(loaded=True, sources=2, by_key=0, checked=True),
+        lambda: at_work.insert(**first, number=7, value=1, then="nothing"),
+        lambda: at_work.next_date(schema="public"),
+        lambda: at_work.update(**first, column=1, then="nothing"),
+        lambda: at_work.next_date(schema="public"),
+        lambda: at_work.load_all(schema="mart", backwards=True),
+        lambda: at_work.gc(keep="0", dead=False),
+        lambda: at_work.drop_date(number=0),
+        lambda: at_work.damage(number=1, source=machine.POSTGRES, file=0),
+        lambda: at_work.take(source=machine.POSTGRES, day=machine.DAYS[0], reextract=True, connections=1, batch=True,
+                             compression="none"),
+        lambda: at_work.load_all(schema="public", backwards=False),
+        lambda: at_work.csv_fill(entity="items", column=0, value="no rows", then="nothing"),
+        lambda: at_work.next_date(schema="public"),
+    ]
+    with contextlib.closing(at_work.world):
+        for step in steps:
+            step()
+            at_work.check()
+    assert outcomes["increments"] >= 2
+    assert outcomes["broken"] == outcomes["blocked"] == 1
