@@ -27,8 +27,8 @@ def test_a_sequence_with_increments_a_base_that_is_taken_again_and_a_check_that_
     """What a sample this small may not come to."""
     monkeypatch.setattr(machine.Machine, "server", server)
     monkeypatch.setattr(machine, "outcomes", outcomes := Counter())
-    monkeypatch.setattr(machine, "_today", lambda today=machine._today(): today)
     at_work, first = machine.Machine(), {"source": machine.POSTGRES, "table": 0}
+    monkeypatch.setattr(machine, "_today", lambda: at_work.today)  # also at midnight
     steps = [
         lambda: at_work.begin(loaded=True, sources=2, by_key=0, checked=True),
         lambda: at_work.insert(**first, number=7, value=1, then="nothing"),
