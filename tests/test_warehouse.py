@@ -10,7 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
+from landing.load import load_history
+from landing.load.history import columns_of
+from landing.load.load_history import LoadHistory
 from landing.model.manifest import sealed
+from landing.postgres.connect import connect
 
 D0, D1, D2, D3, D4 = (f"2024-01-{day}" for day in (19, 20, 21, 22, 23))
 
@@ -361,6 +365,26 @@ def test_two_loads_at_once_wait_for_each_other(shop):
             list(pool.map(lambda when: load(shop, when, RELOAD="true"), days))
     assert [name for name, _ in ids(shop)] == [f'public_history."orders@{when}"' for when in (D1, D2)]
     verified(shop, D1, D2)
+
+
+def test_a_load_history_is_read_while_another_load_adds_its_columns(project, monkeypatch):
+    project.warehouse.run("CREATE SCHEMA public_history;" + load_history.CREATE.format("public_history._loads"))
+    project.warehouse.run("INSERT INTO public_history._loads "
+                          "VALUES ('postgres', %s, 'orders', 7, '', now(), now(), 'run')", D1)
+    with closing(connect(project.warehouse.dsn(), "test")) as mine, closing(
+            connect(project.warehouse.dsn(), "test")) as other, monkeypatch.context() as patch:
+
+        def read(cursor, relation):
+            found = columns_of(cursor, relation)
+            patch.undo()
+            LoadHistory(other.cursor(), "public_history").create()
+            return found
+
+        patch.setattr(load_history, "columns_of", read)
+        history = LoadHistory(mine.cursor(), "public_history")
+        (entry,), (again,) = history.entries(), history.entries()
+    assert (entry.table, entry.rows, entry.schema) == ("orders", 7, "public")
+    assert entry == again
 
 
 def start_load(project, when):

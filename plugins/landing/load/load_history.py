@@ -211,12 +211,12 @@ class LoadHistory:
         return query(self.cursor, sql.SQL(statement).format(**doubled), values)
 
     def _read_from(self) -> sql.Composable:
-        """The table, with the columns that an older version's lacks until the next load."""
+        """The table, with the columns that an older version's lacks until the next load, which may begin meanwhile."""
         have = columns_of(self.cursor, self.relation)
         lacking = [sql.SQL("{}::{} AS {}").format(sql.Literal(self._value(name)), sql.SQL(type_), sql.Identifier(name))
                    for name, type_ in ADDED.items() if name not in have]
-        return sql.SQL("(SELECT *, {} FROM {})").format(sql.SQL(", ").join(lacking), self.relation) if (
-            lacking) else self.relation
+        return sql.SQL("(SELECT {} FROM {})").format(
+            sql.SQL(", ").join([*map(sql.Identifier, have), *lacking]), self.relation) if lacking else self.relation
 
     def _value(self, column: str) -> str | None:
         """Value of an added column in older entries."""
