@@ -376,6 +376,20 @@ class Machine(RuleBasedStateMachine):
         for source, run in runs:
             self._landed(source, day, run.end(), reextract=True)
 
+    @step(number=places, then=st.sampled_from(["load", "take later dates again"]))
+    def take_a_base_again(self, number, then):
+        """What stands on it is refused, until it is taken again in order."""
+        for _ in () if self.model.bases() else range(2):
+            self._take_whole(self._next(POSTGRES), (POSTGRES,))
+        if not (bases := sorted(self.model.bases())):
+            return
+        source, day = bases[number % len(bases)]
+        self._take_whole(day, (source,))
+        for later in sorted(at for name, at in self.model.landed if name == source and at > day):
+            if then != "load":
+                self._take_whole(later, (source,))
+            self._load_and_note(later, SCHEMAS[0], (source,))
+
     @step(source=sources, day=days, reextract=st.booleans(), many=st.sampled_from([2, 2, 2, 8]))
     def take_many_at_once(self, source, day, reextract, many):
         source = self._known(source)
