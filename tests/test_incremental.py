@@ -276,7 +276,9 @@ def test_a_base_whose_files_are_damaged_is_no_base(three):
 
 
 def test_gc_keeps_and_drop_refuses_what_other_dates_stand_on(three):
-    assert "landed date" not in three.inside.landing("gc", "--keep-days", "0").stdout
+    kept = three.inside.landing("gc", "--keep-days", "0", "--older-than", "0", "--yes").stdout
+    assert "landed date" not in kept
+    assert "attempt log" not in kept
     refused = three.inside.landing("drop", day(0), "--yes", check=False)
     assert f"{day(1)}, {day(2)} of postgres hold only what changed since {day(0)}" in refused.text
     three.inside.landing("drop", day(2), "--yes")

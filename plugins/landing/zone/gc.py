@@ -148,7 +148,7 @@ class ZoneLeftovers:
         """Logs of partitions that are removed, or never came to be."""
         for source, day, key in run_log.logs(self.storage):
             superseded = not self._landed(source, day) or (source in newest and day < newest[source])
-            if self._past(day) and superseded and self._idle(key):
+            if self._past(day) and superseded and (source, day) not in self._needed and self._idle(key):
                 yield Leftover("attempt log", key, self.storage.bytes(key), None, f"before {self.first}",
                                partial(self._remove_log, source, day, key))
 
