@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BATCH = 200  # columns of a query: DuckDB's memory and planning time grow with the number of expressions
 MINIMAL_LINE = 1 << 20  # bytes
-MEMORY, COLUMN_MEMORY = 24 << 20, 512 << 10  # bytes: upper limits; most files need far less
+MEMORY, COLUMN_MEMORY = 64 << 20, 512 << 10  # bytes: upper limits; most files need far less
 
 
 @dataclass(frozen=True)
