@@ -21,7 +21,7 @@ export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo inspect pgadmin airflow workers airflow-stop next-day notebook notebook-sample jupyter docs test spark-test lint chaos soak workers-test bench compose-test stop clean requirements locks
+.PHONY: help setup demo inspect pgadmin airflow workers airflow-stop next-day notebook notebook-sample jupyter transform docs test spark-test lint chaos soak workers-test bench compose-test stop clean requirements locks
 
 ##@ Start
 help: ## list these commands
@@ -68,6 +68,15 @@ notebook/.venv/ready: notebook/requirements.txt plugins/pyproject.toml | $(filte
 	@$(UV) venv -q --allow-existing --python $(PYTHON) notebook/.venv
 	@$(PIP) --python $(NOTEBOOK) -r notebook/requirements.txt --compile-bytecode
 	@$(UV) pip install -q --no-deps --python $(NOTEBOOK) -e plugins
+	@touch $@
+
+transform: setup transform/.venv/ready ## build and test the models for DATE (unset: the newest loaded), and their documentation
+	@if [ -n "$$DATE" ]; then export EXTRACTED_AT="$$DATE"; fi; .venv/bin/meltano run transform dbt:docs
+
+transform/.venv/ready: transform/requirements.txt | $(filter .boot/%,$(UV))
+	@echo "Installing dbt into transform/.venv"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) transform/.venv
+	@$(PIP) --python transform/.venv/bin/python -r transform/requirements.txt --compile-bytecode
 	@touch $@
 
 inspect: setup ## write the files with which DBeaver and pgAdmin open source and warehouse
@@ -179,7 +188,7 @@ compose-test: plugins/.venv/ready ## test docker-compose.yaml on its own engine:
 	@$(PLUGINS) docker/compose_test.py
 
 requirements: | $(filter .boot/%,$(UV)) ## compile the pinned requirements anew
-	@for name in . plugins demo tests tests/spark docs inspection notebook orchestrate/airflow orchestrate/airflow/workers orchestrate/airflow/kubernetes bench bench/peers/*; do \
+	@for name in . plugins demo tests tests/spark docs inspection notebook transform orchestrate/airflow orchestrate/airflow/workers orchestrate/airflow/kubernetes bench bench/peers/*; do \
 	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --override plugins/overrides.txt \
 	    --custom-compile-command 'make requirements' $$name/requirements.in -o $$name/requirements.txt || exit 1; \
 	done
@@ -197,7 +206,7 @@ STORE := $(shell { printenv LANDING_ROOT || sed -n 's/^LANDING_ROOT=//p' .env 2>
 
 clean: airflow-stop ## remove what these commands created; dates landed from your own servers only with CLEAN_LANDED=yes
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
-	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs tests/spark/.venv docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
+	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook transform/.venv output/transform inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs tests/spark/.venv docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
 	@if ls -d output/source=* >/dev/null 2>&1; then \
 	  echo "Kept, since the demo did not land them: $(LANDED). To remove them: make clean CLEAN_LANDED=yes" >&2; exit 1; fi
 	@if [ -n '$(STORE)' ]; then \

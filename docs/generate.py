@@ -92,7 +92,8 @@ def commands() -> str:
              *(f"| `make {name}` | {_capital(purpose)} |" for name, purpose in targets), "",
              "## meltano run", "", "| command | |", "|---|---|",
              "| `meltano run extract_<source>` | Extract one source into the landing zone. |",
-             "| `meltano run load_to_postgres` | Load one date of all sources into the warehouse. |", "",
+             "| `meltano run load_to_postgres` | Load one date of all sources into the warehouse. |",
+             "| `meltano run transform` | Build and test the models of a loaded date with dbt. |", "",
              "[Variables](variables.md) say which date, source and schema.", "",
              "## landing", "", "Run it as `meltano invoke landing …`. Exit status 0: success; 1: something failed or "
              "differs, and the last line says what; 2: wrong usage.", "", *_help("landing", landing_command)]

@@ -42,6 +42,11 @@ SENSITIVE = {"user", "password", "sqlalchemy_url", "ssl_client_certificate", "ss
 AIRFLOW = "orchestrate/airflow/.venv/bin/"
 UTILITIES = {
     "landing": {"executable": "plugins/.venv/bin/landing"},
+    "dbt": {
+        "executable": "plugins/.venv/bin/landing-dbt",
+        "commands": {"build": "build", "run": "run", "test": "test", "docs": "docs generate --static",
+                     "freshness": "source freshness"},
+    },
     "airflow": {
         "executable": f"{AIRFLOW}airflow",
         "settings": [

@@ -1,4 +1,4 @@
-"""Entry points of the four plugins: two taps and two targets."""
+"""Entry points of the plugins: two taps, two targets, and the utility `dbt`."""
 
 from __future__ import annotations
 
@@ -72,6 +72,13 @@ def target_postgres() -> None:
 
     logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
     process.run(TargetPostgres)
+
+
+def dbt() -> None:
+    """dbt, on what is loaded."""
+    from landing.transform.dbt import main
+
+    main()
 
 
 def _configured(arguments: list[str], setting: str) -> bool:

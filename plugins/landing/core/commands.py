@@ -63,6 +63,11 @@ def without_command(sources: Iterable[str], day: date) -> str:
     return f"WITHOUT_SOURCES={shlex.quote(','.join(sources))} {load_command(day, os.environ.get('SCHEMA', 'public'))}"
 
 
+def transform_command(day: date, schema: str) -> str:
+    """The shell command that builds and tests the models of one date."""
+    return f"SCHEMA={shlex.quote(schema)} EXTRACTED_AT={day} meltano run transform"
+
+
 def move_command(schema: str) -> str:
     """The shell command that moves tables to where the setting `table_names` has them."""
     return f"meltano invoke landing move --schema {shlex.quote(schema)} --yes"

@@ -22,6 +22,7 @@
         ├── RefusedError          a table cannot be created or changed as needed
         ├── CheckError            a check of a table does not hold
         ├── MigrationError        a migration cannot be run
+        ├── TransformError        a model or a test of dbt failed
         └── VerificationError     source, files and warehouse differ
 
 A message says what happened, where, what was expected and found, and what to run next.
@@ -164,6 +165,10 @@ class MigrationError(WarehouseError):
 
     def __init__(self, what: str, then: str) -> None:
         super().__init__(f"{what}. Nothing was loaded. {then}, and load again.")
+
+
+class TransformError(WarehouseError):
+    """Raised if dbt fails: a model cannot be built, or a test of one does not hold."""
 
 
 class VerificationError(WarehouseError):

@@ -20,6 +20,8 @@ LOCKS_PER_TABLE = 10
 LOCK_WAIT = 0.7  # seconds; below deadlock_timeout's default, so that PostgreSQL never cancels the reader
 POLL = 0.2  # seconds between two attempts to take the advisory lock
 
+KINDS = {"load": "landing", "transform": "landing transform"}  # names of advisory locks
+
 # The session that holds a schema's advisory lock.
 HOLDER = """
 SELECT string_agg(format('pid %%s, user %%s, %%s, connected since %%s', l.pid, coalesce(a.usename, 'unknown'),
@@ -28,7 +30,7 @@ SELECT string_agg(format('pid %%s, user %%s, %%s, connected since %%s', l.pid, c
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.classid::bigint = (hashtext('landing')::bigint & 4294967295)
+  AND l.classid::bigint = (hashtext(%s)::bigint & 4294967295)
   AND l.objid::bigint = (hashtext(%s)::bigint & 4294967295)
 """
 
@@ -58,9 +60,13 @@ class SchemaLock:
     They are taken all or none: who waits for one of them holds no other.
     """
 
-    def __init__(self, connection: Any, schemas: Callable[[], Sequence[str]], logger: logging.Logger) -> None:
-        """`schemas`: the schemas to lock, asked again under the locks: another load may have added one."""
-        self.connection, self._schemas, self.logger = connection, schemas, logger
+    def __init__(self, connection: Any, schemas: Callable[[], Sequence[str]], logger: logging.Logger,
+                 kind: str = "load") -> None:
+        """`schemas`: the schemas to lock, asked again under the locks: another load may have added one.
+
+        `kind`: of what excludes each other, a key of KINDS.
+        """
+        self.connection, self._schemas, self.logger, self.kind = connection, schemas, logger, kind
         self._cursor = connection.cursor()
         self._held: list[str] = []
         self.blocked = ""  # the schema that another session has locked
@@ -81,8 +87,8 @@ class SchemaLock:
                 return False
             if time.monotonic() - logged > PROGRESS_EVERY:
                 logged = time.monotonic()
-                self.logger.info("Another load is running in schema %s (%s). Waiting up to %g s for it to finish.",
-                                 self.blocked, self.holder(), max(timeout - waited, 0))
+                self.logger.info("Another %s is running in schema %s (%s). Waiting up to %g s for it to finish.",
+                                 self.kind, self.blocked, self.holder(), max(timeout - waited, 0))
             time.sleep(POLL)
         if isinstance(self.connection, Session):
             self.connection.require_same()
@@ -90,8 +96,8 @@ class SchemaLock:
 
     def _try(self) -> bool:
         for schema in (wanted := sorted({*self._schemas()})):
-            if not query(self._cursor, "SELECT pg_try_advisory_lock(hashtext('landing'), hashtext(%s))",
-                         (schema,))[0][0]:
+            if not query(self._cursor, "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))",
+                         (KINDS[self.kind], schema))[0][0]:
                 self.blocked = schema
                 self.release()
                 return False
@@ -103,12 +109,13 @@ class SchemaLock:
 
     def holder(self) -> str:
         """Describe the session that holds the lock."""
-        return query(self._cursor, HOLDER, (self.blocked,))[0][0] or "session already ended"
+        return query(self._cursor, HOLDER, (KINDS[self.kind], self.blocked))[0][0] or "session already ended"
 
     def release(self) -> None:
         """Release the locks. Behind a pooler the session outlives this connection."""
         while self._held:
-            query(self._cursor, "SELECT pg_advisory_unlock(hashtext('landing'), hashtext(%s))", (self._held.pop(),))
+            query(self._cursor, "SELECT pg_advisory_unlock(hashtext(%s), hashtext(%s))",
+                  (KINDS[self.kind], self._held.pop()))
 
 
 class LockRetry:

@@ -1,0 +1,1 @@
+"""dbt on what is loaded: the date of a build, and its sources."""

@@ -1,0 +1,13 @@
+{#- A model's schema: `marts` for SCHEMA=public, `crm_marts` for SCHEMA=crm; for an older date with its suffix. -#}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+  {%- set loaded = env_var('SCHEMA', '') or 'public' -%}
+  {%- set name = custom_schema_name | trim if custom_schema_name else 'marts' -%}
+  {%- if loaded != 'public' and not name.startswith(loaded ~ '_') -%}
+    {%- set name = loaded ~ '_' ~ name -%}
+  {%- endif -%}
+  {%- if name == loaded or name.endswith('_history') -%}
+    {{ exceptions.raise_compiler_error(
+      "Model " ~ node.name ~ " would be in schema " ~ name ~ ", which belongs to the loads. Give it another `schema`.") }}
+  {%- endif -%}
+  {{- name ~ env_var('TRANSFORM_SUFFIX', '') -}}
+{%- endmacro %}
