@@ -1,7 +1,7 @@
 # The commands of a day. Nothing needs more than Python 3.11+ with pip, and make.
 SHELL := /bin/sh
-# DATE and SCHEMA reach programs unexpanded, through the environment and never through a shell command line.
-GIVEN := $(foreach name,DATE SCHEMA,$(if $(filter undefined,$(origin $(name))),,$(name)))
+# These reach programs unexpanded, through the environment and never through a shell command line.
+GIVEN := $(foreach name,DATE SCHEMA NAME FILES,$(if $(filter undefined,$(origin $(name))),,$(name)))
 $(foreach name,$(GIVEN),$(eval export override $(name) := $$(value $(name))))
 PYTHON ?= python3
 UV_VERSION := 0.13.8
@@ -21,7 +21,7 @@ export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo inspect pgadmin airflow workers airflow-stop next-day notebook notebook-sample jupyter transform docs test spark-test lint chaos soak workers-test bench compose-test stop clean requirements locks
+.PHONY: help setup demo inspect pgadmin airflow workers airflow-stop next-day example notebook notebook-sample jupyter transform docs test spark-test lint chaos soak workers-test bench compose-test stop clean requirements locks
 
 ##@ Start
 help: ## list these commands
@@ -54,6 +54,10 @@ demo: setup ## run the whole job for today, on an embedded PostgreSQL
 
 next-day: setup ## simulate one day of changes in the sample shop
 	@$(PLUGINS) demo/shop.py next-day
+
+example: export PYTHONPATH = demo
+example: setup transform/.venv/ready ## run NAME of examples/ whole, for DATE: activities, olist, sales or totesys
+	@$(PLUGINS) examples/run.py "$$NAME"
 
 ##@ Look at the data
 notebook: setup notebook/.venv/ready ## run the notebook for DATE (unset: the newest loaded), into output/notebook/
@@ -205,7 +209,7 @@ CLEANED := $(if $(or $(filter yes,$(CLEAN_LANDED)),$(shell head -n 1 .env 2>/dev
 STORE := $(shell { printenv LANDING_ROOT || sed -n 's/^LANDING_ROOT=//p' .env 2>/dev/null; } | tail -n 1 | tr -d "\"'" | grep -E '^(s3|gs|az)://')
 
 clean: airflow-stop ## remove what these commands created; dates landed from your own servers only with CLEAN_LANDED=yes
-	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; $(PLUGINS) demo/servers.py clean; fi
+	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; PYTHONPATH=demo $(PLUGINS) examples/run.py --clean; $(PLUGINS) demo/servers.py clean; fi
 	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook transform/.venv output/transform inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs tests/spark/.venv docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
 	@if ls -d output/source=* >/dev/null 2>&1; then \
 	  echo "Kept, since the demo did not land them: $(LANDED). To remove them: make clean CLEAN_LANDED=yes" >&2; exit 1; fi

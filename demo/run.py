@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 
-import meltano_log
 import psycopg2
 import servers
 import shop
@@ -25,41 +24,13 @@ from landing.api import (
     today,
 )
 from psycopg2 import sql
+from steps import meltano, say, verify
 
 FOLDER = servers.PROJECT
 LOG = servers.DEMO / "meltano.log"
 QUERY = FOLDER / "load" / "orders_with_details.sql"
 ROWS = 5  # shown rows of the result
 FIRST, LAST = 4, 5  # shown columns of the result
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-def meltano(environment: str, jobs: list[str], **variables: str) -> None:
-    """Run jobs and print the plugins' log lines; Meltano's full log goes to LOG."""
-    shown = " ".join(f"{name}={value}" for name, value in variables.items())
-    say(f"\n$ MELTANO_ENVIRONMENT={environment} {shown} meltano run {' '.join(jobs)}")
-    command = [FOLDER / ".venv/bin/meltano", *meltano_log.FORMAT, "run", *jobs]
-    inherited = {name: value for name, value in os.environ.items() if name not in ("SOURCE", "SCHEMA")}
-    environ = inherited | {"MELTANO_ENVIRONMENT": environment, **variables}
-    with LOG.open("a") as log, subprocess.Popen(
-        command, cwd=FOLDER, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout:
-            entry = meltano_log.parse(line)
-            log.write(f"{entry or line.rstrip()}\n")
-            if entry and entry.notable:
-                say(f"  {entry.origin:<12} {entry.message}")
-    if process.returncode:
-        sys.exit(f"meltano run {' '.join(jobs)} failed. Full log: {LOG}")
-
-
-def verify(day: str) -> None:
-    """Verify every table."""
-    say(f"\n$ meltano invoke landing verify {day}")
-    subprocess.run([FOLDER / "plugins/.venv/bin/landing", "verify", day], cwd=FOLDER, check=True)
 
 
 def result() -> None:
@@ -104,8 +75,8 @@ def main() -> None:
     shop.sample()
     keep_private([])  # only now: the server's account needs access to its folder
     day = today().isoformat()
-    meltano("extract", [JOB_PREFIX + source for source in declared_sources()], DATESTAMP=day)
-    meltano("load", ["load_to_postgres"], SCHEMA="public", EXTRACTED_AT=day)
+    meltano(LOG, "extract", [JOB_PREFIX + source for source in declared_sources()], DATESTAMP=day)
+    meltano(LOG, "load", ["load_to_postgres"], SCHEMA="public", EXTRACTED_AT=day)
     verify(day)
     result()
     how_to_connect()

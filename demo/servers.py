@@ -307,30 +307,48 @@ class Server:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
 
 
-def ours() -> bool:
-    """Whether the embedded server is in use: `.env` is missing or was written by this module."""
-    if not ENV.exists():
+def ours(env: Path | None = None) -> bool:
+    """Whether the embedded server is in use: `.env` (the project's) is missing or was written by this module."""
+    env = env or ENV
+    if not env.exists():
         return True
-    with ENV.open(encoding="utf-8", errors="replace") as file:
+    with env.open(encoding="utf-8", errors="replace") as file:
         return file.readline().startswith(MARKER)
 
 
-def env_text(server: Server) -> str:
-    """The text of `.env`: the embedded server's variables, and after them the lines that a person added."""
-    lines = [f"{MARKER} Delete this line when you enter your own servers."]
-    for side, database in DATABASES.items():
-        values = {
-            "HOST": HOST, "PORT": server.port, "DB": database, "USER": server.user,
-            "PASSWORD": server.password, "SSLMODE": "disable",
-        }  # fmt: skip
-        lines += [f"{side}_POSTGRES_{name}={value}" for name, value in values.items()]
+def connection_variables(server: Server, side: str, database: str) -> dict[str, str]:
+    """SOURCE_POSTGRES_… or TARGET_POSTGRES_… of a database of the embedded server."""
+    values = {"HOST": HOST, "PORT": str(server.port), "DB": database, "USER": server.user,
+              "PASSWORD": server.password, "SSLMODE": "disable"}  # fmt: skip
+    return {f"{side}_POSTGRES_{name}": value for name, value in values.items()}
+
+
+def project_variables(server: Server) -> dict[str, str]:
+    """The variables of the embedded server in the project's `.env`."""
     metadata = f"postgresql+psycopg2://{server.user}:{server.password}@{HOST}:{server.port}/{AIRFLOW}"
-    lines += [f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={metadata}"]
-    written = {line.partition("=")[0] for line in lines[1:]}
-    present = ENV.read_text(encoding="utf-8").splitlines() if ENV.exists() else []
-    added = [line for line in present if not line.startswith(MARKER) and line.partition("=")[0] not in written]
-    landing = [] if any(line.startswith("LANDING_ROOT=") for line in added) else ["LANDING_ROOT=output"]
-    return "\n".join([*lines, *landing, *added, ""])
+    variables = [connection_variables(server, side, database) for side, database in DATABASES.items()]
+    return {**variables[0], **variables[1], "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata}
+
+
+def env_text(server: Server) -> str:
+    """The text of the project's `.env`."""
+    return env_file_text(ENV, project_variables(server), {"LANDING_ROOT": "output"})
+
+
+def env_file_text(env: Path, variables: dict[str, str], defaults: dict[str, str]) -> str:
+    """The text of a `.env`: the embedded server's variables, defaults, and after them the lines that a person added."""
+    present = env.read_text(encoding="utf-8").splitlines() if env.exists() else []
+    added = [line for line in present if not line.startswith(MARKER) and line.partition("=")[0] not in variables]
+    kept = {line.partition("=")[0] for line in added}
+    lines = [f"{name}={value}" for name, value in variables.items()]
+    lines += [f"{name}={value}" for name, value in defaults.items() if name not in kept]
+    return "\n".join([f"{MARKER} Delete this line when you enter your own servers.", *lines, *added, ""])
+
+
+def write_env(env: Path, text: str) -> None:
+    """Write a `.env`, if its text differs."""
+    if not env.exists() or env.read_text(encoding="utf-8") != text:
+        write_private(env, text)
 
 
 def start() -> None:
@@ -341,9 +359,7 @@ def start() -> None:
     server.start()
     for database in (*DATABASES.values(), AIRFLOW):
         server.create_database(database)
-    text = env_text(server)
-    if not ENV.exists() or ENV.read_text() != text:
-        write_private(ENV, text)
+    write_env(ENV, env_text(server))
 
 
 def stop() -> None:

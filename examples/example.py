@@ -1,0 +1,119 @@
+"""One example: a Meltano project in a folder of its own, and the servers and files that it reads."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+
+import servers
+import yaml
+from dotenv import dotenv_values
+from landing.api import SettingError
+
+EXAMPLES = Path(__file__).resolve().parent
+SAMPLE = "output/sample"  # landing zone of the sample
+DEFAULTS = {"PORT": "5432", "PASSWORD": "", "SSLMODE": "prefer"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A folder below examples/ with a `meltano.yml`.
+
+    Its `generate.py` has `generate(day)`, which brings the sample to a date: a PostgreSQL source that SOURCE_POSTGRES_*
+    name, or CSV files below the working directory. For CSV files its `FILES` is the path of the sample's.
+    """
+
+    name: str
+
+    @classmethod
+    def all(cls) -> list[Example]:
+        return [cls(path.parent.name) for path in sorted(EXAMPLES.glob("*/meltano.yml"))]
+
+    @classmethod
+    def named(cls, name: str | None) -> Example:
+        """Raises SettingError if there is none of this name."""
+        if found := [one for one in cls.all() if one.name == name]:
+            return found[0]
+        given = f"NAME={name!r} is not an example. " if name else ""
+        raise SettingError(f"{given}Run make example NAME=… with one of: {', '.join(one.name for one in cls.all())}.")
+
+    @property
+    def folder(self) -> Path:
+        return EXAMPLES / self.name
+
+    @property
+    def env(self) -> Path:
+        return self.folder / ".env"
+
+    @cached_property
+    def generator(self) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"generate_{self.name}", self.folder / "generate.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    @cached_property
+    def reads_database(self) -> bool:
+        """Whether its source is a database; else CSV files."""
+        plugins = yaml.safe_load((self.folder / "meltano.yml").read_text("utf-8"))["plugins"]
+        return any(one["name"] == "tap-postgres" for one in plugins["extractors"])
+
+    def enter(self) -> None:
+        """Make its folder the working directory and Meltano's project, and have its settings in the environment."""
+        if files := os.environ.get("FILES"):  # relative to where make was called
+            os.environ["FILES"] = files if "://" in files else str(Path(files).absolute())
+        os.chdir(self.folder)
+        os.environ["MELTANO_PROJECT_ROOT"] = str(self.folder)
+        (self.folder / ".meltano").mkdir(mode=0o700, exist_ok=True)  # Meltano writes passwords into it
+
+    def connect(self) -> bool:
+        """Put servers, files and landing zone into the environment; start the embedded PostgreSQL if it is needed.
+
+        Returns:
+            Whether it runs on the sample.
+        """
+        found = self._configured()
+        sampled = not found.get("SOURCE_POSTGRES_HOST" if self.reads_database else "FILES")
+        # What the sample lands and loads never mixes with what real servers do.
+        defaults = {"LANDING_ROOT": SAMPLE if sampled else "output"}
+        databases = {"SOURCE": self.name} if self.reads_database else {}
+        databases |= {"TARGET": f"{self.name}_warehouse" if sampled else f"{self.name}_own_warehouse"}
+        if not self.reads_database:
+            defaults["FILES"] = self.generator.FILES
+        embedded = {side: name for side, name in databases.items() if not found.get(f"{side}_POSTGRES_HOST")}
+        for side in databases.keys() - embedded.keys():
+            found = {f"{side}_POSTGRES_{name}": value for name, value in DEFAULTS.items()} | found
+        os.environ.update(defaults | {name: value for name, value in found.items() if value or name not in defaults})
+        if embedded:
+            self._start(embedded, defaults, write=sampled and embedded == databases)
+        return sampled
+
+    def _configured(self) -> Mapping[str, str]:
+        """What the environment sets, over the example's `.env`, over the project's servers; not what the demo wrote."""
+        found = {}
+        if not servers.ours():
+            found |= {name: value for name, value in _values(servers.ENV).items() if "_POSTGRES_" in name}
+        if not servers.ours(self.env):
+            found |= _values(self.env)
+        return found | os.environ
+
+    def _start(self, databases: Mapping[str, str], defaults: Mapping[str, str], write: bool) -> None:
+        """Start the embedded server with these databases, by side."""
+        server = servers.Server(servers.DEMO)
+        server.start()
+        variables = {}
+        for side, name in databases.items():
+            server.create_database(name)
+            variables |= servers.connection_variables(server, side, name)
+        os.environ.update(variables)
+        if write and servers.ours(self.env):
+            servers.write_env(self.env, servers.env_file_text(self.env, variables, defaults))
+
+
+def _values(env: Path) -> dict[str, str]:
+    return {name: value or "" for name, value in dotenv_values(env).items()}
