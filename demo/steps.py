@@ -1,12 +1,16 @@
 """Steps of the demo and the examples, in the working directory. Each command is printed before it runs."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import meltano_log
 from servers import PROJECT
+
+# Of dbt, whose lines come as Meltano's own.
+TOLD = re.compile(r"\d+ of \d+ (?:OK|WARN|FAIL|ERROR|SKIP)|Done\.|dbt failed")
 
 
 def say(text: str) -> None:
@@ -28,6 +32,8 @@ def meltano(log_file: Path, environment: str, jobs: list[str], **variables: str)
             log.write(f"{entry or line.rstrip()}\n")
             if entry and entry.notable:
                 say(f"  {entry.origin:<12} {entry.message}")
+            elif entry and TOLD.search(entry.message):
+                say(f"  {'dbt':<12} {entry.message}")
     if process.returncode:
         sys.exit(f"meltano run {' '.join(jobs)} failed. Full log: {log_file}")
 

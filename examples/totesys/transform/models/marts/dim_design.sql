@@ -1,0 +1,6 @@
+select
+    design_id,
+    design_name,
+    file_location,
+    file_name
+from {{ landed('design') }}
