@@ -9,6 +9,7 @@ import click
 from landing.cli import (
     certify,
     copy,
+    dbt_sources,
     diff,
     drop,
     export,
@@ -40,8 +41,8 @@ class InOrder(click.Group):
 def main() -> None:
     """Inspect the landing zone and the warehouse: list, verify, compare, clean up.
 
-    Dates are UTC calendar dates, YYYY-MM-DD. `copy` and `export` write to another root. Only `gc`, `drop`, `move` and
-    `rename` change anything in this one or in the warehouse, and only with `--yes`.
+    Dates are UTC calendar dates, YYYY-MM-DD. `copy` and `export` write to another root, `dbt-sources` a file for dbt.
+    Only `gc`, `drop`, `move` and `rename` change anything in this one or in the warehouse, and only with `--yes`.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     if exposed := exposed_env():
@@ -49,5 +50,6 @@ def main() -> None:
 
 
 for command in (certify.certify, list_.list_, status.status, show.show, plan.plan, verify.verify, diff.diff, copy.copy,
-                export.export, key.key, reveal.reveal, gc.gc, drop.drop, move.move, rename.rename):
+                export.export, dbt_sources.dbt_sources, key.key, reveal.reveal,
+                gc.gc, drop.drop, move.move, rename.rename):
     main.add_command(command)

@@ -1,0 +1,2 @@
+select category_id::integer as category_id, category_name, description
+from {{ landed('categories') }}
