@@ -1,0 +1,2 @@
+{{ config(alias='customers') }}
+{{ scd2('customers') }}

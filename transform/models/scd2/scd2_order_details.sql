@@ -1,0 +1,2 @@
+{{ config(alias='order_details') }}
+{{ scd2('order_details') }}

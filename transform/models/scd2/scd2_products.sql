@@ -1,0 +1,2 @@
+{{ config(alias='products') }}
+{{ scd2('products') }}
