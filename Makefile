@@ -144,7 +144,7 @@ docs: plugins/.venv/tests-ready docs/.venv/ready ## build the documentation into
 	@NO_MKDOCS_2_WARNING=1 docs/.venv/bin/mkdocs build --quiet
 	@echo "output/site/index.html"
 
-test: setup plugins/.venv/tests-ready notebook/.venv/ready orchestrate/airflow/.venv/workers-ready docs/.venv/ready lint ## run all tests, against real servers
+test: setup plugins/.venv/tests-ready notebook/.venv/ready transform/.venv/ready orchestrate/airflow/.venv/workers-ready docs/.venv/ready lint ## run all tests, against real servers
 	@$(PLUGINS) -m pytest -n 3 --dist worksteal tests
 
 tests/spark/.venv/ready: tests/spark/requirements.txt | $(filter .boot/%,$(UV))

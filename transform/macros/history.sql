@@ -17,7 +17,7 @@
   {%- for column in adapter.get_columns_in_relation(history_of(view)) if column.name != 'extracted_at' -%}
     {#- The name of the partition key is reserved there: a source's `extracted_at` is stored as `extracted_at_`. -#}
     {%- set reserved = modules.re.fullmatch('extracted_at_+', column.name) -%}
-    {%- do found.append({'name': column.name[:-1] if reserved else column.name, 'stored': adapter.quote(column.name),
+    {%- do found.append({'name': column.name[:-1] if reserved else column.name, 'stored': quoted(column.name),
                          'type': column.dtype}) -%}
   {%- endfor -%}
   {%- if not found -%}
@@ -58,6 +58,11 @@
 {#- The date of this build. -#}
 {% macro transform_date() -%}
   {{- return(text_literal(env_var('TRANSFORM_DATE')) ~ '::date') -}}
+{%- endmacro %}
+
+{#- An identifier; adapter.quote() does not double quotes inside. -#}
+{% macro quoted(name) -%}
+  {{- return('"' ~ (name | replace('"', '""')) ~ '"') -}}
 {%- endmacro %}
 
 {% macro text_literal(text) -%}

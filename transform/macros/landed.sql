@@ -8,10 +8,10 @@
 {% macro landed(table, source_name='landed') -%}
   {%- set view = source(source_name, table) -%}
   {%- if not execute or not env_var('TRANSFORM_DATE', '') -%}
-    {{ view }} as {{ adapter.quote(table) }}
+    {{ view }} as {{ quoted(table) }}
   {%- else -%}
     (select {{ _selected(view) }} from {{ history_of(view) }} where extracted_at = {{ _shown_date(view) }}) as {{
-      adapter.quote(table) }}
+      quoted(table) }}
   {%- endif -%}
 {%- endmacro %}
 
@@ -23,7 +23,7 @@
   {%- endif -%}
   {%- set columns = [] -%}
   {%- for column in history_columns(view) if column.name in shown or not shown -%}
-    {%- do columns.append(column.stored ~ ' as ' ~ adapter.quote(column.name)) -%}
+    {%- do columns.append(column.stored ~ ' as ' ~ quoted(column.name)) -%}
   {%- endfor -%}
   {{- columns | join(', ') -}}
 {%- endmacro %}

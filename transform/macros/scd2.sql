@@ -46,7 +46,7 @@ with dates as (
 )
 select
   {% for column in columns -%}
-  {{ column.stored }} as {{ adapter.quote(column.name) }},
+  {{ column.stored }} as {{ quoted(column.name) }},
   {% endfor -%}
   extracted_at as valid_from,
   valid_to
