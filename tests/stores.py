@@ -9,14 +9,9 @@
 from __future__ import annotations
 
 import base64
-import fcntl
-import functools
-import hashlib
-import hmac
 import itertools
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,12 +19,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from email.utils import formatdate
 from html import unescape
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import azurite
 import pytest
+from azurite import GUARD
+from servers import ServerError
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -37,19 +34,8 @@ BUCKET = "landing"
 ACCOUNT = "tester"  # Azurite's
 SECRET = "kx7canary/store+secret"  # noqa: S105 (looked for in all that is written)
 AZURE_KEY = base64.b64encode(SECRET.encode() * 3).decode()
-AZURITE = "azurite@3.35.0"
-INSTALLED = ROOT / ".demo" / AZURITE
 STARTS = 60  # seconds
 numbers = itertools.count()
-
-# Ends a server when its own input ends, as it does with the test process.
-GUARD = """
-import select, subprocess, sys
-server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-while server.poll() is None and not select.select([sys.stdin], [], [], 0.5)[0]:
-    pass
-server.kill()
-"""
 
 MOTO = """
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -212,7 +198,10 @@ class Azurite(Store):
     scheme = "az"
 
     def command(self) -> list[str]:
-        return ["node", str(azurite()), "--silent", "--disableTelemetry", "--inMemoryPersistence", "--blobPort", "0"]
+        try:
+            return azurite.command("--inMemoryPersistence")
+        except ServerError as error:
+            pytest.skip(str(error))
 
     def settings(self) -> dict[str, str]:
         return {**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{AZURE_KEY}"}
@@ -245,34 +234,10 @@ class Azurite(Store):
         return f"{ACCOUNT}/"
 
     def headers(self, method: str, path: str, query: dict[str, str], body: bytes | None) -> dict[str, str]:
-        """Signed with the account's key (SharedKey)."""
-        mine = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-12-02",
+        """Signed with the account's key."""
+        more = {**super().headers(method, path, query, body),
                 **({"x-ms-blob-type": "BlockBlob"} if body is not None else {})}
-        kind = super().headers(method, path, query, body)
-        length = str(len(body)) if body else ""
-        lines = [method, "", "", length, "", kind.get("Content-Type", ""), "", "", "", "", "", "",
-                 *(f"{name}:{value}" for name, value in sorted(mine.items())),
-                 f"/{ACCOUNT}{path}", *(f"{name}:{value}" for name, value in sorted(query.items()))]
-        signed = hmac.digest(base64.b64decode(AZURE_KEY), "\n".join(lines).encode(), hashlib.sha256)
-        return {**mine, **kind, "Authorization": f"SharedKey {ACCOUNT}:{base64.b64encode(signed).decode()}"}
-
-
-@functools.cache
-def azurite() -> Path:
-    """Azurite's program, installed the first time; skips the test where that cannot be."""
-    program = INSTALLED / "node_modules/azurite/dist/src/blob/main.js"
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("Azurite needs node and npm")
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    with (INSTALLED / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            done = subprocess.run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts",
-                                   "--prefix", INSTALLED, AZURITE], capture_output=True, text=True)
-            if done.returncode:
-                shutil.rmtree(INSTALLED / "node_modules", ignore_errors=True)
-                pytest.skip(f"npm cannot install {AZURITE}: {done.stderr[-500:]}")
-    return program
+        return azurite.signed(method, path, query, more, str(len(body)) if body else "", ACCOUNT, AZURE_KEY)
 
 
 KINDS = {"fakes3": FakeS3, "fakegcs": FakeGCS, "moto": Moto, "azurite": Azurite, "rclone": Rclone}
