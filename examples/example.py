@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +27,8 @@ class Example:
     """A folder below examples/ with a `meltano.yml`.
 
     Its `generate.py` has `generate(day)`, which brings the sample to a date: a PostgreSQL source that SOURCE_POSTGRES_*
-    name, or CSV files below the working directory. For CSV files its `FILES` is the path of the sample's.
+    name, or CSV files below the working directory. For CSV files its `FILES` is the path of the sample's. It may have
+    `SCHEMA`, `serving(sampled)` and `loaded(day, schema)`, which runs between load and transform.
     """
 
     name: str
@@ -41,6 +44,21 @@ class Example:
             return found[0]
         given = f"NAME={name!r} is not an example. " if name else ""
         raise SettingError(f"{given}Run make example NAME=… with one of: {', '.join(one.name for one in cls.all())}.")
+
+    @property
+    def schema(self) -> str:
+        """Where its tables go unless SCHEMA says otherwise."""
+        return getattr(self.generator, "SCHEMA", self.name)
+
+    def serving(self, sampled: bool) -> contextlib.AbstractContextManager[None]:
+        """Has what it needs besides PostgreSQL running, with its variables in the environment."""
+        given = getattr(self.generator, "serving", None)
+        return given(sampled) if given else contextlib.nullcontext()
+
+    def loaded(self, day: date, schema: str) -> None:
+        """What it does between load and transform."""
+        if given := getattr(self.generator, "loaded", None):
+            given(day, schema)
 
     @property
     def folder(self) -> Path:

@@ -41,18 +41,21 @@ def run_date() -> str:
 
 def run(example: Example, day: str, schema: str) -> None:
     """All steps, in the example's folder."""
-    if example.connect():
-        example.generator.generate(parse_date(day, "DATE"))
-    keep_private([])  # only now: the server's account needs access to its folder
-    log = example.folder / ".meltano" / "example.log"
-    log.unlink(missing_ok=True)
-    meltano(log, "extract", [JOB_PREFIX + source for source in declared_sources()], DATESTAMP=day)
-    load = {"SCHEMA": schema, "EXTRACTED_AT": day}
-    meltano(log, "load", ["load_to_postgres"], **load)
-    verify(day, SCHEMA=schema)
-    meltano(log, "load", ["transform"], **load)
-    if DASHBOARD.exists():
-        subprocess.run([sys.executable, DASHBOARD], env=os.environ | load, check=True)
+    sampled = example.connect()
+    with example.serving(sampled):
+        if sampled:
+            example.generator.generate(parse_date(day, "DATE"))
+        keep_private([])  # only now: the server's account needs access to its folder
+        log = example.folder / ".meltano" / "example.log"
+        log.unlink(missing_ok=True)
+        meltano(log, "extract", [JOB_PREFIX + source for source in declared_sources()], DATESTAMP=day)
+        load = {"SCHEMA": schema, "EXTRACTED_AT": day}
+        meltano(log, "load", ["load_to_postgres"], **load)
+        verify(day, SCHEMA=schema)
+        example.loaded(parse_date(day, "DATE"), schema)
+        meltano(log, "load", ["transform"], **load)
+        if DASHBOARD.exists():
+            subprocess.run([sys.executable, DASHBOARD], env=os.environ | load, check=True)
 
 
 def how_to_connect(example: Example) -> None:
@@ -78,7 +81,7 @@ def main() -> None:
         return clean()
     started = time.monotonic()
     example, day = Example.named((sys.argv[1:] or [None])[0]), run_date()
-    schema = os.environ.get("SCHEMA") or example.name
+    schema = os.environ.get("SCHEMA") or example.schema
     example.enter()
     run(example, day, schema)
     how_to_connect(example)

@@ -1,0 +1,1 @@
+{{ exploded('visit_languages') }}
