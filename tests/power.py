@@ -18,7 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 from landing.model.manifest import Manifest
-from landing.zone.landing_zone import MANIFEST
+from landing.zone.layout import KEPT, MANIFEST
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 ABSENT = "no such date"
@@ -114,13 +114,27 @@ class Disk:
             if node is None:
                 yield ABSENT
                 continue
-            if node.content is None:
-                raise LostError(f"{MANIFEST} may be torn")
-            manifest = Manifest.from_json(node.content.decode())
-            for table in manifest.tables:
-                for file in table.all_files:
-                    _require(folder, file.path, file.sha256)
-            yield manifest.run_id
+            yield self._whole(folder, node).run_id
+        for name in {*folder.entries, *folder.maybe}:
+            if KEPT.fullmatch(name):
+                for node in filter(None, folder.possible(name)):
+                    self._whole(folder, node)
+
+    @staticmethod
+    def _whole(folder: Node, node: Node) -> Manifest:
+        """A manifest, once all that it lists is seen to be safe."""
+        if node.content is None:
+            raise LostError(f"{MANIFEST} may be torn")
+        manifest = Manifest.from_json(node.content.decode())
+        for table in manifest.tables:
+            for file in table.all_files:
+                _require(folder, file.path, file.sha256)
+        return manifest
+
+    def surely(self, folder: Path) -> set[str]:
+        """Names that are in a folder for certain."""
+        node = self._node(folder)
+        return {name for name in node.entries if node.possible(name) == [node.entries[name]]}
 
 
 def _require(folder: Node, path: str, sha256: str) -> None:

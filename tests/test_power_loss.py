@@ -17,9 +17,9 @@ from landing.model.naming import new_run_id
 from landing.storage import hashing, local
 from landing.storage.local import sync
 from landing.zone import layout
-from landing.zone.commit import remove
 from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.landing_zone import MANIFEST, LandingZone
+from landing.zone.removal import remove
 from landing.zone.target import TargetCSV
 from power import ABSENT, Disk, LostError, recorded
 
@@ -37,7 +37,7 @@ class Zone:
     def partition(self, day=DAY, source="own"):
         return self.root / layout.partition(source, date.fromisoformat(day))
 
-    def send(self, day=DAY, tables=("a", "b"), rows=3, source="own"):
+    def send(self, day=DAY, tables=("a", "b"), rows=3, source="own", **settings):
         """As a tap does: files in staging, of the first table two and its bad rows; then target-csv. Its run id."""
         run = new_run_id()
         messages, streams = [], {}
@@ -53,7 +53,7 @@ class Zone:
             streams[name] = {"rows": 2 * len(chunks), "files": chunks}
         proof = {"run_id": run, "source": source, "streams": streams, "extracted_at": day, "kept": False,
                  "left_out": {}, "started_at": now().isoformat()}
-        target = TargetCSV(config={"datestamp": day})
+        target = TargetCSV(config={"datestamp": day, **settings})
         heard = TargetRun(target, encoded([*messages, state(landing=proof)]))
         if heard.refusal:
             raise LandingError(heard.refusal)

@@ -20,7 +20,7 @@ from landing.status import reading
 from landing.status.reading import window
 from landing.storage.local import LocalStorage
 from landing.zone import run_log
-from landing.zone.commit import remove
+from landing.zone.removal import remove
 from landing.zone.run_log import RunLog
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -57,10 +57,10 @@ class Race:
             monkeypatch.setenv(name, value)
         self.store, self.root, self.outcomes = store, store.url(), {}
 
-    def run(self, check):
-        """`check(zone)` is the commit's. Runs by number: None if they committed, else why not."""
+    def run(self, check, keep=False):
+        """`check(zone)` and `keep` are the commit's. Runs by number: None if they committed, else why not."""
         together = threading.Barrier(RACERS)
-        threads = [threading.Thread(target=self._run, args=(number, together, check)) for number in range(RACERS)]
+        threads = [threading.Thread(target=self._run, args=(number, together, check, keep)) for number in range(RACERS)]
         with Reader(self.landed) as reader:
             for thread in threads:
                 thread.start()
@@ -70,7 +70,7 @@ class Race:
         assert reader.seen <= {None, *map(str, range(RACERS))}
         return self.outcomes
 
-    def _run(self, number, together, check):
+    def _run(self, number, together, check, keep):
         zone, run, day = LandingZone.at(self.root), new_run_id(), date.fromisoformat(DAY)
         tables, staged = [], {}
         for name in ("one", "two"):
@@ -84,7 +84,7 @@ class Race:
                             snapshot={}, software={}, tables=tables, declared=["csv"])
         together.wait()
         try:
-            commit(zone, manifest, staged, lambda: check(zone))
+            commit(zone, manifest, staged, lambda: check(zone), keep=keep)
             self.outcomes[number] = None
         except FrozenError as frozen:
             self.outcomes[number] = frozen

@@ -12,11 +12,10 @@ from landing.zone.commit import commit
 
 D1 = "2024-01-20"
 FILES = {"a": ["0.csv", "1.csv", "q.jsonl"], "g": ["2.csv.gz"], "z": ["3.csv.zst"], "e é%": ["4.csv"]}  # by table
-STEPS = ("create", "move", "put", "flush", "append", "delete", "delete_all")
+STEPS = ("create", "move", "copy", "put", "flush", "append", "delete", "delete_each", "delete_all")
 
 
-
-def land(zone, day=D1, source="postgres", rows=3, files=FILES):
+def land(zone, day=D1, source="postgres", rows=3, files=FILES, keep=False):
     """A date of a table in two chunks with rejected rows, one of each compression, and an empty one; its run id."""
     run_id, day, column = new_run_id(), date.fromisoformat(day), Column("id", "integer")
     tables, staged = [], {}
@@ -28,7 +27,7 @@ def land(zone, day=D1, source="postgres", rows=3, files=FILES):
         tables.append(Table(stream=stream, name=stream, columns=[column], primary_key=[], files=listed,
                             quarantine=quarantine))
     commit(zone, Manifest(source=source, extracted_at=day, run_id=run_id, taken_at=now(), seconds=1, snapshot={},
-                          software={}, tables=tables), staged)
+                          software={}, tables=tables), staged, keep=keep)
     zone.discard(run_id)
     return run_id
 
@@ -43,7 +42,7 @@ class Killed(BaseException):
     pass
 
 
-def killed(patch, at):
+def killed(patch, at, storage=LocalStorage):
     """Have every step from the so-manieth on fail, as for a process that is gone; the steps that were begun."""
     begun = []
 
@@ -56,5 +55,5 @@ def killed(patch, at):
         return call
 
     for name in STEPS:
-        patch.setattr(LocalStorage, name, step(getattr(LocalStorage, name)))
+        patch.setattr(storage, name, step(getattr(storage, name)))
     return begun

@@ -18,17 +18,19 @@ from landing.zone.landing_zone import LandingZone
 @click.command(short_help="Remove leftovers of dead runs and, with --keep-days, old dates.")
 @click.option("--keep-days", type=click.IntRange(0, 36500), metavar="N",
               help="Also remove dates older than N days, landed and loaded. The newest of each source is always kept.")
+@click.option("--keep-runs", type=click.IntRange(0, 36500), metavar="N",
+              help="Also remove earlier runs (`runs: keep`) of dates older than N days. What others stand on is kept.")
 @click.option("--older-than", type=click.FloatRange(min=0), default=DEAD_AFTER, show_default=True,
               metavar="HOURS", help="Treat a run as dead after this many hours without writes.")
 @click.option("--yes", is_flag=True, help="Remove. Without --yes, only list what would be removed.")
 @as_json
 @with_schema
-def gc(keep_days: int | None, older_than: float, yes: bool, as_json: bool, schema: str) -> None:
+def gc(keep_days: int | None, keep_runs: int | None, older_than: float, yes: bool, as_json: bool, schema: str) -> None:
     """List leftovers of dead runs and, with --keep-days, old dates. With --yes, remove them."""
     with answered(as_json):
         first, problems = first_kept(keep_days), []
         zone = LandingZone.configured()
-        found = list(_removed(ZoneLeftovers(zone, first, older_than), yes))
+        found = list(_removed(ZoneLeftovers(zone, first, older_than, first_kept(keep_runs)), yes))
         try:
             with locked_warehouse(schema, before=lambda warehouse: adopt_targets(warehouse, zone)) as warehouse:
                 found += _removed(WarehouseLeftovers(warehouse, first), yes) if warehouse else []

@@ -20,7 +20,8 @@ from landing.zone.chains import require_whole
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
-LISTED = ("source", "extracted_at", "tables", "rows", "bytes", "taken_at", "run_id", "loaded")
+LISTED = {"source": "source", "extracted_at": "extracted_at", "tables": "tables", "rows": "rows", "bytes": "bytes",
+          "taken_at": "extracted at (UTC)", "run_id": "run", "runs": "runs", "loaded": "loaded"}  # headings
 
 
 @click.command("list", short_help="List all sources and dates, and whether they are loaded.")
@@ -70,7 +71,8 @@ def _line(zone: LandingZone, source: str, day: str,
         return line | {"damaged": str(error)}
     state = _state(manifest, None if loaded is None else loaded.get((source, manifest.extracted_at), LoadedTables(())))
     return line | {"tables": len(manifest.tables), "rows": manifest.rows, "bytes": manifest.bytes,
-                   "taken_at": moment(manifest.taken_at), "run_id": manifest.run_id, "loaded": state}
+                   "taken_at": moment(manifest.taken_at), "run_id": manifest.run_id,
+                   "runs": 1 + len(zone.earlier(manifest)), "loaded": state}
 
 
 def _state(manifest: Manifest, loaded: LoadedTables | None) -> str:
@@ -85,8 +87,10 @@ def _state(manifest: Manifest, loaded: LoadedTables | None) -> str:
 
 def as_text(lines: Sequence[dict[str, Any]], missing: Sequence[str]) -> str:
     """Render the landed partitions, and the dates that are not complete."""
-    rows = [[line[name] for name in LISTED] for line in lines]
+    several = any((line["runs"] or 1) > 1 for line in lines)
+    shown = [name for name in LISTED if name != "runs" or several]
+    rows = [[line[name] for name in shown] for line in lines]
     for row, line in zip(rows, lines, strict=True):
         row[-1] = f"damaged: {line['damaged']}" if line["damaged"] else line["loaded"]
-    text = table(("source", "extracted_at", "tables", "rows", "bytes", "extracted at (UTC)", "run", "loaded"), rows)
+    text = table([LISTED[name] for name in shown], rows)
     return f"{text}\nNot landed: {', '.join(missing)}. `landing show DATE` says what to do." if missing else text

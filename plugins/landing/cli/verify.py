@@ -22,13 +22,18 @@ from landing.zone.landing_zone import LandingZone
 
 @click.command(short_help="Verify by checksum that source, files and warehouse match.")
 @click.argument("day", metavar="DATE")
+@click.option("--run", "run_id", metavar="RUN", help="Verify the files of an earlier run that is kept (`runs: keep`), "
+              "without the warehouse.")
 @as_json
 @with_schema
-def verify(day: str, as_json: bool, schema: str) -> None:
+def verify(day: str, run_id: str | None, as_json: bool, schema: str) -> None:
     """Verify a date: source = files = warehouse, by SHA-256. Exits non-zero if any table differs."""
     with answered(as_json):
         when = parse_date(day, "DATE")
         zone = LandingZone.configured()
+        if run_id:
+            _verify_run(zone, when, run_id, as_json)
+            return
         with contextlib.closing(connect()) as connection:
             reconciliation = Reconciliation(zone, connection, schema)
             landed = LandedDate(zone, when, reconciliation.left_out(when))
@@ -39,6 +44,15 @@ def verify(day: str, as_json: bool, schema: str) -> None:
         wrong = [one for one in found if not one.holds]
         if wrong:
             raise VerificationError(repair(wrong, when, schema))
+
+
+def _verify_run(zone: LandingZone, day: date, run_id: str, as_json: bool) -> None:
+    manifests = [zone.manifest(source, day, run_id) for source in LandedDate(zone, day).with_run(run_id)]
+    found = [one for manifest in manifests if manifest for one in Reconciliation(zone, None, "").files(manifest)]
+    output(as_json, [asdict(one) | {"equal": one.holds} for one in found], lambda: as_text(found))
+    if wrong := [f"{one.source}.{one.table} ({one.problem})" for one in found if not one.holds]:
+        raise VerificationError(f"Run {run_id} of {day} failed verification: {', '.join(wrong)}. Restore its files "
+                                "from a backup: they cannot be extracted again.")
 
 
 def as_text(found: Sequence[Verification]) -> str:

@@ -24,9 +24,9 @@ from landing.model.naming import new_run_id
 from landing.model.schema import Table
 from landing.zone import layout
 from landing.zone.chains import again, standing_on
-from landing.zone.commit import remove
 from landing.zone.gc import Leftover
 from landing.zone.landing_zone import LandingZone
+from landing.zone.removal import remove
 from landing.zone.run_log import DROPPED, RunLog
 
 
@@ -68,7 +68,8 @@ class Drop:
         """Raise ZoneError if later dates stand on the landed one: without it their rows would be gone."""
         for source in landed:
             summary = self.zone.readable(source, self.day) if self.source in (None, source) else None
-            if summary and (days := standing_on(self.zone, source, self.day, summary.run_id)):
+            runs = {summary.run_id, *self.zone.earlier(summary)} if summary else ()
+            if runs and (days := standing_on(self.zone, source, self.day, runs, kept=True)):
                 raise ZoneError(f"{', '.join(map(str, days))} of {source} hold only what changed since {self.day}, so "
                                 f"it is needed. Nothing was dropped. Take them again first, or drop them, the newest "
                                 f"first: {again(source, days)}")

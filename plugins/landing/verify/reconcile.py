@@ -1,7 +1,7 @@
 """Verifies by checksum that source, files and warehouse match.
 
 The manifest's SHA-256 was computed while the source's COPY streamed. Files are hashed again, and each partition is
-copied out of the warehouse and hashed. Tables are compared in one of four ways:
+copied out of the warehouse and hashed. Tables are compared in one of five ways:
 
     bytes     the three hashes are equal
     rows      tables of several files, whose rows are in no defined order in the warehouse: sums of the rows' SHA-256
@@ -9,6 +9,7 @@ copied out of the warehouse and hashed. Tables are compared in one of four ways:
               copied into a temporary table with the partition's types, and out again
     chain     the table was landed in increments: the files of all dates that it stands on are put together in a
               temporary table with the partition's types; then as for rows
+    files     an earlier run, which is kept: the warehouse is not looked at
 
 Protected columns are compared as they are landed: the tap hashed the protected bytes, and nothing is compared with the
 plain values at the source.
@@ -46,9 +47,9 @@ from landing.storage.hashing import RowSum
 from landing.zone.chains import all_columns, chain
 from landing.zone.landing_zone import LandingZone
 
-BYTES, ROWS, VALUES, CHAIN = "bytes", "rows", "values", "chain"
+BYTES, ROWS, VALUES, CHAIN, FILES = "bytes", "rows", "values", "chain", "files"
 EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, as the warehouse's types",
-         CHAIN: "yes: rows, of the files of several dates"}
+         CHAIN: "yes: rows, of the files of several dates", FILES: "yes: files only"}
 logger = logging.getLogger("landing")
 
 
@@ -68,8 +69,8 @@ class _Contents:
 class Verification:
     """Result for one table: SHA-256 of the source's rows, the files and the warehouse; None if not available.
 
-    `problem`: why it does not match. `compared`: BYTES, ROWS, VALUES or CHAIN if the warehouse matches, else None.
-    `protected`: columns that are compared as they are landed, and their methods.
+    `problem`: why it does not match. `compared`: BYTES, ROWS, VALUES or CHAIN if the warehouse matches, FILES if it is
+    not looked at, else None. `protected`: columns that are compared as they are landed, and their methods.
     """
 
     source: str
@@ -114,12 +115,18 @@ class Reconciliation:
             yield Verification(one.source, one.label(self.schema), 0, 0, None, None, None,
                                "in the warehouse, but no longer landed")
 
+    def files(self, manifest: Manifest) -> Iterator[Verification]:
+        """Verify only the files of each table, and that what it stands on is landed."""
+        for table in manifest.tables:
+            yield self._table(manifest, table, table.name, None, files_only=True)
+
     def left_out(self, day: date) -> set[str]:
         """Sources that the load of a date left out on purpose."""
         with self.connection.cursor() as cursor:
             return LoadHistory(cursor, self.history).left_out(day)
 
-    def _table(self, manifest: Manifest, table: Table, label: str, partition: sql.Identifier | None) -> Verification:
+    def _table(self, manifest: Manifest, table: Table, label: str, partition: sql.Identifier | None, *,
+               files_only: bool = False) -> Verification:
         result = Verification(manifest.source, label, table.total_rows, table.bytes, table.sha256, None, None,
                               protected=protected(table.columns))
         try:
@@ -132,6 +139,9 @@ class Reconciliation:
             if differ := [str(one) for one, file, found in zip(objects, table.files, hashes, strict=True)
                           if found != file.sha256]:
                 return replace(result, problem=f"the files are not what was landed: {', '.join(differ)}")
+            if files_only:
+                chain(self.zone, manifest, table)
+                return replace(result, compared=FILES)
             if partition is None:
                 return replace(result, problem="not loaded")
             if table.increment:

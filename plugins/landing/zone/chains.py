@@ -1,14 +1,15 @@
 """Chains of partitions: an increment, what it stands on, and so on back to a partition with the whole table.
 
-A base that was removed, damaged or taken again leaves the dates that stand on it without their rows. The manifests say
-so: each names its base's date and run.
+A base that was removed, damaged or taken again leaves the dates that stand on it without their rows, unless the run is
+kept. The manifests say so: each names its base's date and run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeVar
 
 from msgspec import structs
 
@@ -21,6 +22,8 @@ from landing.model.schema import Column, Table
 from landing.model.summary import Summary
 from landing.storage.base import Storage
 from landing.zone.landing_zone import LandingZone
+
+Read = TypeVar("Read", Manifest, Summary)
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,14 @@ class ReadOnce(LandingZone):
 
     def __init__(self, storage: Storage) -> None:
         super().__init__(storage)
-        self._found: dict[tuple[str, date], Manifest | None] = {}
+        self._found: dict[tuple[str, date, str | None], Manifest | None] = {}
         self._days: dict[str | None, list[tuple[str, date]]] = {}
 
-    def manifest(self, source: str, day: date) -> Manifest | None:
-        if (source, day) not in self._found:
-            self._found[source, day] = super().manifest(source, day)
-        return self._found[source, day]
+    def manifest(self, source: str, day: date, run_id: str | None = None) -> Manifest | None:
+        at = source, day, run_id
+        if at not in self._found:
+            self._found[at] = super().manifest(source, day, run_id)
+        return self._found[at]
 
     def landed(self, source: str | None = None) -> Iterator[tuple[str, date]]:
         if source not in self._days:
@@ -56,7 +60,7 @@ def chain(zone: LandingZone, manifest: Manifest, table: Table) -> list[Link]:
     while one := found[-1].table.increment:
         day = found[-1].manifest.extracted_at
         try:
-            base = zone.manifest(manifest.source, one.base)
+            base = _base(zone.manifest, manifest.source, one)
         except DamagedError as error:
             raise _broken(manifest, day, one, str(error)) from None
         if why := _missing(one, base):
@@ -94,29 +98,42 @@ def all_columns(links: Sequence[Link]) -> list[Column]:
 def require_whole(zone: LandingZone, found: Manifest | Summary) -> None:
     """Raise DamagedError if a partition that one of its tables stands on is missing. Reads no file of a table."""
     todo = [(found.extracted_at, table.stream, table.increment) for table in found.tables if table.increment]
-    read: dict[date, Summary | None] = {}
+    read: dict[tuple[date, str], Summary | None] = {}
     while todo:
         day, stream, one = todo.pop()
-        if one.base not in read:
+        if (at := (one.base, one.base_run_id)) not in read:
             try:
-                read[one.base] = zone.summary(found.source, one.base)
+                read[at] = _base(zone.summary, found.source, one)
             except DamagedError as error:
                 raise _broken(found, day, one, str(error)) from None
-        if why := _missing(one, base := read[one.base]) or ("" if one.base < day else "is not an earlier date"):
+        if why := _missing(one, base := read[at]) or ("" if one.base < day else "is not an earlier date"):
             raise _broken(found, day, one, why)
         todo += [(one.base, stream, table.increment) for table in base.tables
                  if table.stream == stream and table.increment]
 
 
-def standing_on(zone: LandingZone, source: str, day: date, run_id: str) -> list[date]:
-    """Later dates with tables that stand on a partition, directly or through others, in order."""
-    found: dict[date, set[str]] = {}
-    for _, later in sorted(zone.landed(source)):
-        if later > day and (summary := zone.readable(source, later)):
+def standing_on(zone: LandingZone, source: str, day: date, runs: Collection[str], *, kept: bool = False) -> list[date]:
+    """Later dates with tables that stand on runs of a date, directly or through others, in order.
+
+    `kept`: also those of which only a run that is kept does.
+    """
+    found: dict[tuple[date, str], set[str]] = {}
+    days: list[date] = []
+    for later in sorted(one for _, one in zone.landed(source) if one > day):
+        for number, summary in enumerate(_runs(zone, source, later)):
             streams = {table.stream for table in summary.tables if (one := table.increment) and (
-                (one.base, one.base_run_id) == (day, run_id) or table.stream in found.get(one.base, ()))}
-            found |= {later: streams} if streams else {}
-    return [*found]
+                (one.base == day and one.base_run_id in runs)
+                or table.stream in found.get((one.base, one.base_run_id), ()))}
+            found[later, summary.run_id] = streams
+            days += [later] if streams and (kept or not number) else []
+    return [*dict.fromkeys(days)]
+
+
+def _runs(zone: LandingZone, source: str, day: date) -> Iterator[Summary]:
+    """The runs of a partition, those that can be read, the newest first."""
+    if newest := zone.readable(source, day):
+        yield newest
+        yield from filter(None, (zone.readable(source, day, run_id) for run_id in zone.earlier(newest)))
 
 
 def lacking(zone: LandingZone, manifest: Manifest) -> list[date]:
@@ -135,6 +152,11 @@ def lacking(zone: LandingZone, manifest: Manifest) -> list[date]:
 def again(source: str, days: Sequence[date]) -> str:
     """The commands that take dates again, in order."""
     return " && ".join(f"REEXTRACT=true {extract_command(source, day)}" for day in days)
+
+
+def _base(read: Callable[[str, date, str | None], Read | None], source: str, one: Increment) -> Read | None:
+    """The run that an increment stands on; where that is gone, the newest of its date."""
+    return read(source, one.base, one.base_run_id) or read(source, one.base, None)
 
 
 def _missing(one: Increment, base: Manifest | Summary | None) -> str | None:

@@ -5,6 +5,9 @@ lists; a failure without a crash (a full disk, say) removes those too.
 
 In a folder a lock keeps writers apart. In a store there is none: a put expects the version of the manifest that was
 read before, and nobody touches files that another run may be about to list.
+
+A commit that keeps the run that it replaces stores that run's manifest under a second name first. Files that such a
+manifest lists are never removed with those of other runs.
 """
 
 from __future__ import annotations
@@ -17,18 +20,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date
 
 from msgspec import structs
 
-from landing.core.errors import ConflictError, DamagedError, UnknownOutcomeError, ZoneError, describe
-from landing.model.manifest import Manifest, encode
+from landing.core.errors import ConflictError, DamagedError, UnknownOutcomeError, ZoneError, sentence
+from landing.model.manifest import LARGEST, UNUSABLE, Manifest, encode
 from landing.model.naming import folder_name
 from landing.model.schema import Table
 from landing.storage.base import Object
 from landing.storage.compression import suffix
 from landing.zone import layout
-from landing.zone.in_place import DEAD_AFTER, QUARANTINE, idle, table_files
+from landing.zone.in_place import QUARANTINE, table_files
 from landing.zone.landing_zone import LandingZone
 from landing.zone.layout import MANIFEST
 
@@ -40,7 +42,7 @@ PAUSE = 0.5  # seconds between them, at most
 
 def commit(
     zone: LandingZone, manifest: Manifest, staged: Mapping[str, list[Object]],
-    check: Callable[[], None] = lambda: None, point: Point = contextlib.nullcontext,
+    check: Callable[[], None] = lambda: None, point: Point = contextlib.nullcontext, *, keep: bool = False,
 ) -> Manifest:
     """Publish a partition atomically, replacing what was there.
 
@@ -52,6 +54,7 @@ def commit(
         check: Refuses by raising, before anything changes; where there is no lock, again after each commit of another
             run.
         point: Makes what is entered around the commit point.
+        keep: Keep the run that is replaced.
 
     Returns:
         The manifest with the final paths.
@@ -72,7 +75,7 @@ def commit(
             for found, key in moves:
                 _move(zone, found, key)
                 moved.append(key)
-            replaced = _publish(zone, manifest, seen, check, point)
+            replaced = _publish(zone, manifest, seen, check, point, keep=keep)
         except UnknownOutcomeError:
             raise  # a manifest may list them
         except BaseException:
@@ -103,8 +106,8 @@ def _seen(zone: LandingZone, manifest: Manifest, check: Callable[[], None]) -> S
     return Seen(version, found)
 
 
-def _publish(zone: LandingZone, manifest: Manifest, seen: Seen, check: Callable[[], None],
-             point: Point) -> Seen:
+def _publish(zone: LandingZone, manifest: Manifest, seen: Seen, check: Callable[[], None], point: Point, *,
+             keep: bool) -> Seen:
     """Put the manifest. Without a lock another run may be first: what it landed is checked, and replaced.
 
     Returns:
@@ -113,6 +116,8 @@ def _publish(zone: LandingZone, manifest: Manifest, seen: Seen, check: Callable[
     source, day, content = manifest.source, manifest.extracted_at, encode(manifest)
     for tried in itertools.count(1):
         try:
+            if keep:
+                _keep(zone, manifest)
             zone.storage.put(layout.manifest(source, day), content, f"{layout.staging(manifest.run_id)}/{MANIFEST}",
                              seen.version, point())
             return seen
@@ -124,11 +129,33 @@ def _publish(zone: LandingZone, manifest: Manifest, seen: Seen, check: Callable[
     raise AssertionError
 
 
+def _keep(zone: LandingZone, manifest: Manifest) -> None:
+    """Keep the run that `manifest` is about to replace.
+
+    In place this may be another run than the one whose version the put expects: then that put is refused.
+    """
+    source, day, storage = manifest.source, manifest.extracted_at, zone.storage
+    key, scratch = layout.manifest(source, day), f"{layout.staging(manifest.run_id)}/{MANIFEST}"
+    try:
+        content = storage.read(key, LARGEST)
+        kept = layout.kept_manifest(source, day, Manifest.from_json(content.decode()).run_id)
+    except FileNotFoundError:
+        return
+    except UNUSABLE as error:
+        logger.warning("%s cannot be used (%s), so the run that it lists is not kept.", storage.describe(key), error)
+        return
+    try:
+        storage.put(kept, content, scratch, storage.version(kept), contextlib.nullcontext())
+    except UnknownOutcomeError as error:
+        raise ZoneError(f"{error} Nothing was committed. Run again.") from None
+
+
 def _refuse_landed(zone: LandingZone, seen: Seen, staged: Mapping[str, list[Object]]) -> None:
     """Raise ZoneError for files that are landed: in place nothing has moved them from where the tap said."""
     if seen.manifest:
-        partition = layout.partition(seen.manifest.source, seen.manifest.extracted_at)
-        listed = {f"{partition}/{file.path}" for file in seen.manifest.all_files}
+        listed = {*layout.files(seen.manifest)}
+        with contextlib.suppress(DamagedError):
+            listed |= zone.kept_files(seen.manifest.source, seen.manifest.extracted_at)
         if landed := [one.key for found in staged.values() for one in found if one.key in listed]:
             raise ZoneError(f"{zone.storage.describe(landed[0])} is landed already. Nothing was committed. Saved "
                             "messages cannot be replayed: run the tap again.")
@@ -173,73 +200,31 @@ def _take_back(zone: LandingZone, source: str, moved: Sequence[str]) -> None:
 
 
 def unlisted(zone: LandingZone, manifest: Manifest) -> list[str]:
-    """Keys of files in a partition's tables that its manifest does not list.
+    """Keys of files in a partition's tables that neither its manifest nor that of a kept run lists.
 
     While the partition's lock is held they are certainly of no use; else a commit may be about to list them.
+
+    Raises:
+        DamagedError: The manifest of a kept run cannot be read.
     """
-    partition = layout.partition(manifest.source, manifest.extracted_at)
-    listed = {f"{partition}/{file.path}" for file in manifest.all_files}
-    return sorted({*table_files(zone.storage, partition)} - listed)
+    source, day = manifest.source, manifest.extracted_at
+    found = {*table_files(zone.storage, layout.partition(source, day))} - {*layout.files(manifest)}
+    return sorted(found - zone.kept_files(source, day)) if found else []
 
 
 def _sweep(zone: LandingZone, manifest: Manifest, replaced: Seen) -> None:
-    """Remove what the manifest does not list. The partition is committed: a failure is a warning.
+    """Remove what neither the manifest nor a kept run lists. The partition is committed: a failure is a warning.
 
     Where another run may be at work, only what the replaced manifest listed: whoever replaces it removes its files.
     """
-    partition = layout.partition(manifest.source, manifest.extracted_at)
+    source, day = manifest.source, manifest.extracted_at
     try:
         if zone.storage.in_place:
-            listed = {file.path for file in manifest.all_files}
-            before = replaced.manifest.all_files if replaced.manifest else []
-            zone.storage.delete_each(f"{partition}/{one.path}" for one in before if one.path not in listed)
+            before = {*(layout.files(replaced.manifest) if replaced.manifest else ())} - {*layout.files(manifest)}
+            zone.storage.delete_each(before - zone.kept_files(source, day) if before else ())
             return
         for key in unlisted(zone, manifest):
-            zone.storage.delete(key, up_to=partition)
-    except OSError as error:
+            zone.storage.delete(key, up_to=layout.partition(source, day))
+    except (OSError, DamagedError) as error:
         logger.warning("%s of %s is committed and complete. Files that it superseded could not be removed (%s): "
-                       "`landing gc --yes` removes them.", manifest.source, manifest.extracted_at, describe(error))
-
-
-def remove(zone: LandingZone, source: str, day: date, *, only_unfinished: bool = False) -> bool:
-    """Remove a partition: for readers at once, then its files. False where it is landed and should not be.
-
-    A crash leaves the partition as it was, or a folder without a manifest.
-    """
-    partition, key = layout.partition(source, day), layout.manifest(source, day)
-    with zone.locked(source, day) as lock:
-        if only_unfinished and zone.storage.exists(key):
-            return False
-        manifest = _listing(zone, source, day)
-        if zone.storage.exists(partition):
-            zone.storage.delete(key, up_to=partition)
-            zone.storage.flush(partition)  # also of a manifest that a killed removal deleted
-        try:
-            delete_files(zone, source, day, manifest)
-        except OSError as error:
-            raise ZoneError(f"{zone.storage.describe(partition)} is no longer a landed partition, and not all of its "
-                            f"files could be removed ({describe(error)}): `landing gc --yes --older-than 0` removes "
-                            "them.") from None
-        lock.remove()
-    return True
-
-
-def _listing(zone: LandingZone, source: str, day: date) -> Manifest | None:
-    """The manifest whose files go with it; a folder goes with all that is in it."""
-    with contextlib.suppress(DamagedError):
-        return zone.manifest(source, day) if zone.storage.in_place else None
-    return None
-
-
-def delete_files(zone: LandingZone, source: str, day: date, manifest: Manifest | None) -> None:
-    """Delete the files of a partition whose manifest is removed.
-
-    Where another run may be at work, those that the manifest listed, and those of runs that are dead.
-    """
-    partition, storage = layout.partition(source, day), zone.storage
-    if not storage.in_place:
-        storage.delete_all(partition)
-        return
-    listed = [f"{partition}/{file.path}" for file in manifest.all_files] if manifest else []
-    others = {*table_files(storage, partition)} - {*listed}
-    storage.delete_each([*listed, *idle(storage, others, time.time() - DEAD_AFTER * 3600)])
+                       "`landing gc --yes` removes them.", source, day, sentence(error).rstrip("."))

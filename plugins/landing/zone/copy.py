@@ -1,11 +1,12 @@
 """Copies a landed partition to another root: the same files under the same names, and the manifest's very bytes.
 
 Each file is hashed as it is read here, and read back there, before the manifest is put. So what is committed there is
-what was landed, or nothing is.
+what was landed, or nothing is. Kept runs come first, each as atomically.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ class PartitionCopy:
         """`replace`: also over another run's partition, or a damaged one."""
         self.origin, self.target, self.source, self.day, self.replace = origin, target, source, day, replace
         self.run_id = new_run_id()  # of the copy; the partition keeps its own
+        self._kept: set[str] = set()  # runs that are kept here
+        self._numbers = itertools.count()  # of staged files
 
     def run(self) -> Copied:
         """Copy it, unless it is there.
@@ -66,13 +69,20 @@ class PartitionCopy:
             ZoneError: It was replaced here meanwhile, or the other root cannot be written.
         """
         manifest = self.origin.require(self.source, self.day)
-        if self._complete(self._there(manifest), manifest):
+        kept = [found for run_id in self.origin.earlier(manifest)
+                if (found := self.origin.kept(self.source, self.day, run_id))]
+        self._kept = {one.run_id for one in kept}
+        lacking = [one for one in kept if not self._complete(self._kept_there(one), one)]
+        newest = self._complete(self._there(manifest), manifest)
+        if newest and not lacking:
             return self._result(manifest, THERE)
         self._require_bases(manifest)
         log = RunLog(self.target.storage, self.run_id, self.day)
         log.begin(self.source)
         try:
-            outcome = self._publish(manifest, [*self._brought(manifest)])
+            for one in lacking:
+                self._publish_kept(one)
+            outcome = COPIED if newest else self._publish(manifest, [*self._brought(manifest)])
         except BaseException as error:
             log.fail(error)
             raise
@@ -102,12 +112,20 @@ class PartitionCopy:
         except DamagedError as error:
             self._refuse_damaged(error)
             return None
-        if there and there.run_id != manifest.run_id and not self.replace:
+        if there and there.run_id not in {manifest.run_id, *self._kept} and not self.replace:
             raise FrozenError(
                 f"{self.source} of {self.day} is there already from another run: {self.target.storage.describe()} has "
                 f"{there.run_id}, {self.origin.storage.describe()} has {manifest.run_id}. Nothing was changed. To "
                 "replace it there, run again with --replace.")
         return there
+
+    def _kept_there(self, manifest: Manifest) -> Manifest | None:
+        """The same kept run at the other root; None also for one that is damaged and may be replaced."""
+        try:
+            return self.target.kept(self.source, self.day, manifest.run_id)
+        except DamagedError as error:
+            self._refuse_damaged(error)
+            return None
 
     def _complete(self, there: Manifest | None, manifest: Manifest) -> bool:
         """Whether the other root has this run's partition, with each file in its full size."""
@@ -129,30 +147,44 @@ class PartitionCopy:
     def _brought(self, manifest: Manifest) -> Iterator[tuple[Object, str]]:
         """Bring all files to the other root: each as it is there before the commit, with its final key."""
         storage, partition = self.target.storage, layout.partition(self.source, self.day)
-        numbers = itertools.count()
+        listed = self._listed_there()
         for table in manifest.tables:
             progress = Progress(logger, table.name, size=table.bytes)
             for file in table.all_files:
-                key = f"{partition}/{file.path}"
-                staged = self.target.staging(self.run_id) / f"{next(numbers):05}-{key.rpartition('/')[2]}"
-                to = Object(storage, key) if storage.in_place else staged
-                self._transfer(manifest, file, to, progress)
-                yield to, key
+                place = Object(storage, f"{partition}/{file.path}")
+                if not ((storage.in_place or place.key in listed) and _is(place, file)):
+                    staged = self.target.staging(self.run_id) / f"{next(self._numbers):05}-{place.name}"
+                    found = place if storage.in_place else staged
+                    self._transfer(manifest, file, found, progress)
+                    yield found, place.key
+                else:  # in place it may be listed by now
+                    yield place, place.key
             progress.done(table.rows)
 
+    def _listed_there(self) -> set[str]:
+        """Keys of the files that a manifest at the other root lists: they are durable."""
+        with contextlib.suppress(DamagedError):
+            there = self.target.manifest(self.source, self.day)
+            return {*(layout.files(there) if there else ()), *self.target.kept_files(self.source, self.day)}
+        return set()
+
     def _transfer(self, manifest: Manifest, file: File, to: Object, progress: Progress) -> None:
-        """Copy one file, hashed on both sides. In place, one that is there and whole stays: it may be listed by now."""
-        if to.storage.in_place and _is(to, file):
-            return
+        """Copy one file, hashed on both sides."""
         with reading(self.origin, manifest):
             hashing.copy(self.origin.file(manifest, file), to, file.sha256, progress.stream())
             progress.close()
         if not _is(to, file):
             raise ZoneError(f"{to} does not read back as it was written. Nothing was committed there. Run again.")
 
+    def _publish_kept(self, manifest: Manifest) -> None:
+        """Commit a kept run, unless another copy did so meanwhile."""
+        files, content = [*self._brought(manifest)], content_of(self.origin, manifest)
+        Publication(self.target, self.source, self.day, self.run_id, files, content, manifest.run_id).publish(
+            lambda: None if self._complete(self._kept_there(manifest), manifest) else [])
+
     def _publish(self, manifest: Manifest, files: list[tuple[Object, str]]) -> str:
         """Commit the files, unless another copy did so meanwhile."""
-        partition, replaced = layout.partition(self.source, self.day), False
+        replaced = False
 
         def look() -> list[str] | None:
             nonlocal replaced
@@ -160,7 +192,7 @@ class PartitionCopy:
             replaced = there is not None
             if self._complete(there, manifest):
                 return None
-            return [f"{partition}/{file.path}" for file in there.all_files] if there else []
+            return layout.files(there) if there else []
 
         new = Publication(self.target, self.source, self.day, self.run_id, files, content_of(self.origin, manifest))
         return (REPLACED if replaced else COPIED) if new.publish(look) else THERE

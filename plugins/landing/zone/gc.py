@@ -24,10 +24,11 @@ from landing.core.errors import DamagedError, LandingError, describe
 from landing.model.manifest import Manifest
 from landing.model.naming import RUN_ID
 from landing.zone import layout, moves, run_log
-from landing.zone.commit import remove, unlisted
+from landing.zone.commit import unlisted
 from landing.zone.in_place import DEAD_AFTER, idle
 from landing.zone.landing_zone import LandingZone
 from landing.zone.layout import MANIFEST
+from landing.zone.removal import remove
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def first_kept(keep_days: int | None) -> date | None:
 class ZoneLeftovers:
     """Leftovers of a landing zone."""
 
-    def __init__(self, zone: LandingZone, first: date | None = None, older_than: float = DEAD_AFTER) -> None:
+    def __init__(self, zone: LandingZone, first: date | None = None, older_than: float = DEAD_AFTER,
+                 first_kept: date | None = None) -> None:
         """Look for leftovers.
 
         Args:
@@ -69,9 +71,11 @@ class ZoneLeftovers:
             first: Partitions before this date are leftovers, except the newest of each source, and those that kept
                 ones stand on.
             older_than: Hours without a write after which a run is treated as dead.
+            first_kept: Earlier runs of partitions before this date are leftovers, except those that others stand on.
         """
-        self._needed: set[tuple[str, date]] = set()
+        self._needed: dict[tuple[str, date], set[str]] = {}  # runs that others stand on
         self.zone, self.storage, self.first, self.older_than = zone, zone.storage, first, older_than
+        self.first_kept = first_kept
 
     def __iter__(self) -> Iterator[Leftover]:
         manifests = {(source, day): self._manifest(source, day) for source, day in self.zone.partitions()}
@@ -92,16 +96,27 @@ class ZoneLeftovers:
         return None
 
     def _bases(self, manifests: Mapping[tuple[str, date], Manifest | None], newest: Mapping[str, date],
-               ) -> set[tuple[str, date]]:
-        """Partitions that those which are kept stand on, directly or through others."""
-        needed: set[tuple[str, date]] = set()
+               ) -> dict[tuple[str, date], set[str]]:
+        """Partitions that those which stay stand on, directly or through others, and the runs in them."""
+        needed: dict[tuple[str, date], set[str]] = {}
         for (source, day), manifest in sorted(manifests.items(), key=lambda one: one[0], reverse=True):
             if manifest and (not self._past(day) or day == newest[source] or (source, day) in needed):
-                needed |= {(source, table.increment.base) for table in manifest.tables if table.increment}
+                kept = (self._kept(source, day, run_id) for run_id in self.zone.earlier(manifest)
+                        if not self._expired(day) or run_id in needed.get((source, day), ()))
+                for one in (one.increment for run in (manifest, *kept) if run for one in run.tables if one.increment):
+                    needed.setdefault((source, one.base), set()).add(one.base_run_id)
         return needed
+
+    def _kept(self, source: str, day: date, run_id: str) -> Manifest | None:
+        with contextlib.suppress(DamagedError):
+            return self.zone.kept(source, day, run_id)
+        return None
 
     def _past(self, day: date) -> bool:
         return self.first is not None and day < self.first
+
+    def _expired(self, day: date) -> bool:
+        return self.first_kept is not None and day < self.first_kept
 
     def _staging_areas(self) -> Iterator[Leftover]:
         for prefix in self.storage.prefixes(layout.STAGING, links=False):
@@ -140,9 +155,21 @@ class ZoneLeftovers:
             yield Leftover("unfinished date", prefix, self.storage.bytes(prefix), None, f"has no {MANIFEST}",
                            partial(remove, self.zone, source, day, only_unfinished=True))
         elif manifest:
-            for key in self._unlisted(manifest):
-                yield Leftover("superseded file", key, self.storage.bytes(key), None, f"not in {MANIFEST}",
-                               partial(self._remove_file, source, day, key))
+            yield from self._earlier_runs(manifest)
+            with contextlib.suppress(DamagedError):  # what a kept run lists cannot be told
+                for key in self._unlisted(manifest):
+                    yield Leftover("superseded file", key, self.storage.bytes(key), None, f"not in {MANIFEST}",
+                                   partial(self._remove_file, source, day, key))
+
+    def _earlier_runs(self, manifest: Manifest) -> Iterator[Leftover]:
+        source, day = manifest.source, manifest.extracted_at
+        needed = self._needed.get((source, day), ())
+        for run_id in self.zone.earlier(manifest) if self._expired(day) else ():
+            if run_id not in needed:
+                key, kept = layout.kept_manifest(source, day, run_id), self._kept(source, day, run_id)
+                size = sum(file.size for file in kept.all_files) if kept else 0
+                yield Leftover("earlier run", key, self.storage.bytes(key) + size, kept and kept.rows,
+                               f"of a date before {self.first_kept}", partial(self._remove_run, source, day, run_id))
 
     def _logs(self, newest: dict[str, date]) -> Iterator[Leftover]:
         """Logs of partitions that are removed, or never came to be."""
@@ -189,6 +216,19 @@ class ZoneLeftovers:
                 return not self.storage.exists(key)
             self.storage.flush(partition)  # after a killed commit the new manifest may not be durable yet
             self.storage.delete(key, up_to=partition)
+        return True
+
+    def _remove_run(self, source: str, day: date, run_id: str) -> bool:
+        """Its manifest first; files that no other run has go with it."""
+        with self.zone.locked(source, day):
+            manifest, kept = self.zone.manifest(source, day), self._kept(source, day, run_id)
+            if manifest is None or manifest.run_id == run_id:
+                return False
+            partition = layout.partition(source, day)
+            self.storage.delete(layout.kept_manifest(source, day, run_id), up_to=partition)
+            self.storage.flush(partition)
+            for key in {*(layout.files(kept) if kept else ())} & {*unlisted(self.zone, manifest)}:
+                self.storage.delete(key, up_to=partition)
         return True
 
     def _remove_log(self, source: str, day: date, key: str) -> bool:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from landing.core.commands import how_to_land
 from landing.core.dates import today
-from landing.core.errors import SettingError
+from landing.core.errors import NotLandedError, SettingError
 from landing.core.sources import declared_sources, without_sources
 from landing.model.manifest import Manifest
 from landing.model.summary import Summary
@@ -63,6 +63,15 @@ class LandedDate:
         here = {name for name in self.landed if name in self._declared or name in recorded}
         needed = {name for name in recorded if name in self._declared and name not in self.left_out}
         return [name for name in dict.fromkeys([*self._declared, *recorded]) if name in here | needed]
+
+    def with_run(self, run_id: str) -> list[str]:
+        """The source whose newest run this is, or a kept one. Raises NotLandedError if there is none."""
+        found = [source for source in self.landed if run_id in self.zone.kept_runs(source, self.day)
+                 or ((newest := self.zone.readable(source, self.day)) and newest.run_id == run_id)]
+        if not found:
+            raise NotLandedError(f"Run {run_id} of {self.day} is not there: it did not commit, or another replaced it. "
+                                 f"`landing show {self.day}` lists the runs that are.")
+        return found
 
     @property
     def missing(self) -> list[str]:

@@ -40,22 +40,56 @@ class LandingZone:
         """The landing zone that LANDING_ROOT names, in the environment or in the project's .env."""
         return cls.at(configured_root())
 
-    def manifest(self, source: str, day: date) -> Manifest | None:
+    def manifest(self, source: str, day: date, run_id: str | None = None) -> Manifest | None:
         """The manifest of a partition, or None where it is not landed.
+
+        Args:
+            source: Its source.
+            day: Its date.
+            run_id: Of the run, the newest or one that is kept; None: the newest.
 
         Raises:
             DamagedError: It cannot be read, or is not one.
         """
-        return self._read(source, day, Manifest.from_json)
+        return self._of_run(source, day, run_id, Manifest.from_json)
 
-    def summary(self, source: str, day: date) -> Summary | None:
+    def summary(self, source: str, day: date, run_id: str | None = None) -> Summary | None:
         """The sums of a manifest, read in less time; else as manifest()."""
-        return self._read(source, day, Summary.from_json)
+        return self._of_run(source, day, run_id, Summary.from_json)
 
-    def _read(self, source: str, day: date, parse: Callable[[str], Parsed]) -> Parsed | None:
-        key = layout.manifest(source, day)
+    def kept_runs(self, source: str, day: date) -> list[str]:
+        """Ids of the earlier runs that are kept, in order of their start. A killed commit leaves the newest's, too."""
+        names = (key.rpartition("/")[2] for key in self.storage.files(layout.partition(source, day)))
+        return sorted(found[1] for name in names if (found := layout.KEPT.fullmatch(name)))
+
+    def kept(self, source: str, day: date, run_id: str) -> Manifest | None:
+        """The manifest of a kept run, also where no newest one is; else as manifest()."""
+        return self._read(source, day, run_id, Manifest.from_json)
+
+    def earlier(self, manifest: Manifest | Summary) -> list[str]:
+        """Ids of the kept runs besides a partition's newest."""
+        return [one for one in self.kept_runs(manifest.source, manifest.extracted_at) if one != manifest.run_id]
+
+    def kept_files(self, source: str, day: date) -> set[str]:
+        """Keys of the files of kept runs. Raises DamagedError if it cannot be told."""
+        found = (self.kept(source, day, run_id) for run_id in self.kept_runs(source, day))
+        return {key for manifest in found if manifest for key in layout.files(manifest)}
+
+    def _of_run(self, source: str, day: date, run_id: str | None, parse: Callable[[str], Parsed]) -> Parsed | None:
+        try:
+            newest = self._read(source, day, None, parse)
+        except DamagedError:
+            if run_id and (kept := self._read(source, day, run_id, parse)):
+                return kept
+            raise
+        if newest is None or run_id in (None, newest.run_id):
+            return newest
+        return self._read(source, day, run_id, parse)
+
+    def _read(self, source: str, day: date, kept: str | None, parse: Callable[[str], Parsed]) -> Parsed | None:
+        key = layout.kept_manifest(source, day, kept) if kept else layout.manifest(source, day)
         where = self.storage.describe(key)
-        retry = how_to_repair(source, day)
+        retry = "Restore it from a backup: it cannot be extracted again." if kept else how_to_repair(source, day)
         try:
             manifest = parse(self.storage.read(key, LARGEST).decode())
         except FileNotFoundError:
@@ -68,6 +102,8 @@ class LandingZone:
         if (manifest.source, manifest.extracted_at) != (source, day):
             raise DamagedError(f"{where} is a manifest for source={manifest.source} extracted_at="
                                f"{manifest.extracted_at}; it does not match its directory. {retry}")
+        if kept not in (None, manifest.run_id):
+            raise DamagedError(f"{where} is the manifest of run {manifest.run_id}; it does not match its name. {retry}")
         return manifest
 
     def require(self, source: str, day: date) -> Manifest:
@@ -84,10 +120,10 @@ class LandingZone:
         paths = ", ".join(self.storage.describe(layout.manifest(source, day)) for source in sources)
         return NotLandedError(f"{what} {day} (no {paths}). {then}")
 
-    def readable(self, source: str, day: date) -> Summary | None:
+    def readable(self, source: str, day: date, run_id: str | None = None) -> Summary | None:
         """The sums of a manifest, or None where it is not landed or damaged."""
         with contextlib.suppress(DamagedError):
-            return self.summary(source, day)
+            return self.summary(source, day, run_id)
         return None
 
     def sources_landed(self, day: date) -> list[str]:
@@ -229,11 +265,10 @@ class LandingZone:
     def withdraw(self, run_id: str, source: str, day: date) -> None:
         """Remove the files of a run that committed nothing, except landed ones: its messages may have come twice."""
         if self.storage.in_place:
-            partition = layout.partition(source, day)
             with contextlib.suppress(OSError, DamagedError):
-                manifest = self.manifest(source, day)
-                listed = {f"{partition}/{file.path}" for file in manifest.all_files} if manifest else set()
-                self.storage.delete_each({*of_runs(self.storage, partition, {run_id})} - listed)
+                manifest, kept = self.manifest(source, day), self.kept_files(source, day)
+                own = {*of_runs(self.storage, layout.partition(source, day), {run_id})}
+                self.storage.delete_each(own - kept - {*(layout.files(manifest) if manifest else ())})
         self.discard(run_id)
 
     def locked(self, source: str, day: date) -> AbstractContextManager[Lock]:

@@ -1,23 +1,33 @@
 """Where things are in a landing zone: the keys of partitions, manifests, staging areas and logs.
 
-    source=<source>/extracted_at=<date>/_manifest.json
+    source=<source>/extracted_at=<date>/_manifest.json                               of the newest run
+    source=<source>/extracted_at=<date>/_manifest.<run id>.json                      of an earlier one that is kept
     source=<source>/extracted_at=<date>/table=<stream>/<run id>.csv
     source=<source>/extracted_at=<date>/table=<stream>/_quarantine-<run id>.jsonl    rejected rows
     _staging/<run id>/                                                               work in progress
     _attempts/<source>@<date>.jsonl                                                  run log
     _moves/<source>/<run id>.json                                                    input files to be moved
 
-A partition exists when its manifest does, and holds exactly the files that the manifest lists.
+A partition exists when its manifest does, and consists of exactly the files that the manifest lists. Those of kept runs
+lie beside them.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import date
+from typing import TYPE_CHECKING
+
+from landing.model.naming import RUN_ID
+
+if TYPE_CHECKING:
+    from landing.model.manifest import Manifest
 
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
 RUN_LOGS = "_attempts"
 MOVES = "_moves"
+KEPT = re.compile(rf"_manifest\.({RUN_ID.pattern})\.json")
 
 
 def partition(source: str, day: date) -> str:
@@ -28,6 +38,16 @@ def partition(source: str, day: date) -> str:
 def manifest(source: str, day: date) -> str:
     """Key of a partition's manifest."""
     return f"{partition(source, day)}/{MANIFEST}"
+
+
+def kept_manifest(source: str, day: date, run_id: str) -> str:
+    """Key of the manifest of an earlier run that is kept."""
+    return f"{partition(source, day)}/_manifest.{run_id}.json"
+
+
+def files(manifest: Manifest) -> list[str]:
+    """Keys of the files that a manifest lists."""
+    return [f"{partition(manifest.source, manifest.extracted_at)}/{file.path}" for file in manifest.all_files]
 
 
 def staging(run_id: str) -> str:

@@ -213,10 +213,9 @@ def read(zone: LandingZone, key: str) -> MoveList | None:
 def is_committed(zone: LandingZone, todo: MoveList) -> bool | None:
     """Whether the run of a list has committed; None if its manifest is damaged."""
     try:
-        found = zone.summary(todo.source, todo.extracted_at)
+        return zone.summary(todo.source, todo.extracted_at, todo.run_id) is not None
     except DamagedError:
         return None
-    return found is not None and found.run_id == todo.run_id
 
 
 def put(zone: LandingZone, todo: MoveList) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from landing.core.commands import how_to_repair
-from landing.core.errors import ConflictError, DamagedError, ZoneError, describe
+from landing.core.errors import ConflictError, DamagedError, ZoneError, sentence
 from landing.model.manifest import LARGEST, UNUSABLE, Manifest
 from landing.storage.base import Object
 from landing.zone import layout
@@ -25,12 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 def content_of(zone: LandingZone, manifest: Manifest) -> bytes:
-    """The bytes of a landed manifest. Raises ZoneError if another one has its place by now."""
+    """The bytes of a landed manifest, or of a kept run's. Raises ZoneError if another one has its place by now."""
     source, day = manifest.source, manifest.extracted_at
-    with contextlib.suppress(*UNUSABLE, OSError):
-        content = zone.storage.read(layout.manifest(source, day), LARGEST)
-        if Manifest.from_json(content.decode()) == manifest.ordered():
-            return content
+    for key in (layout.manifest(source, day), layout.kept_manifest(source, day, manifest.run_id)):
+        with contextlib.suppress(*UNUSABLE, OSError):
+            content = zone.storage.read(key, LARGEST)
+            if Manifest.from_json(content.decode()) == manifest.ordered():
+                return content
     raise ZoneError(f"{source} of {day} was replaced in {zone.storage.describe()} while it was read. Nothing was "
                     "committed at the other root. Run again.")
 
@@ -54,6 +55,7 @@ class Publication:
         run_id: Whose staging area may be used.
         files: Each finished file with its final key. In place, they are there already.
         content: The manifest's bytes.
+        kept: The id of a kept run, which replaces no other; None for the newest.
     """
 
     zone: LandingZone
@@ -62,11 +64,18 @@ class Publication:
     run_id: str
     files: list[tuple[Object, str]]
     content: bytes
+    kept: str | None = None
 
     @property
     def partition(self) -> str:
         """Its prefix."""
         return layout.partition(self.source, self.day)
+
+    @property
+    def key(self) -> str:
+        """Of its manifest."""
+        return (layout.kept_manifest(self.source, self.day, self.kept) if self.kept else
+                layout.manifest(self.source, self.day))
 
     def publish(self, look: Callable[[], Collection[str] | None]) -> bool:
         """Replace what is there by this partition.
@@ -86,7 +95,7 @@ class Publication:
         storage.require_conditions(f"{layout.staging(self.run_id)}/probe")
         with self.zone.locked(self.source, self.day):
             for tried in itertools.count(1):
-                version, before = storage.version(layout.manifest(self.source, self.day)), look()
+                version, before = storage.version(self.key), look()
                 if before is None:
                     return False
                 try:
@@ -97,7 +106,8 @@ class Publication:
                         raise
                     time.sleep(random.random() * PAUSE)
             storage.flush(self.partition)
-            self._sweep(before)
+            if not self.kept:
+                self._sweep(before)
         return True
 
     def _put(self, version: str | None, before: Collection[str]) -> None:
@@ -108,7 +118,7 @@ class Publication:
                     storage.delete(key, up_to=self.partition)  # of a run that was killed, or damaged
                     storage.move(found.key, key)
                     moved.append(key)
-            storage.put(layout.manifest(self.source, self.day), self.content,
+            storage.put(self.key, self.content,
                         f"{layout.staging(self.run_id)}/{layout.MANIFEST}", version, nullcontext())
         except BaseException:
             for key in {*moved} - {*before}:
@@ -117,16 +127,17 @@ class Publication:
             raise
 
     def _sweep(self, before: Collection[str]) -> None:
-        """Remove files that the manifest does not list. The partition is committed: a failure is a warning."""
+        """Remove files that no manifest lists. The partition is committed: a failure is a warning."""
         storage = self.zone.storage
         try:
             others = {*table_files(storage, self.partition)} - {key for _, key in self.files}
+            others -= self.zone.kept_files(self.source, self.day)
             if storage.in_place:  # of another run they may be what it is about to list
                 storage.delete_each([*others & {*before},
                                      *idle(storage, others - {*before}, time.time() - DEAD_AFTER * 3600)])
                 return
             for key in others:
                 storage.delete(key, up_to=self.partition)
-        except OSError as error:
+        except (OSError, DamagedError) as error:
             logger.warning("%s of %s is committed and complete. Files that it superseded could not be removed (%s).",
-                           self.source, self.day, describe(error))
+                           self.source, self.day, sentence(error).rstrip("."))

@@ -22,8 +22,8 @@ from landing.model.naming import new_run_id
 from landing.model.validation import document
 from landing.storage.base import Lock
 from landing.zone import layout, moves, run_log
-from landing.zone.commit import delete_files
 from landing.zone.landing_zone import LandingZone
+from landing.zone.removal import delete_files, forget_kept, listed_files
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,24 @@ class ZoneRename:
 
     def _check(self, manifest: Manifest) -> None:
         """Refuse files that are not there, and another partition under the new name."""
-        for file in manifest.all_files:
-            self.zone.file(manifest, file)
+        for one in self._runs(manifest):
+            for file in one.all_files:
+                self.zone.file(one, file)
         there = self.zone.manifest(self.new, manifest.extracted_at)
         if there and there.run_id != manifest.run_id:
             raise ZoneError(f"{self.new} is landed for {manifest.extracted_at}, too, from another run. Nothing was "
                             f"changed. Choose another name, or remove one of the two: landing drop "
                             f"{manifest.extracted_at} --source {self.new}")
 
+    def _runs(self, manifest: Manifest) -> list[Manifest]:
+        """A partition's manifest, and those of its kept runs."""
+        source, day = manifest.source, manifest.extracted_at
+        kept = (self.zone.kept(source, day, run_id) for run_id in self.zone.kept_runs(source, day))
+        return [manifest, *(one for one in kept if one)]
+
     def _move(self, day: date) -> None:
         with self._locked(day) as lock:
+            listed = listed_files(self.zone, self.old, day)
             if manifest := self.zone.manifest(self.old, day):
                 self._check(manifest)
                 if self.zone.manifest(self.new, day) is None:
@@ -81,7 +89,8 @@ class ZoneRename:
                 self.storage.flush(layout.partition(self.new, day))
                 self.storage.delete(layout.manifest(self.old, day), up_to=layout.partition(self.old, day))
                 self.storage.flush(layout.partition(self.old, day))
-            delete_files(self.zone, self.old, day, manifest)
+            forget_kept(self.zone, self.old, day)
+            delete_files(self.zone, self.old, day, listed)
             self.storage.delete(layout.partition(self.old, day), up_to="")  # the source's folder, if it is empty
             lock.remove()
 
@@ -96,10 +105,11 @@ class ZoneRename:
     def _commit(self, manifest: Manifest) -> None:
         day = manifest.extracted_at
         before, after = layout.partition(self.old, day), layout.partition(self.new, day)
-        for path in [file.path for file in manifest.all_files]:
+        for path in sorted({file.path for one in self._runs(manifest) for file in one.all_files}):
             self.storage.delete(f"{after}/{path}", up_to=after)  # of a killed rename; no manifest lists it
             self.storage.copy(f"{before}/{path}", f"{after}/{path}")
-        self._put(self.new, day, self._renamed(self.old, day) | {"source": self.new})
+        for key in self._manifests(self.old, day):  # the newest run's, the commit point, comes last
+            self._put(key.replace(before, after, 1), self._renamed(key) | {"source": self.new})
 
     def _others(self) -> Iterator[Change]:
         """Manifests of other sources that record this one for their date."""
@@ -113,18 +123,24 @@ class ZoneRename:
         with self.zone.locked(source, day):
             manifest = self.zone.manifest(source, day)
             if manifest and self.old in (manifest.declared or ()):
-                self._put(source, day, self._renamed(source, day))
+                for key in self._manifests(source, day):
+                    self._put(key, self._renamed(key))
 
-    def _renamed(self, source: str, day: date) -> dict[str, Any]:
+    def _manifests(self, source: str, day: date) -> list[str]:
+        """Keys of a partition's manifests, the newest run's last."""
+        kept = [layout.kept_manifest(source, day, run_id) for run_id in self.zone.kept_runs(source, day)]
+        return [*kept, layout.manifest(source, day)]
+
+    def _renamed(self, key: str) -> dict[str, Any]:
         """All fields of a manifest, also those that this version does not know, with the new name in `declared`."""
-        fields = document(self.storage.read(layout.manifest(source, day), LARGEST).decode())
+        fields = document(self.storage.read(key, LARGEST).decode())
         if fields.get("declared") is None:
             return fields
         names = dict.fromkeys(self.new if name == self.old else name for name in fields["declared"])
         return fields | {"declared": [*names]}
 
-    def _put(self, source: str, day: date, fields: dict[str, Any]) -> None:
-        run_id, key = new_run_id(), layout.manifest(source, day)
+    def _put(self, key: str, fields: dict[str, Any]) -> None:
+        run_id = new_run_id()
         try:
             self.storage.put(key, to_text(fields).encode(), f"{layout.staging(run_id)}/{layout.MANIFEST}",
                              self.storage.version(key), nullcontext())

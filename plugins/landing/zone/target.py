@@ -41,6 +41,7 @@ from landing.zone.moves import moved_after
 from landing.zone.replacement import KEPT
 from landing.zone.run_log import COMMITTED, FAILED, RunLog
 
+REPLACE, KEEP = "replace", "keep"
 logger = logging.getLogger(__name__)
 
 
@@ -58,6 +59,14 @@ class TargetCSV(LandingTarget):
             "datestamp",
             th.StringType,
             description="Date of the partition, YYYY-MM-DD. Unset: DATESTAMP, else today in UTC.",
+        ),
+        th.Property(
+            "runs",
+            th.StringType,
+            allowed_values=[REPLACE, KEEP],
+            default=REPLACE,
+            description="What becomes of the run that another of the same date replaces. `replace`: its files are "
+            "removed. `keep`: they stay, listed by `_manifest.<run id>.json` beside the newest run's manifest.",
         ),
         th.Property(
             "trust_end_of_input",
@@ -206,7 +215,8 @@ class TargetCSV(LandingTarget):
         replaced = self.zone.readable(source, self.date)
         try:
             with moved_after(self.zone, manifest, inputs, check) as (manifest, check):
-                manifest = commit(self.zone, manifest, staged, check, partial(self.point.passing, _outcome_unknown))
+                manifest = commit(self.zone, manifest, staged, check, partial(self.point.passing, _outcome_unknown),
+                                  keep=self.config["runs"] == KEEP)
                 self.run_log.end(COMMITTED, landed=manifest.run_id)
                 self._report(manifest)
                 self._warn_of_chains(manifest, replaced)
@@ -294,7 +304,8 @@ class TargetCSV(LandingTarget):
 
     def _warn_of_chains(self, manifest: Manifest, replaced: Summary | None) -> None:
         """Name the dates that stand on the partition which this one replaced, and those that lack its rows."""
-        if replaced and (days := standing_on(self.zone, manifest.source, self.date, replaced.run_id)):
+        gone = replaced and not self.zone.readable(manifest.source, self.date, replaced.run_id)
+        if gone and (days := standing_on(self.zone, manifest.source, self.date, {replaced.run_id})):
             logger.warning("%s of %s hold only what changed since the run of %s that was replaced. They cannot be "
                            "loaded until they are taken again, in this order: %s", ", ".join(map(str, days)),
                            manifest.source, self.date, again(manifest.source, days))
