@@ -54,8 +54,7 @@ def run(example: Example, day: str, schema: str) -> None:
         verify(day, SCHEMA=schema)
         example.loaded(parse_date(day, "DATE"), schema)
         meltano(log, "load", ["transform"], **load)
-        if DASHBOARD.exists():
-            subprocess.run([sys.executable, DASHBOARD], env=os.environ | load, check=True)
+        subprocess.run([sys.executable, DASHBOARD], env=os.environ | load, check=True)
 
 
 def how_to_connect(example: Example) -> None:

@@ -12,9 +12,10 @@ def test_packages_depend_one_way():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_dag_notebook_demo_and_inspection_import_only_the_api():
+def test_programs_around_the_packages_import_only_the_api():
     paths = [path for folder in ("orchestrate/airflow/dags", "orchestrate/airflow", "notebook", "demo", "inspection",
-                                 "docker") for path in (ROOT / folder).glob("*.py")]
+                                 "docker", "dashboard", "examples", "examples/*")
+             for path in ROOT.glob(f"{folder}/*.py")]
     found = {(path.name, module) for path in paths for node in ast.walk(ast.parse(path.read_text()))
              for module in imported(node) if module.split(".")[0] == "landing"}
     assert {name for name, _ in found} >= {"ELT_with_meltano.py", "warehouse.py", "run.py", "connections.py"}

@@ -5,7 +5,7 @@ Everything else in this package may change in any version.
 
 from __future__ import annotations
 
-from landing.core.commands import extract_command, load_command
+from landing.core.commands import extract_command, load_command, transform_command
 from landing.core.dates import parse_date, refuse_future, today
 from landing.core.errors import (
     DamagedError,
@@ -31,6 +31,7 @@ from landing.status.facts import Status
 from landing.status.metrics import as_metrics
 from landing.status.page import as_page
 from landing.status.reading import read_status
+from landing.transform.build_date import BuildDate, build_date
 from landing.verify.reconcile import EQUAL
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
@@ -40,6 +41,7 @@ __all__ = [
     "ERRORS_VARIABLE",
     "JOB_PREFIX",
     "PARTITION_KEY",
+    "BuildDate",
     "DamagedError",
     "LandedDate",
     "LandingError",
@@ -52,6 +54,7 @@ __all__ = [
     "WarehouseError",
     "as_metrics",
     "as_page",
+    "build_date",
     "certificate_authority",
     "columns_of",
     "connect",
@@ -72,5 +75,6 @@ __all__ = [
     "settings",
     "table",
     "today",
+    "transform_command",
     "without_secrets",
 ]
