@@ -225,6 +225,18 @@ def test_files_with_other_columns_than_most_are_the_refused_ones(inbox):
     assert inbox.files("inbox") == ["inbox/b.csv", "inbox/c.csv"]  # nobody can tell which is right
 
 
+def test_a_file_without_a_declared_column_is_the_refused_one_wherever_it_comes_in_the_order(inbox):
+    for bad in "ac":
+        entity = {**ENTITY, "keys": ["id"]}
+        inbox.put(**{bad: "x\n1\n", "b": "id,x\n2,2\n"})
+        refused = inbox.land(FIRST, entity, check=False)
+        assert f"inbox/{bad}.csv, line 1: the declaration names columns that do not exist (keys: 'id')" in refused.text
+        assert inbox.files("inbox") == ["inbox/b.csv"]
+    inbox.land(FIRST, entity)
+    assert inbox.rows(FIRST) == ["2,2"]
+    assert inbox.files("inbox", "done") == ["done/b.csv"]
+
+
 def test_a_kill_while_a_refused_file_is_moved_leaves_it_in_one_place_with_its_reasons(tmp_path):
     first = Inbox(tmp_path / "all")
     first.put(a="x\n1,2\n")

@@ -59,6 +59,9 @@ class CsvEntity:
         self.names = column_names(declaration, self.header, first.place)
         self.width = len(self.names)  # columns of the file, and derived ones
         headers = {text.place: text.header(self.dialect) for text in self.texts[1:]}
+        if declaration.after.failed:
+            for place, header in headers.items():
+                column_names(declaration, header, place)
         refuse_differences(first.place, self.header, headers)
         for text in self.texts[1:]:
             text.order = column_order(headers[text.place], self.header)

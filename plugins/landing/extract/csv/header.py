@@ -60,7 +60,7 @@ def column_names(declaration: Declaration, header: Sequence[str], place: Object)
 
     Raises:
         BadFileError: Names are invalid or not unique; it lists all of them.
-        SettingError: The declaration names columns that do not exist.
+        SettingError: The declaration names columns that do not exist; BadFileError where refused files are moved.
     """
     added = [column.name for column in provenance.COLUMNS] if declaration.metadata else []
     if len(header) + len(added) > MAX_COLUMNS:
@@ -90,14 +90,21 @@ def _shortened(name: str) -> str:
 
 
 def _refuse_unknown(declaration: Declaration, header: Sequence[str], names: Sequence[str], place: Object) -> None:
-    """`rename` names columns of the header; all other options may use the new names, too."""
+    """`rename` names columns of the header; all other options may use the new names, too.
+
+    Where refused files are moved, the file is at fault: most often it came with other columns than those before.
+    """
     known = {option: {*header, *([] if option == "rename" else names)} for option in declaration.columns_named}
     unknown = {option: sorted({*columns} - known[option]) for option, columns in declaration.columns_named.items()}
-    if any(unknown.values()):
-        found = "; ".join(f"{option}: {_listed([*map(repr, some)])}" for option, some in unknown.items() if some)
-        raise SettingError(f"tap-csv, entity {declaration.entity!r}: the declaration names columns that do not exist "
-                           f"({found}). {place} has {_listed([*map(SHORT.repr, header)])}. Nothing of this source's "
-                           "date was committed. Correct it under tap-csv in meltano.yml, and run again.")
+    if not any(unknown.values()):
+        return
+    found = "; ".join(f"{option}: {_listed([*map(repr, some)])}" for option, some in unknown.items() if some)
+    reason = (f"the declaration names columns that do not exist ({found}). {place} has "
+              f"{_listed([*map(SHORT.repr, header)])}")
+    if declaration.after.failed:
+        raise BadFileError(place, 1, reason)
+    raise SettingError(f"tap-csv, entity {declaration.entity!r}: {reason}. Nothing of this source's date was "
+                       "committed. Correct it under tap-csv in meltano.yml, and run again.")
 
 
 def _faults(names: Sequence[str]) -> Iterator[str]:
