@@ -80,7 +80,7 @@ def generate(day: date) -> None:
     """Put the file of a date into the inbox, unless that had one of it or of a later date."""
     import obstore
 
-    store = _inbox()
+    store = inbox()
     had = {found[1] for page in obstore.list(store) for one in page if (found := DATED.fullmatch(one["path"]))}
     if had and str(day) <= max(had):
         print(f"The sample has files up to {max(had)}: nothing new for {day}", flush=True)
@@ -89,7 +89,7 @@ def generate(day: date) -> None:
     print(f"{os.environ['INBOX']}/sales_{day}.csv is there", flush=True)
 
 
-def _inbox() -> object:
+def inbox() -> object:
     """The container, or the folder, that INBOX names."""
     from obstore.store import AzureStore, LocalStore
 

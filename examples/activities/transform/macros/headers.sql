@@ -33,8 +33,12 @@
     {{ exceptions.raise_compiler_error(relation ~ " has no column for these headers: " ~ missing | join('; ')
        ~ ". Columns that no header fits: " ~ (additional | join('; ') or 'none')
        ~ ". Correct the descriptions of the model's columns, which are the headers.") }}
-  {%- elif additional -%}
-    {{ exceptions.warn(relation ~ " has columns that no model uses: " ~ additional | join('; ')) }}
+  {%- endif -%}
+  {%- for name, one in columns.items() if one | length > 1 and not env_var('TRANSFORM_SUFFIX', '') -%}
+    {{ exceptions.raise_compiler_error(relation ~ " has several columns for " ~ name ~ ": " ~ one | join(', ')) }}
+  {%- endfor -%}
+  {%- if additional -%}
+    {%- do exceptions.warn(relation ~ " has columns that no model uses: " ~ additional | join('; ')) -%}
   {%- endif -%}
   {{ return(columns) }}
 {%- endmacro %}
