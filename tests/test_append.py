@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from protected import keys
 
 D1, D2, D3, D4 = (f"2024-01-{day}" for day in (20, 21, 22, 23))
 SALES = {"entity": "sales", "path": "extract/sales-{date}.csv", "keys": ["id"], "load": "append"}
@@ -129,3 +130,28 @@ def test_rows_are_never_added_to_a_base_that_is_damaged_or_has_another_key(files
     path.unlink()
     assert files.land(D2, "id,amount\n2,20\n", check=False).returncode == 1
     assert not files.project.manifest_path("csv", D2).exists()
+
+
+def test_rows_are_not_added_to_rows_that_are_protected_otherwise(files):
+    protect, inside = {"note": "encrypt", "amount": "token"}, files.inside
+    inside.monkeypatch.setenv("PROTECTION_KEYS", keys("token", "old"))
+    first = "id,amount,note\n1,10,private\n"
+    new = "id,amount,note\n2,10,private too\n"
+    files.land(D1, first)
+    for changed in ({"note": "mask"}, {"note": "drop"}, {"amount": "token"}):
+        refused = files.land(D2, new, check=False, protect=changed)
+        name, = changed
+        assert f"the protection of {name} or the key of its tokens changed since {D1}" in refused.text
+    files.land(D1, first, protect=protect)
+    assert "the protection of amount, note" in files.land(D2, new, check=False).text
+    inside.monkeypatch.setenv("PROTECTION_KEYS", keys("token", "old", token=b"u" * 32))
+    assert "the protection of amount or" in files.land(D2, new, check=False, protect=protect).text
+    inside.monkeypatch.setenv("PROTECTION_KEYS", keys("token", "new", "old"))  # encrypted values name their key
+    files.land(D2, new, protect=protect)
+    files.load(D2)
+    files.require_proved(D2)
+    revealed = inside.landing("reveal", D2, "sales").stdout
+    assert {line.split(",")[2] for line in revealed.splitlines()} == {"note", "private", "private too"}
+    inside.monkeypatch.setenv("PROTECTION_KEYS", keys("token", "new"))
+    assert "the key 'old', which PROTECTION_KEYS does not have" in inside.landing(
+        "reveal", D2, "sales", check=False).text

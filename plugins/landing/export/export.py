@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 from msgspec import structs
 
@@ -22,14 +21,11 @@ from landing.export.mapping import Target, targets
 from landing.model.manifest import UNUSABLE, Manifest
 from landing.model.naming import folder_name, new_run_id
 from landing.model.schema import File, Table
-from landing.singer.scratch import scratch
 from landing.storage.base import Object
-from landing.storage.finding import local_file
 from landing.zone import layout
 from landing.zone.assembly import software
-from landing.zone.chains import all_columns, chain
 from landing.zone.landing_zone import LandingZone
-from landing.zone.merging import merge
+from landing.zone.merging import whole
 from landing.zone.publishing import Publication, content_of, reading
 
 SUFFIX = ".parquet"
@@ -63,7 +59,6 @@ class PartitionExport:
     def __init__(self, origin: LandingZone, target: LandingZone, source: str, day: date) -> None:
         self.origin, self.target, self.source, self.day = origin, target, source, day
         self.run_id = new_run_id()
-        self._merged: Object | None = None  # the rows of a table that was landed in increments
 
     def run(self) -> Exported:
         """Export it, unless it is there from the same landed run.
@@ -139,60 +134,49 @@ class PartitionExport:
             if not table.columns:
                 logger.warning("%s has no columns: there is no such table in Parquet. It is left out.", table.stream)
                 continue
-            with reading(self.origin, landed), self._whole(landed, table) as table:
-                columns, written = self._table(landed, table)
+            with reading(self.origin, landed), whole(self.origin, landed, table) as (table, places):
+                columns, written = self._table(table, places)
             paths = [self._path(table, number) for number in range(len(written))]
             tables.append(ExportedTable.of(table, columns, [
                 structs.replace(file, path=path) for (_, file), path in zip(written, paths, strict=True)]))
             files += [(place, f"{partition}/{path}") for (place, _), path in zip(written, paths, strict=True)]
         return tables, files
 
-    @contextlib.contextmanager
-    def _whole(self, landed: Manifest, table: Table) -> Iterator[Table]:
-        """A table whose files have all of its rows: in one of our own, if it was landed in increments."""
-        if table.increment is None:
-            yield table
-            return
-        with scratch() as folder:
-            links, self._merged = chain(self.origin, landed, table), local_file(Path(folder) / "rows.csv")
-            file = merge(self.origin, links, self._merged, folder)
-            yield structs.replace(table, columns=all_columns(links), files=[file], increment=None)
-            self._merged = None
-
     def _path(self, table: Table, number: int) -> str:
         several = f"-{number:04}" if len(table.files) > 1 else ""
         return f"{folder_name(table.stream)}/{self.run_id}{several}{SUFFIX}"
 
-    def _table(self, landed: Manifest, table: Table) -> tuple[list[Target], list[tuple[Object, File]]]:
+    def _table(self, table: Table, places: Sequence[Object]) -> tuple[list[Target], list[tuple[Object, File]]]:
         """Write a table: its columns, and its files. Columns with values that their types do not hold become text."""
         columns = targets(table)
         try:
-            files = self._files(landed, table, columns)
+            files = self._files(table, places, columns)
         except RefusedValueError as error:
             progress = Progress(logger, f"{table.name}, which columns are typed", size=table.bytes)
-            bad = set().union(*(refused(one) for one in self._landed(landed, table, columns, progress)))
+            bad = set().union(*(refused(one) for one in self._landed(table, places, columns, progress)))
             if not bad:
                 raise ZoneError(f"{table.stream} of {self.source} cannot be converted: {error}. Nothing was committed "
                                 "there.") from None
             columns = targets(table, bad)
-            files = self._files(landed, table, columns)
+            files = self._files(table, places, columns)
         if texts := [f"{one.column.name} ({one.typed.as_text})" for one in columns if one.typed.as_text]:
             logger.info("%s: as text: %s", table.name, ", ".join(texts))
         if renamed := [f"{one.column.name} as {one.name}" for one in columns if one.name != one.column.name]:
             logger.warning("%s: names that differ only in case from another's: %s", table.name, ", ".join(renamed))
         return columns, files
 
-    def _files(self, landed: Manifest, table: Table, columns: list[Target]) -> list[tuple[Object, File]]:
+    def _files(self, table: Table, places: Sequence[Object], columns: list[Target]) -> list[tuple[Object, File]]:
         progress, found = Progress(logger, table.name, size=table.bytes), []
         work = self.target.work(self.run_id, self.source, self.day)
-        for number, one in enumerate(self._landed(landed, table, columns, progress)):
+        for number, one in enumerate(self._landed(table, places, columns, progress)):
             place = work.file(folder_name(table.stream), SUFFIX, number if len(table.files) > 1 else None)
             place.delete()  # of the first try
             found.append((place, convert(one, place)))
         progress.done(table.rows)
         return found
 
-    def _landed(self, landed: Manifest, table: Table, columns: list[Target], progress: Progress) -> Iterator[Landed]:
-        for file in table.files:
-            yield Landed(self._merged or self.origin.file(landed, file), file, columns, progress.stream())
+    def _landed(self, table: Table, places: Sequence[Object], columns: list[Target],
+                progress: Progress) -> Iterator[Landed]:
+        for place, file in zip(places, table.files, strict=True):
+            yield Landed(place, file, columns, progress.stream())
             progress.close()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
 
 from landing.core.errors import SettingError
-from landing.model.schema import Column, Protection
+from landing.model.schema import Column, Protection, Table
 from landing.protection import rules
 from landing.protection.keys import Key, KeyRing
 from landing.protection.marks import Marks
-from landing.protection.methods import DROP, ENCRYPT, MASK, TOKEN, encryption, method_of
+from landing.protection.methods import DROP, ENCRYPT, MASK, PLAIN, TOKEN, encryption, method_of
 from landing.protection.rules import Rule, Tables
 
 
@@ -47,6 +47,20 @@ class TableProtection:
         if method == TOKEN:
             return self.keys.token
         return self.keys.encryption if method == ENCRYPT else None
+
+    def differing(self, table: Table, names: Collection[str]) -> list[str]:
+        """Those of the columns that a landed table has under another method, or with tokens of another key.
+
+        Encrypted values name their key, so that may differ.
+        """
+        landed = {column.name: column.protection for column in table.columns}
+        before = {name: (one.method, one.check if one.method == TOKEN else None) if one else (PLAIN, None)
+                  for name, one in landed.items()} | dict.fromkeys(table.dropped, (DROP, None))
+        return [name for name in names if name in before and before[name] != self._way(name)]
+
+    def _way(self, name: str) -> tuple[str, str | None]:
+        method = self.methods.get(name, PLAIN)
+        return method, self.keys.token.check if method == TOKEN else None
 
     def marks(self, columns: Sequence[Column]) -> Marks:
         """Marks for the protected ones of the columns, as landed() gives them."""

@@ -11,20 +11,40 @@ import collections
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import duckdb
+from msgspec import structs
 
 from landing.core.errors import ZoneError
 from landing.model import csv_dialect
-from landing.model.schema import INTEGERS, File
+from landing.model.manifest import Manifest
+from landing.model.schema import INTEGERS, File, Table
+from landing.singer.scratch import scratch
 from landing.storage import hashing
 from landing.storage.base import Object
 from landing.storage.duckdb_files import LANDED_LIMITS, TOO_LONG, LandedFiles, landed_rows
+from landing.storage.finding import local_file
 from landing.storage.hashing import BUFFER
-from landing.zone.chains import Link, all_columns
+from landing.zone.chains import Link, all_columns, chain
 from landing.zone.landing_zone import LandingZone
 
 CHUNK = 2_000  # rows
+
+
+@contextlib.contextmanager
+def whole(zone: LandingZone, manifest: Manifest, table: Table) -> Iterator[tuple[Table, list[Object]]]:
+    """A table with all of its rows, and its files: in one scratch file, if it was landed in increments.
+
+    Raises as chain() and merge() do.
+    """
+    if table.increment is None:
+        yield table, [zone.file(manifest, file) for file in table.files]
+        return
+    links = chain(zone, manifest, table)
+    with scratch() as folder:
+        file = merge(zone, links, place := local_file(Path(folder) / "rows.csv"), folder)
+        yield structs.replace(table, columns=all_columns(links), files=[file], increment=None), [place]
 
 
 def merge(zone: LandingZone, links: Sequence[Link], to: Object, folder: str) -> File:

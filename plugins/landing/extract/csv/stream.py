@@ -26,7 +26,7 @@ from landing.extract.csv.text import CsvText
 from landing.model.inputs import Input
 from landing.model.naming import folder_name
 from landing.model.schema import File, Table
-from landing.protection.columns import TableProtection
+from landing.protection.columns import NO_PROTECTION, TableProtection
 from landing.singer.metadata import StreamMetadata
 from landing.singer.scratch import scratch
 from landing.singer.stream import Extract, LandingStream
@@ -159,6 +159,10 @@ class CsvStream(LandingStream):
             raise self._cannot_append(f"its keys changed since {day}, from {base.last.table.primary_key} to {key}")
         if protection and (hidden := [name for name in key if name in protection.methods]):
             raise self._cannot_append(f"its key is protected ({', '.join(hidden)}), so it cannot be compared")
+        for link in base.links:
+            if differ := (protection or NO_PROTECTION).differing(link.table, self.names):
+                raise self._cannot_append(f"the protection of {', '.join(differ)} or the key of its tokens changed "
+                                          f"since {link.manifest.extracted_at}")
         return Appending(base, key)
 
     def _cannot_append(self, why: str) -> SettingError:
