@@ -150,3 +150,23 @@ def test_the_setting_in_meltano_yml_is_what_a_run_and_certify_use(shop):
     shop.meltano("run", "extract_postgres", DATESTAMP=DAY)
     keys = {table["name"]: table["primary_key"] for table in shop.manifest("postgres", DAY)["tables"]}
     assert keys == {"notes": ["order_id", "note"], "orders": ["order_id"]}
+
+
+def test_settings_of_variables_are_those_that_meltano_loses_keys_of(events):
+    """Meltano passes on a variable's object without its keys with a dot, and the variable."""
+    shop, patch = events.project, events.monkeypatch
+    patch.setenv("MELTANO_EXTRACTOR_NAME", "tap-shop")
+    patch.setenv("TAP_SHOP_KEYS", '{"public.events": ["id"]}')
+    patch.setenv("TAP_SHOP_INCREMENTAL", '{"public.events": {"full_every": 1}}')
+    for day in (DAY, NEXT):
+        events.extract(day, keys={}, incremental={}, by_keys={"public-events": "id"})
+    assert key(shop) == ["id"]
+    table, = shop.manifest("postgres", NEXT)["tables"]
+    assert "increment" not in table
+    patch.delenv("MELTANO_EXTRACTOR_NAME")
+    patch.setenv("TARGET_POSTGRES_CHECKS", '{"postgres": {"public.events": {"min_rows": 1000}}}')
+    meltano = shop.folder / "meltano.yml"
+    meltano.write_text("jobs:\n- name: extract_postgres\n  tasks: [tap-postgres target-csv]\n")
+    assert "min_rows: expected at least 1,000 rows, found 100" in events.load(DAY, check=False, checks={}).text
+    patch.setenv("TARGET_POSTGRES_CHECKS", "[]")
+    assert "TARGET_POSTGRES_CHECKS='[]' is not a JSON object" in events.load(DAY, check=False).text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from landing.core.errors import SettingError
 from landing.core.settings import root, settings
+from landing.core.variables import of_variable
 
 JOB_PREFIX = "extract_"
 SAME_PATH = 400  # days before and after a date whose path may be the same
@@ -127,27 +127,27 @@ def job_of(source: str) -> str:
 
 def source_schemas() -> list[str]:
     """`filter_schemas` of tap-postgres, from its variable or meltano.yml; empty: all but PostgreSQL's own."""
-    return [str(name) for name in _setting("extractors", "tap-postgres", "filter_schemas", list, '["public", "crm"]')]
+    return [str(name) for name in _setting("extractors", "tap-postgres", "filter_schemas", ["public", "crm"])]
 
 
 def source_keys() -> dict[str, Any]:
     """`keys` of tap-postgres, from its variable or meltano.yml: declared keys by `schema.table`."""
-    return _setting("extractors", "tap-postgres", "keys", dict, '{"public.events": ["id"]}')
+    return _setting("extractors", "tap-postgres", "keys", {"public.events": ["id"]})
 
 
 def source_protect() -> dict[str, Any]:
     """`protect` of tap-postgres, from its variable or meltano.yml: methods by table and column."""
-    return _setting("extractors", "tap-postgres", "protect", dict, '{"public.customers": {"email": "encrypt"}}')
+    return _setting("extractors", "tap-postgres", "protect", {"public.customers": {"email": "encrypt"}})
 
 
 def table_names() -> dict[str, Any]:
     """`table_names` of target-postgres, from its variable or meltano.yml: Meltano passes it to the plugin only."""
-    return _setting("loaders", "target-postgres", "table_names", dict, '{"crm": "crm.{table}"}')
+    return _setting("loaders", "target-postgres", "table_names", {"crm": "crm.{table}"})
 
 
 def table_checks() -> dict[str, Any]:
     """`checks` of target-postgres, likewise."""
-    return _setting("loaders", "target-postgres", "checks", dict, '{"postgres": {"orders": {"min_rows": 1}}}')
+    return _setting("loaders", "target-postgres", "checks", {"postgres": {"orders": {"min_rows": 1}}})
 
 
 def migrations_folder() -> str | None:
@@ -155,18 +155,10 @@ def migrations_folder() -> str | None:
     return settings().get("TARGET_POSTGRES_MIGRATIONS") or _config("loaders", "target-postgres").get("migrations")
 
 
-def _setting(plugins: str, plugin: str, name: str, kind: type, example: str) -> Any:
+def _setting(plugins: str, plugin: str, name: str, example: Any) -> Any:
     """A plugin's setting, from its variable or meltano.yml."""
-    variable = f"{plugin}_{name}".replace("-", "_").upper()
-    if text := settings().get(variable):
-        try:
-            if isinstance(found := json.loads(text), kind):
-                return found
-        except ValueError:
-            pass
-        raise SettingError(f"{variable}={text!r} is not a JSON {kind.__name__}. Expected, for example, {example}. "
-                           "Correct it, and run again.")
-    return _config(plugins, plugin).get(name) or kind()
+    found = of_variable(plugin, name, example, settings())
+    return (_config(plugins, plugin).get(name) or type(example)()) if found is None else found
 
 
 def _config(plugins: str, plugin: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from landing.core.errors import (
     describe,
 )
 from landing.core.settings import flag
+from landing.core.variables import objects
 from landing.load import declared_checks, migrations
 from landing.load.chain import Chain, Part
 from landing.load.declared_checks import DeclaredChecks
@@ -97,6 +98,7 @@ SETTINGS = th.PropertiesList(
     ),
 )
 
+OBJECTS = {SETTING: {"crm": "crm.{table}"}, declared_checks.SETTING: {"postgres": {"orders": {"min_rows": 1}}}}
 logger = logging.getLogger(__name__)
 
 
@@ -118,7 +120,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         config.setdefault("default_target_schema", os.environ.get("SCHEMA", "public"))
         if not config["default_target_schema"]:
             raise SettingError("SCHEMA is empty. Run again with SCHEMA=public, or leave it unset.")
-        super().__init__(*args, **{**kwargs, "config": config})
+        super().__init__(*args, **{**kwargs, "config": objects(self.name, config, OBJECTS)})
         TableNames(self.config.get(SETTING), self.config["default_target_schema"])  # fail before anything is read
         DeclaredChecks(self.config.get(declared_checks.SETTING))  # likewise
         self._files = Files()

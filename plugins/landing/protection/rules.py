@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -43,27 +41,6 @@ class Rule:
 
 def _rank(pattern: str, name: str) -> int:
     return 2 if pattern == name else int(fnmatchcase(name, pattern))
-
-
-def of_plugin(plugin: str, configured: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The setting of a plugin; from its variable, if that is set: Meltano loses its keys with a dot, but passes it on.
-
-    Raises:
-        SettingError: The variable is not a JSON object.
-    """
-    name = os.environ.get("MELTANO_EXTRACTOR_NAME", plugin)
-    variable = f"{name}_PROTECT".replace("-", "_").upper()
-    if not (text := os.environ.get(variable)):
-        return configured or {}
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, Mapping):
-        raise SettingError(f"{variable} is not a JSON object. Expected, for example, "
-                           '{"public.customers": {"email": "encrypt"}}. Nothing was extracted. Correct it, and run '
-                           "again.")
-    return found
 
 
 def rules(setting: Mapping[str, Any]) -> list[Rule]:

@@ -12,6 +12,7 @@ from singer_sdk import typing as th
 from landing.core.dates import run_date
 from landing.core.errors import BadFileError, SettingError, SourceError
 from landing.core.sources import source_name, stock_source
+from landing.core.variables import objects
 from landing.extract.csv.declaration import Declaration, declarations
 from landing.extract.csv.inputs import InputFile, SourceInputs, refuse_conflicts
 from landing.extract.csv.stream import CsvStream
@@ -188,7 +189,8 @@ class TapCSV(ExtractTap):
     @cached_property
     def protections(self) -> dict[str, TableProtection]:
         """How columns are protected, by entity, where some are. Raises SettingError if they cannot be."""
-        given = rules.rules(rules.of_plugin(self.name, self.config.get("protect")))
+        config = objects(self.name, self.config, {"protect": {"*": {"*email*": "encrypt"}}})
+        given = rules.rules(config.get("protect") or {})
         for stream in self.streams.values():
             given += rules.rules({stream.name: stream.declaration.protect})
         return table_protections(given, {name: one.names_by_column for name, one in self.streams.items()},

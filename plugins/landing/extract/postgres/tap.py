@@ -16,6 +16,7 @@ from tap_postgres.tap import TapPostgres as StockTapPostgres
 from landing.core.dates import run_date
 from landing.core.errors import SettingError, SourceError, StalledError, UnreachableError, describe
 from landing.core.sources import source_name, stock_source
+from landing.core.variables import objects
 from landing.extract.postgres.catalog import catalog, describe_tables
 from landing.extract.postgres.incremental_settings import FULL_EVERY, INCREMENTAL
 from landing.extract.postgres.keys import with_keys
@@ -30,7 +31,7 @@ from landing.postgres.connect import connect
 from landing.postgres.parameters import checked
 from landing.postgres.tls import with_certificate_authority
 from landing.postgres.worker_pool import WorkerPool
-from landing.protection import references, rules
+from landing.protection import references
 from landing.protection.columns import TableProtection
 from landing.singer.settings import (
     COMPRESSION,
@@ -56,6 +57,8 @@ PROTECT = th.Property(
     "token, email: encrypt, phone: mask, notes: drop}, \"*\": {\"*email*\": encrypt}}`. `plain` is an exception from a "
     "pattern.",
 )
+OBJECTS = {"keys": {"public.events": ["id"]}, "protect": {"public.customers": {"email": "encrypt"}},
+           "incremental": {"public.orders": {"full_every": 30}}}  # settings, with an example of each
 logger = logging.getLogger(__name__)
 
 
@@ -80,7 +83,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
         self._started: set[CopyStream] = set()
         config = with_certificate_authority(checked(kwargs["config"], "SOURCE", self.name),
                                             "SOURCE_POSTGRES_SSLROOTCERT")
-        super().__init__(*args, **{**kwargs, "config": config})
+        super().__init__(*args, **{**kwargs, "config": objects(self.name, config, OBJECTS)})
 
     @property
     def source(self) -> str:
@@ -125,7 +128,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
     @property
     def protect(self) -> Mapping[str, Any]:
         """The setting `protect`."""
-        return rules.of_plugin(self.name, self.config.get("protect"))
+        return self.config.get("protect") or {}
 
     @cached_property
     def position(self) -> Position:
