@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from datetime import date
 
 from landing.postgres.connect import connect
 from landing.verify.reconcile import Reconciliation
 from landing.zone.landing_zone import LandingZone
 from model import Model, Rows, Table, comparable, found, history_name, placed
-from world import World
+from world import CANARY, World
 
 
 def landing_zone(world: World, model: Model) -> None:
@@ -23,16 +24,25 @@ def landing_zone(world: World, model: Model) -> None:
         same(sorted(table["name"] for table in manifest["tables"]), sorted(take.tables), f"{where}: its tables")
         listed = set()
         for table in manifest["tables"]:
+            name, there = table["name"], files.get((source, day), {})
+            part = take.parts.get(name, take.tables[name])
             listed |= {file["path"] for file in table["files"]}
-            landed[source, day, table["name"]] = _landed(
-                world, table, take.tables[table["name"]], files.get((source, day), {}), f"{where}, {table['name']}")
+            landed[source, day, name] = _landed(world, table, part, there, f"{where}, {name}")
+            if name in take.parts:
+                same(sorted(landed[source, day, name], key=repr), sorted(part.rows, key=repr), f"{where}, {name}: rows")
+            if quarantine := table.get("quarantine"):
+                listed.add(quarantine["path"])
+            same(_rejected(world, quarantine, there), take.rejected.get(name, []), f"{where}, {name}: rejected rows")
+            if take.ways[name].get("secret", "plain") != "plain":
+                secret = [path for path, key in there.items() if CANARY.encode() in world.content(key)]
+                assert not secret, f"{where}: a protected value is in {secret}"
         more = files.get((source, day), {}).keys() - listed
         assert not more or (source, day) in model.leftovers, f"{where}: files that no manifest lists: {sorted(more)}"
     for (source, day), take in model.landed.items():
         for name, table in take.tables.items() if model.whole(source, take) else ():
             rows: dict[object, tuple] = {}
             for at, entry in chain(manifests, source, day, name):
-                rows |= _by_key(entry, landed[source, at, name])
+                rows |= _by_key(entry, at, landed[source, at, name], list(table.columns))
             where = f"{source} of {day}, {name}"
             same(sorted(rows.values(), key=repr), sorted(table.rows, key=repr), f"{where}: landed rows")
             total = entry.get("increment", {}).get("total_rows", len(rows))
@@ -49,13 +59,24 @@ def chain(manifests: dict, source: str, day: str, name: str) -> list[tuple[str, 
     return [*below, (day, entry)]
 
 
-def _by_key(entry: dict, rows: Rows) -> dict[object, tuple]:
-    """Rows by the values of their key, or by their number where an increment has no part in it."""
-    names = [column["name"] for column in entry["columns"]]
-    key = [names.index(name) for name in entry["primary_key"]]
-    found = {tuple(row[place] for place in key) or number: row for number, row in enumerate(rows)}
+def _by_key(entry: dict, day: str, rows: Rows, columns: list[str]) -> dict[object, tuple]:
+    """Rows with these columns by the values of their key, or by date and number where they have none."""
+    places = {column["name"]: place for place, column in enumerate(entry["columns"])}
+    key = [places[name] for name in entry["primary_key"]]
+    found = {tuple(row[place] for place in key) or (day, number): tuple(
+        row[places[name]] if name in places else None for name in columns) for number, row in enumerate(rows)}
     assert len(found) == len(rows), f"{entry['name']}: a key comes twice"
     return found
+
+
+def _rejected(world: World, quarantine: dict | None, files: dict) -> list[tuple[int, str]]:
+    """Lines and rules of a table's rejected rows."""
+    if not quarantine:
+        return []
+    content = world.content(files[quarantine["path"]])
+    found = [(row["line"], row["rule"]) for row in map(json.loads, content.decode().splitlines())]
+    assert len(found) == quarantine["rows"], f"{quarantine}: {found}"
+    return sorted(found)
 
 
 def _landed(world: World, entry: dict, table: Table, files: dict, where: str) -> Rows:

@@ -27,6 +27,11 @@ class Table:
     def typed(self, types: dict[str, str]) -> Table:
         return replace(self, columns={name: type_ or types[name] for name, type_ in self.columns.items()})
 
+    def has_values(self, column: str) -> bool:
+        """Whether one is not NULL."""
+        place = [*self.columns].index(column)
+        return any(row[place] is not None for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Take:
@@ -36,6 +41,11 @@ class Take:
     run_id: str = ""
     declared: tuple[str, ...] = ()  # sources that its date needs, as its manifest records them
     bases: dict[str, tuple[str, str]] = field(default_factory=dict)  # date and run of an increment's base, by table
+    parts: dict[str, Table] = field(default_factory=dict)  # rows that were added to a base, by table
+    clashes: tuple[str, ...] = ()  # columns whose types on the dates of their chain no type has to hold
+    revealed: dict[str, Table] = field(default_factory=dict)  # tables with encrypted columns in plain
+    ways: dict[str, dict[str, str]] = field(default_factory=dict)  # how the date's columns are protected, by table
+    rejected: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # lines and rules, by table
 
 
 @dataclass
@@ -116,14 +126,26 @@ class Model:
 
     def whole(self, source: str, take: Take) -> bool:
         """Whether all that its increments stand on is landed as it was then."""
-        return all(self._stands(source, take, name) for name in take.bases)
+        return all(self.stands(source, take, name) for name in take.bases)
 
-    def _stands(self, source: str, take: Take, name: str) -> bool:
+    def stands(self, source: str, take: Take, name: str) -> bool:
+        """Whether all that a table stands on is landed as it was then."""
         if name not in take.bases:
             return True
         day, run_id = take.bases[name]
         base = self.landed.get((source, day))
-        return base is not None and base.run_id == run_id and self._stands(source, base, name)
+        return base is not None and base.run_id == run_id and self.stands(source, base, name)
+
+    def chain(self, source: str, take: Take, name: str) -> list[Take]:
+        """The takes that make up a table, the whole one first. Raises KeyError where one is not landed."""
+        if name not in take.bases:
+            return [take]
+        return [*self.chain(source, self.landed[source, take.bases[name][0]], name), take]
+
+    def base(self, source: str, day: str, name: str) -> tuple[str, Take] | None:
+        """The newest earlier date that has a table."""
+        days = [at for of, at in self.landed if of == source and at < day and name in self.landed[of, at].tables]
+        return (max(days), self.landed[source, max(days)]) if days else None
 
     def bases(self) -> set[tuple[str, str]]:
         """Landed dates that others stand on, by (source, date)."""
@@ -166,6 +188,15 @@ def must_widen(old: str, new: str) -> bool:
     return all(stamps) and stamps[0][2] == stamps[1][2]
 
 
+def hold_both(old: str, new: str) -> str:
+    """A type for the values of both."""
+    if old == new:
+        return old
+    if {old, new} <= {*INTEGERS}:
+        return max(old, new, key=INTEGERS.index)
+    return "numeric" if numeric(old) and numeric(new) else "text"
+
+
 def numeric(type_: str) -> tuple[int, int] | None:
     """Digits before and behind the point of an exact number's type; None of any other."""
     if type_ in INTEGERS:
@@ -182,7 +213,7 @@ def comparable(rows: Rows, types: list[str], stored: list[str]) -> Rows:
 
 
 def _comparable(text: str | None, type_: str, stored: str) -> str | None:
-    if text is None or stored == type_:
+    if text is None or (stored == type_ and not stored.startswith("numeric(")):
         return text
     if stored in {*INTEGERS, "real", "double precision"} or numeric(stored):
         try:

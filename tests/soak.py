@@ -18,6 +18,7 @@ import traceback
 
 import hypothesis
 import machine
+import steps
 import stores
 import warm
 from conftest import running
@@ -44,16 +45,16 @@ def soak(first: int, arguments: argparse.Namespace, server: Server) -> int:
             print(f"FAILED seed {number}")
             traceback.print_exc(limit=-4 if arguments.brief else None, chain=False, file=sys.stdout)
             if isinstance(error, hypothesis.errors.Flaky):
-                print("At first:", *machine.failures[:1], sep="\n")
+                print("At first:", *steps.failures[:1], sep="\n")
             if failed >= arguments.failures:
                 break
         seconds = time.monotonic() - begun
-        steps = machine.counts.total()
-        print(f"seed {number}: {steps} steps, {steps / seconds:.1f} a second, {failed} failed", flush=True)
+        done = steps.counts.total()
+        print(f"seed {number}: {done} steps, {done / seconds:.1f} a second, {failed} failed", flush=True)
         if seconds > arguments.minutes * 60 or (arguments.rounds and (number - first) // arguments.jobs + 1 >=
                                                 arguments.rounds):
             break
-    for counts in (machine.counts, machine.outcomes):
+    for counts in (steps.counts, steps.outcomes):
         print(", ".join(f"{name} {count}" for name, count in sorted(counts.items())), flush=True)
     return failed
 
@@ -87,7 +88,7 @@ def main() -> None:
                 stack.callback(store.stop)
             failed = soak(arguments.seed + arguments.job, arguments, server)
     finally:
-        print(f"{machine.counts.total()} steps: {dict(machine.outcomes)}", flush=True)
+        print(f"{steps.counts.total()} steps: {dict(steps.outcomes)}", flush=True)
     sys.exit(bool(failed))
 
 

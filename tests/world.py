@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +23,34 @@ import warm
 from conftest import BIN, ROLES, Database, Project, databases
 from landed import InStore
 from model import Table
+from model_files import APPEND, KEEP_LAST, ORDERS, QUARANTINE, Entity
+from model_protection import Keys, Protection
 from psycopg2 import sql
 from servers import Server
 from stores import Store
 
 POSTGRES, CRM, CSV = SOURCES = ("postgres", "crm", "csv")
-ENTITIES = {"items": ["id"], "notes": []}  # of the CSV source, with their keys
+ENTITIES = [  # of the CSV source, as they are at first
+    Entity("items", ("id",)),
+    Entity("notes"),
+    Entity("sales", ("id",), APPEND, KEEP_LAST),
+    Entity("orders", on_bad_rows=QUARANTINE, contract=ORDERS)]
+HEADERS = {"orders": ["id", "amount", "state", "code", "secret"]}  # of other files than `id,a`
+PEOPLE = "people"  # a table of each database whose columns no step changes: it has all that may be protected
+KEYS = Keys(b"token".ljust(32), {"first": b"first".ljust(32)})
 TAPS = {POSTGRES: "landing-tap-postgres", CRM: "landing-tap-postgres", CSV: "landing-tap-csv"}
 TABLE_NAMES = "{target_schema}_crm.{table}"  # of crm, whose tables have the names of the other database's
 MANIFEST = "/_manifest.json"
 FULL_EVERY = 3  # dates of an INCREMENTAL table
 LARGEST = 3
 CHECKS = {CSV: {"items": {"min_rows": 1, "columns": {"id": {"maximum": LARGEST}}}}}
+NAMES = ["a", "b", "c", "extracted_at", "Größe"]  # of columns
+CANARY = "Zebra7canary"  # a value of a column that is protected, where any is
+# Views that people build: the role that owns one, and what it is. The loader is no member of the others' role.
+OTHERS, OWN, OTHERS_MATERIALIZED, OWN_MATERIALIZED = "others'", "own", "others', materialized", "own, materialized"
+KINDS = {OTHERS: ("", "VIEW"), OTHERS_MATERIALIZED: ("", "MATERIALIZED VIEW"),
+         OWN: ("SET ROLE warehouse_loader;", "VIEW"),
+         OWN_MATERIALIZED: ("SET ROLE warehouse_loader;", "MATERIALIZED VIEW")}
 PINNED = "SET datestyle = 'ISO'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1"
 
 # Tables, views and materialized views, types as they have to land: an enum as text.
@@ -72,7 +89,7 @@ class Run:
                  messages: Path | None = None) -> None:
         """Without a tap, `messages` are the input of the target."""
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (end() closes it)
-        environment = world.project.plugin_environment(**variables)
+        environment = world.project.plugin_environment(PROTECTION_KEYS=world.protection.keys.variable, **variables)
         common = {"cwd": world.project.folder, "env": environment, "stderr": self._log}
         self._tap = None
         if tap and messages:
@@ -119,8 +136,12 @@ class World:
         self._names: dict[str, str] = {}  # the setting table_names
         self._commands: dict[str, list[str]] = {}
         self._parsed: dict[str, tuple] = {}
-        self.csv = {name: (["id", "a"], [["1", "10"]]) for name in ENTITIES}
-        for name in ENTITIES:
+        self.protection = Protection({}, KEYS)
+        self.entities = {one.name: one for one in ENTITIES}
+        self.csv = {name: ([*HEADERS.get(name, ["id", "a"])], []) for name in self.entities}
+        for header, rows in self.csv.values():
+            rows.append(["1", "10", *[None] * (len(header) - 2)])
+        for name in self.entities:
             self.write_csv(name)
 
     def close(self) -> None:
@@ -149,10 +170,7 @@ class World:
         return True
 
     def tables(self, source: str) -> dict[str, Table]:
-        """A source as it is now."""
-        if source == CSV:
-            return {name: Table(dict.fromkeys(header), tuple(ENTITIES[name]), [tuple(row) for row in rows])
-                    for name, (header, rows) in self.csv.items()}
+        """A database as it is now."""
         return relations(self.sources[source], "public", "rvm")
 
     def write_csv(self, name: str) -> None:
@@ -164,12 +182,18 @@ class World:
 
     def tap(self, source: str, **settings: object) -> list[str]:
         if source == CSV:
-            settings["files"] = [{"entity": name, "path": f"extract/{name}.csv", "keys": keys}
-                                 for name, keys in ENTITIES.items()]
+            settings |= {"files": [one.setting() for one in self.entities.values()],
+                         "protect": {"*": {**self.protected_in_files()}}}
         else:
-            settings |= {**self.sources[source].settings(), "filter_schemas": ["public"], "full_every": FULL_EVERY}
+            settings |= {**self.sources[source].settings(), "filter_schemas": ["public"], "full_every": FULL_EVERY,
+                         "protect": {"*": {**self.protection.methods}}}
         command = self._command(TAPS[source], source=source, **settings)
         return command if source == CSV or self.by_key is None else [*command, *self._incremental(command)]
+
+    def protected_in_files(self) -> Mapping[str, str]:
+        """Methods by column of the CSV files: a rule for a column that no file has is refused, and a key stays."""
+        columns = {name for header, _ in self.csv.values() for name in header} - {"id"}
+        return {name: method for name, method in self.protection.methods.items() if name in columns}
 
     def _incremental(self, tap: list[str]) -> list[str]:
         """The option with a catalog in which tables with a key are INCREMENTAL; none where the source is refused."""
@@ -181,11 +205,12 @@ class World:
             return []
         catalog = json.loads(text)
         for entry in catalog["streams"]:
-            if entry["key_properties"]:
-                columns = [*entry["schema"]["properties"]]
+            columns = [one for one in entry["schema"]["properties"] if one not in self.protection.methods]
+            if entry["key_properties"] and columns:  # the column of a replication key cannot be protected
                 entry |= {"replication_method": "INCREMENTAL", "replication_key": columns[self.by_key % len(columns)]}
+        text = json.dumps(catalog)
         path = self.folder / f"catalog-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-        path.write_text(json.dumps(catalog))
+        path.write_text(text)
         return ["--catalog", str(path)]
 
     def target_csv(self, source: str) -> list[str]:
@@ -199,7 +224,7 @@ class World:
                              checks=self.checks, **settings)
 
     def _command(self, program: str, **settings: object) -> list[str]:
-        key = program + json.dumps(settings, sort_keys=True)
+        key = program + json.dumps(settings)
         if key not in self._commands:
             self._commands[key] = [str(BIN / program), "--config", self.project.config(**settings)]
         return self._commands[key]
@@ -222,10 +247,14 @@ class World:
                 found.setdefault(_date_of(key), {})[key.split("/", 2)[2]] = key
         return found
 
+    def content(self, key: str) -> bytes:
+        """Of a file, in plain where it is compressed."""
+        content = self.zone.read(key)
+        return gzip.decompress(content) if key.endswith(".gz") else content
+
     def landed_rows(self, key: str, sha256: str) -> tuple[list[str], list[tuple]]:
         """Header and rows of a file that has this hash; AssertionError if it has another."""
-        content = self.zone.read(key)
-        content = gzip.decompress(content) if key.endswith(".gz") else content
+        content = self.content(key)
         assert hashlib.sha256(content).hexdigest() == sha256, f"{key} has not the hash that its manifest has"
         if sha256 not in self._parsed:
             header, *rows = parsed(content.decode())
