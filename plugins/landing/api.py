@@ -32,6 +32,7 @@ from landing.status.metrics import as_metrics
 from landing.status.page import as_page
 from landing.status.reading import read_status
 from landing.transform.build_date import BuildDate, build_date
+from landing.transform.dbt import is_set_up as transform_is_set_up
 from landing.verify.reconcile import EQUAL
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
@@ -76,5 +77,6 @@ __all__ = [
     "table",
     "today",
     "transform_command",
+    "transform_is_set_up",
     "without_secrets",
 ]

@@ -1,4 +1,4 @@
-"""ELT_with_meltano: extract every declared source for one date, load the date, verify it.
+"""ELT_with_meltano: extract every declared source for one date, load the date, verify it, transform it.
 
 One run is one date, the run's partition key. Each task runs one command. If it fails, its log ends with the error and
 that command; clear the task to retry. A failed run sends one message to ALERT_URLS.
@@ -21,8 +21,10 @@ from landing.api import (
     DamagedError,
     LandedDate,
     LandingZone,
+    LoadHistory,
     Manifest,
     SettingError,
+    connect,
     declared_sources,
     extract_command,
     has_files_of_each_date,
@@ -30,6 +32,8 @@ from landing.api import (
     parse_date,
     refuse_future,
     today,
+    transform_command,
+    transform_is_set_up,
 )
 from meltano_dags import alerts
 from meltano_dags.commands import ROOT, meltano, run
@@ -37,7 +41,8 @@ from meltano_dags.commands import ROOT, meltano, run
 SCHEMA = os.environ.get("SCHEMA") or "public"
 LANDED = {source: Asset(f"landed_{source}", uri=f"landing://{source}") for source in declared_sources()}
 LOADED = Asset(f"loaded_{SCHEMA}", uri=f"warehouse://{SCHEMA}")
-LOAD, VALIDATE = "load_to_postgres", "validate"
+TRANSFORMED = Asset(f"transformed_{SCHEMA}", uri=f"transform://{SCHEMA}")
+LOAD, VALIDATE, TRANSFORM = "load_to_postgres", "validate", "transform"
 FAILURE = "failure"  # XCom: why a task failed
 
 
@@ -59,6 +64,8 @@ def date_of(context: Any) -> str:
 def retry_command(task_id: str, context: Any) -> str:
     """The command of a task."""
     day = parse_date(date_of(context), "date")
+    if task_id == TRANSFORM:
+        return transform_command(day, SCHEMA)
     if task_id not in (LOAD, VALIDATE):
         again = "REEXTRACT=true " if context["params"]["re_extract"] else ""
         return again + extract_command(task_id.removeprefix(JOB_PREFIX), day)
@@ -168,6 +175,28 @@ def validate() -> str:
     return f"{day}: source = files = warehouse"
 
 
+@explained
+def transform() -> dict[str, Any]:
+    """Build and test the models of the run's date. Skipped if a newer date is loaded, which the models show then."""
+    context = get_current_context()
+    day = date_of(context)
+    newest = newest_loaded()
+    if newest and day < newest:
+        raise AirflowSkipException(f"{newest} is loaded, and the models show the newest date. To build {day} beside "
+                                   f"it, run: {retry_command(TRANSFORM, context)}")
+    meltano(f"Transform of {day}", retry_command(TRANSFORM, context), TRANSFORM, day, SCHEMA=SCHEMA, EXTRACTED_AT=day)
+    extra = {"schema": SCHEMA, "extracted_at": day}
+    context["outlet_events"][TRANSFORMED].extra = extra
+    return extra
+
+
+def newest_loaded() -> str | None:
+    """The newest loaded date of any source; None if there is none."""
+    with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
+        loads = LoadHistory(cursor, f"{SCHEMA}_history")
+        return max(loads.newest().values()).isoformat() if loads.exists() and loads.newest() else None
+
+
 def ended(task_id: str, how: str, context: Any) -> str:
     """A message about a task that ended without an error of its command."""
     return f"{task_id} {how}\nTo retry, clear this task or run: {retry_command(task_id, context)}"
@@ -186,7 +215,7 @@ def alert(context: Any) -> None:
 
 with DAG(
     "ELT_with_meltano",
-    description="Sources -> landing zone -> warehouse, one date per run",
+    description="Sources -> landing zone -> warehouse -> models, one date per run",
     doc_md=__doc__,
     # Its partition key is the landing zone's extracted_at.
     schedule=CronPartitionTimetable("0 0 * * *", timezone="UTC", key_format="%Y-%m-%d"),
@@ -212,4 +241,7 @@ with DAG(
     extracts = [task(extract, task_id=f"{JOB_PREFIX}{source}", outlets=[asset])(source)
                 for source, asset in LANDED.items()]
     loaded = task(load, task_id=LOAD, outlets=[LOADED], trigger_rule="none_failed")()
-    extracts >> loaded >> task(validate, task_id=VALIDATE)()
+    validated = task(validate, task_id=VALIDATE)()
+    extracts >> loaded >> validated
+    if transform_is_set_up():
+        validated >> task(transform, task_id=TRANSFORM, outlets=[TRANSFORMED], max_active_tis_per_dag=1)()

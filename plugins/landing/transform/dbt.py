@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
-import subprocess
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from landing.core.commands import transform_command
 from landing.core.dates import parse_date
@@ -26,13 +24,13 @@ from landing.load.load_history import LoadHistory
 from landing.load.locks import SchemaLock
 from landing.postgres.configured import connect
 from landing.postgres.tls import certificate_authority
+from landing.transform import process
 from landing.transform.build_date import BuildDate, build_date
 from landing.transform.results import failures
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WITHOUT_DATE = {"clean", "debug", "deps", "init", "list", "ls", "parse"}  # and those that are only options
 LOCK_TIMEOUT = 3600  # seconds that a run waits for another
-SHOWN = 20  # last lines of dbt that an error quotes
 logger = logging.getLogger("dbt")
 
 
@@ -66,12 +64,20 @@ def run(arguments: Sequence[str]) -> None:
         _publish(Path(variables["DBT_TARGET_PATH"]))
 
 
+def is_set_up() -> bool:
+    """Whether the project has models, and dbt is installed."""
+    return (root() / "transform/dbt_project.yml").exists() and any(place.exists() for place in _places())
+
+
 def executable() -> str:
     """dbt of the project's transform/.venv, else of this repository's. Raises SettingError if there is none."""
-    places = [folder / "transform/.venv/bin/dbt" for folder in (root(), REPOSITORY)]
-    if found := next((place for place in places if place.exists()), None):
+    if found := next((place for place in _places() if place.exists()), None):
         return str(found)
-    raise SettingError(f"dbt is not installed: there is no {places[-1]}. Install it: make transform/.venv/ready")
+    raise SettingError(f"dbt is not installed: there is no {_places()[-1]}. Install it: make transform/.venv/ready")
+
+
+def _places() -> list[Path]:
+    return [folder / "transform/.venv/bin/dbt" for folder in (root(), REPOSITORY)]
 
 
 @contextlib.contextmanager
@@ -99,7 +105,8 @@ def _variables() -> dict[str, str]:
     """What dbt is told by variables, unless the caller did."""
     project = root() / "transform"
     profiles = project if (project / "profiles.yml").exists() else REPOSITORY / "transform"
-    made = root() / ".meltano" / "transform"
+    schema = settings().get("SCHEMA") or "public"
+    made = root() / ".meltano" / "transform" / ("" if schema == "public" else quote(f"schema={schema}", safe="="))
     values = {
         "DBT_PROJECT_DIR": project, "DBT_PROFILES_DIR": profiles, "DBT_TARGET_PATH": made / "target",
         "DBT_LOG_PATH": made / "logs", "DBT_USE_COLORS": sys.stdout.isatty(), "DBT_VERSION_CHECK": False,
@@ -114,20 +121,13 @@ def _variables() -> dict[str, str]:
 
 
 def _call(command: Sequence[str], variables: Mapping[str, str], again: str) -> None:
-    """Run dbt, and copy its output. Raises TransformError if it fails."""
-    lines: deque[str] = deque(maxlen=SHOWN)
+    """Run dbt. Raises TransformError if it fails."""
     results = Path(variables["DBT_TARGET_PATH"], "run_results.json")
     results.unlink(missing_ok=True)
-    with subprocess.Popen(command, cwd=root(), env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,  # noqa: S603
-                          text=True, errors="replace") as process:
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            lines.append(line)
-    if process.returncode:
-        found = failures(results)
-        why = found or f"exit status {process.returncode}. {' '.join(' '.join(lines).split())}"
-        raise TransformError(f"dbt failed: {why} Then run: {again}")
+    status, said = process.run(command, root(), variables)
+    if status:
+        why = failures(results) or f"exit status {status}: {said}."
+        raise TransformError(f"dbt failed: {why} Correct the data or the models, then run: {again}")
 
 
 def _publish(target: Path) -> None:
