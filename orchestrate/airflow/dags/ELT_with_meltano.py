@@ -24,6 +24,7 @@ from landing.api import (
     LoadHistory,
     Manifest,
     SettingError,
+    build_date,
     connect,
     declared_sources,
     extract_command,
@@ -181,7 +182,7 @@ def transform() -> dict[str, Any]:
     context = get_current_context()
     day = date_of(context)
     newest = newest_loaded()
-    if newest and day < newest:
+    if day < newest:
         raise AirflowSkipException(f"{newest} is loaded, and the models show the newest date. To build {day} beside "
                                    f"it, run: {retry_command(TRANSFORM, context)}")
     meltano(f"Transform of {day}", retry_command(TRANSFORM, context), TRANSFORM, day, SCHEMA=SCHEMA, EXTRACTED_AT=day)
@@ -190,11 +191,10 @@ def transform() -> dict[str, Any]:
     return extra
 
 
-def newest_loaded() -> str | None:
-    """The newest loaded date of any source; None if there is none."""
+def newest_loaded() -> str:
+    """The newest loaded date of any source."""
     with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
-        loads = LoadHistory(cursor, f"{SCHEMA}_history")
-        return max(loads.newest().values()).isoformat() if loads.exists() and loads.newest() else None
+        return build_date(LoadHistory(cursor, f"{SCHEMA}_history"), None).newest.isoformat()
 
 
 def ended(task_id: str, how: str, context: Any) -> str:
