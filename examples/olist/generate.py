@@ -18,7 +18,7 @@ from pathlib import Path
 import sample
 
 FOLDER = Path(__file__).resolve().parent
-SCHEMA = "cpstn"
+READ_SCHEMA = "cpstn"
 # State: share of the customers, and a city in its spellings.
 PLACES = {
     "SP": (42, "sao paulo", "são paulo", "SAO PAULO"), "RJ": (13, "rio de janeiro", "rio de janeiro "),
@@ -49,7 +49,7 @@ Rows = dict[str, list[tuple]]
 
 def generate(day: date) -> None:
     """Bring the sample to a day."""
-    sample.bring_to(day, FOLDER, change, first_day, SCHEMA)
+    sample.bring_to(day, FOLDER, change, first_day, READ_SCHEMA)
 
 
 def first_day(rng: random.Random, day: date) -> Iterator[tuple[str, list[tuple]]]:
