@@ -131,6 +131,11 @@ class Disk:
                 _require(folder, file.path, file.sha256)
         return manifest
 
+    def maybe(self, folder: Path) -> set[str]:
+        """Names that may be in a folder."""
+        node = self._node(folder)
+        return {name for name in {*node.entries, *node.maybe} if any(node.possible(name))}
+
     def surely(self, folder: Path) -> set[str]:
         """Names that are in a folder for certain."""
         node = self._node(folder)

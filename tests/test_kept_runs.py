@@ -231,6 +231,19 @@ def test_gc_removes_earlier_runs_on_demand_but_none_that_a_chain_needs_and_none_
     assert zone.storage.walk(layout.partition("postgres", day(D1))) == []
 
 
+def test_gc_keeps_what_an_earlier_run_stands_on_as_long_as_that_run(zone):
+    first, = runs(zone, 5)
+    second = increment(zone, D2, (D1, first))
+    third, = runs(zone, 6, day=D2)
+    tomorrow = today() + timedelta(days=1)
+    assert [*ZoneLeftovers(zone, day(D2), older_than=0)] == []
+    assert readable(zone, at=D2) == {second: 6, third: 6}
+    gone = [(one.kind, one.what) for one, _ in removed(ZoneLeftovers(zone, day(D2), 0, tomorrow))]
+    assert gone == [("landed date", layout.partition("postgres", day(D1))),
+                    ("earlier run", layout.kept_manifest("postgres", day(D2), second))]
+    assert readable(zone, at=D2) == {third: 6}
+
+
 def test_gc_that_is_killed_at_any_step_leaves_whole_runs(zone, monkeypatch):
     steps, done = 0, False
     while not done:
@@ -320,7 +333,12 @@ def test_after_a_power_loss_the_newest_run_never_comes_without_the_one_before_it
     run = made.zone.earlier(made.zone.require("own", at))[0]
     holds(made, lambda: [*removed(ZoneLeftovers(made.zone, first_kept=today()))], first, new=first)
     assert made.zone.kept("own", at, run) is None
-    holds(made, lambda: remove(made.zone, "own", at), first, new=ABSENT)
+    made.send(runs="keep")
+    before, _ = made.during(lambda: remove(made.zone, "own", at))
+    for found in made.outcomes(before, made.steps, made.partition()):
+        kept = [name for name in before.maybe(made.partition()) if layout.KEPT.fullmatch(name)]
+        assert ABSENT not in found or not kept, "they would be runs of a partition that is landed anew"
+    assert found == {ABSENT}
 
 
 @every_store
@@ -377,6 +395,14 @@ def test_messages_of_a_kept_run_that_come_again_neither_land_nor_remove_its_file
         commit(stored, structs.replace(mine, run_id=new_run_id()), {"a": [place]}, keep=True)
     stored.withdraw(run, "postgres", day(D1))
     assert readable(stored) == {first: 5, mine.run_id: 1, last: 6}
+
+
+@in_fakes3
+def test_a_rename_in_a_store_takes_all_runs_with_it(stored, store):
+    three = dict(zip(runs(stored, 1, 2, 3), (1, 2, 3), strict=True))
+    renamed(stored, "postgres", "shop")
+    assert readable(stored, "shop") == three
+    assert stored.storage.walk("source=postgres") == []
 
 
 @in_fakes3
