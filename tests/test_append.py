@@ -7,6 +7,7 @@ from protected import keys
 
 D1, D2, D3, D4 = (f"2024-01-{day}" for day in (20, 21, 22, 23))
 SALES = {"entity": "sales", "path": "extract/sales-{date}.csv", "keys": ["id"], "load": "append"}
+UUID = "0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
 LOG = {"entity": "log", "path": "extract/log-{date}.csv", "load": "append"}
 
 
@@ -103,6 +104,20 @@ def test_keep_last_works_within_a_file_too(files):
     assert files.table(D1)["duplicates"] == 2
     files.load(D1)
     assert [row[1:3] for row in files.rows(D1)] == [(1, 12), (2, 20)]
+
+
+@pytest.mark.parametrize(("type_", "old", "new"), [
+    ("numeric(9,2)", "10", "1e1"), ("uuid", f"A{UUID}", f"a{UUID}"),
+    ("timestamp without time zone", "2024-01-01T00:00", "2024-01-01 00:00:00.000"), ("double precision", "-0", "0.0")])
+def test_a_key_takes_the_place_of_an_earlier_one_however_both_are_spelled(files, type_, old, new):
+    declared = {"types": {"id": type_}, "on_duplicate_key": "keep_last"}
+    files.land(D1, f"id,amount\n{old},10\n", **declared)
+    files.land(D2, f"id,amount\n{new},20\n", **declared)
+    assert files.table(D2)["increment"]["total_rows"] == 1
+    for settings in ({}, {"reload": True, "batches": False}):  # loaded as files, and as the whole table's RECORDs
+        files.load(D2, **settings)
+        assert [row[2] for row in files.rows(D2)] == [20]
+        files.require_proved(D2)
 
 
 def test_a_date_that_is_landed_late_names_those_that_lack_its_rows(files):

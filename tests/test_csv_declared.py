@@ -13,10 +13,10 @@ import psycopg2
 import pytest
 from landing.core.errors import BadFileError, SettingError
 from landing.core.progress import Progress
-from landing.extract.csv import declared_types
 from landing.extract.csv.declaration import Declaration
-from landing.extract.csv.declared_types import SPACE, Declared
 from landing.extract.csv.entity import CsvEntity
+from landing.model import declared_types
+from landing.model.declared_types import SPACE, Declared
 from landing.model.manifest import Manifest
 from landing.storage.local import at
 

@@ -9,8 +9,9 @@ import duckdb
 import psycopg2
 import pytest
 from landing.core.errors import BadFileError
-from landing.extract.csv import declared_types, literals
-from landing.extract.csv.declared_types import Declared
+from landing.extract.csv import literals
+from landing.model import declared_types
+from landing.model.declared_types import Declared
 
 GOOD = {
     "json": ['{"a": [1, 2.5e3, null, true], "b": "\\u00e9"}', " 1 ", '"x"', "[]", '{"a":1,"a":2}', "1e999"],

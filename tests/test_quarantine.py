@@ -11,11 +11,11 @@ import duckdb
 import pytest
 from landing.core.errors import BadFileError, SettingError
 from landing.core.progress import Progress
-from landing.extract.csv import declared_types
 from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.entity import CsvEntity
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.tap import TapCSV
+from landing.model import declared_types
 from landing.storage.local import at
 
 DAY = "2024-03-01"

@@ -1,7 +1,7 @@
 """Rows whose key the chain of a table's partitions has already, found in its landed files.
 
-Keys are equal by value, as in the warehouse: see csv/keys.py. DuckDB keeps those of the new rows, reads the chain past
-them, and spills to disk.
+Keys are equal by value, as in the warehouse: see model/equality.py. DuckDB keeps those of the new rows, reads the chain
+past them, and spills to disk.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import duckdb
 
 from landing.core.errors import SourceError
-from landing.extract.csv.keys import value
-from landing.model.schema import INTEGERS, Column, File
+from landing.model.equality import key_types, value
+from landing.model.schema import Column, File
 from landing.singer.scratch import scratch
 from landing.storage.base import Object
 from landing.storage.duckdb_files import LANDED_LIMITS, TOO_LONG, LandedFiles, landed_rows
-
-NUMBERS = {*INTEGERS, "numeric"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def count_known(new: Part, chain: Sequence[Part], key: Sequence[str]) -> int:
         DamagedError: A file is not what was landed.
         SourceError: The keys do not fit into memory and scratch space.
     """
-    types = key_types([new, *chain], key)
+    types = key_types([part.columns for part in (new, *chain)], key)
     with scratch() as folder, contextlib.closing(duckdb.connect(
             config={"threads": 1, "temp_directory": folder})) as connection:
         connection.execute("SET enable_progress_bar = false")  # stdout carries the tap's messages
@@ -52,15 +50,6 @@ def count_known(new: Part, chain: Sequence[Part], key: Sequence[str]) -> int:
             _read(connection, place, file, f"{into} SELECT row_number() OVER () + {number << 48} AS number, "  # noqa: S608
                   f"{fields} FROM {{rows}}", len(new.columns))
         return find_known(connection, chain, types)
-
-
-def key_types(parts: Sequence[Part], key: Sequence[str]) -> dict[str, str]:
-    """The type by which the values of each key column are compared."""
-    found = {}
-    for name in key:
-        types = {column.type for part in parts for column in part.columns if column.name == name}
-        found[name] = types.pop() if len(types) == 1 else "numeric" if types <= NUMBERS else "text"
-    return found
 
 
 def find_known(connection: duckdb.DuckDBPyConnection, chain: Sequence[Part], types: dict[str, str],

@@ -1,8 +1,7 @@
 """A table that was landed in increments as one file with all of its rows, for readers that take no chain.
 
-DuckDB reads the partitions from the newest to the oldest, and leaves out rows whose key a newer one has. Keys are
-compared by their text, numbers without zeros at their end: where that is not enough, the rows do not add up, which is
-refused.
+DuckDB reads the partitions from the newest to the oldest, and leaves out rows whose key a newer one has. Where keys are
+equal that only PostgreSQL can compare, the rows do not add up, which is refused.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from msgspec import structs
 
 from landing.core.errors import ZoneError
 from landing.model import csv_dialect
+from landing.model.equality import key_types, value
 from landing.model.manifest import Manifest
-from landing.model.schema import INTEGERS, File, Table
+from landing.model.schema import File, Table
 from landing.singer.scratch import scratch
 from landing.storage import hashing
 from landing.storage.base import Object
@@ -78,12 +78,14 @@ class _Merging:
     def __init__(self, zone: LandingZone, links: Sequence[Link], connection: duckdb.DuckDBPyConnection,
                  longest: int) -> None:
         self._zone, self._links, self._connection, self._longest = zone, links, connection, longest
-        self._columns, self._key = all_columns(links), links[-1].table.primary_key
+        self._columns = all_columns(links)
+        self._key = key_types([link.table.columns for link in links], links[-1].table.primary_key)
 
     def write(self, to: Object) -> File:
-        rows, names = 0, ", ".join(f"k{number} VARCHAR" for number in range(len(self._key)))
+        rows = 0
         if self._key:
-            self._connection.execute(f"CREATE TABLE newer ({names})")
+            types = ", ".join(f"{value(type_, 'c')} AS k{number}" for number, type_ in enumerate(self._key.values()))
+            self._connection.execute(f"CREATE TABLE newer AS SELECT {types} FROM (SELECT NULL::VARCHAR AS c) LIMIT 0")  # noqa: S608
         with io.BufferedWriter(raw := hashing.create(to), BUFFER) as file:
             file.write(csv_dialect.header(self._columns))
             for link in reversed(self._links):
@@ -111,10 +113,9 @@ class _Merging:
         yield from self._read(link, f"SELECT {line} FROM {{}}{newer}")  # noqa: S608
 
     def _keys(self, link: Link) -> list[str]:
-        """DuckDB's expressions for the key."""
+        """DuckDB's expressions that are equal for equal keys."""
         names = [column.name for column in link.table.columns]
-        types = {column.name: column.type for column in link.table.columns}
-        return [_comparable(types[name], f"c{names.index(name)}") for name in self._key]
+        return [value(type_, f"c{names.index(name)}") for name, type_ in self._key.items()]
 
     def _read(self, link: Link, statement: str) -> Iterator[list[tuple]]:
         """Execute a statement over the rows of each of a link's files, which are verified as they are read."""
@@ -133,12 +134,3 @@ class _Merging:
                 raise
             finally:
                 files.release()
-
-
-def _comparable(type_: str, column: str) -> str:
-    """DuckDB's expression that is equal for equal values."""
-    if type_ in INTEGERS:
-        return f"TRY_CAST(ltrim({column}, '+') AS BIGINT)::VARCHAR"
-    if type_.startswith("numeric"):
-        return f"CASE WHEN contains({column}, '.') THEN rtrim(rtrim({column}, '0'), '.') ELSE {column} END"
-    return column

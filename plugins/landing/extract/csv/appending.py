@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from landing.extract import chain_keys
 from landing.extract.bases import Base
 from landing.extract.chain_keys import Part
-from landing.extract.csv import keys
+from landing.model.equality import key_types, value
 from landing.model.schema import Column
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ class Appending:
     def mark_known(self, rows: ParsedRows, columns: Mapping[int, Column]) -> int:
         """Fill the table `known` with the numbers of accepted rows whose key the base has. Returns how many."""
         parts = [Part(link.table.columns, self.base.files(link)) for link in self.base.links]
-        types = chain_keys.key_types([*parts, Part([*columns.values()], [])], self.key)
+        types = key_types([*(part.columns for part in parts), [*columns.values()]], self.key)
         indexes = {column.name: index for index, column in columns.items()}
-        values = ", ".join(f"{keys.value(type_, f'c{indexes[name]}')} AS k{number}"
+        values = ", ".join(f"{value(type_, f'c{indexes[name]}')} AS k{number}"
                            for number, (name, type_) in enumerate(types.items()))
         rows.query(f"CREATE TABLE new_keys AS SELECT number, {values} FROM accepted "  # noqa: S608
                    "WHERE number NOT IN (SELECT number FROM duplicates)")

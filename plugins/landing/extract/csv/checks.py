@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
-from landing.extract.csv import conversion, declared_types, literals
+from landing.extract.csv import conversion, literals
 from landing.extract.csv.conversion import ColumnReading
-from landing.extract.csv.declared_types import Declared
 from landing.extract.csv.literals import Judge
+from landing.model import declared_types
+from landing.model.declared_types import Declared
 
 KEY, TYPE = "key", "type"  # rules that keys and types imply
 

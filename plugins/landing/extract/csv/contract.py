@@ -10,11 +10,12 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from landing.core.errors import SettingError
-from landing.extract.csv import declared_types, rules
+from landing.extract.csv import rules
 from landing.extract.csv.checks import Check
 from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.rules import BOUNDS, ENUM, PATTERN, UNIQUE, Rule, literal
 from landing.extract.csv.typed_values import duckdb_type, text_of, typed
+from landing.model import declared_types
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -15,8 +15,8 @@ from msgspec import structs
 from landing.core.errors import SettingError
 from landing.extract.csv import inference
 from landing.extract.csv.date_formats import DateFormat
-from landing.extract.csv.declared_types import FLOATS, NOT_FINITE, SPACE, Declared
 from landing.extract.csv.value_settings import OPTIONS, Options, ValueSettings
+from landing.model.declared_types import FLOATS, NOT_FINITE, SPACE, Declared
 from landing.model.schema import INTEGERS, Reading
 
 # With a decimal comma, a point separates groups of three digits, and nothing else.

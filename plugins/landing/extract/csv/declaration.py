@@ -12,12 +12,13 @@ from typing import Any
 
 from landing.core.dates import today
 from landing.core.errors import SettingError
-from landing.extract.csv import declared_types, rules
+from landing.extract.csv import rules
 from landing.extract.csv.after_landing import AfterLanding
 from landing.extract.csv.dated_path import DatedPath
 from landing.extract.csv.files import EntityFiles
 from landing.extract.csv.rules import Rule
 from landing.extract.csv.value_settings import OPTIONS, ValueSettings
+from landing.model import declared_types
 from landing.model.schema import NAME_BYTES, TYPE
 from landing.storage.base import Object
 from landing.storage.names import check_path

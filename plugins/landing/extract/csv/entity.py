@@ -32,6 +32,7 @@ from landing.extract.csv.header import column_names, column_order, refuse_differ
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.text import CsvText, RowsHash
 from landing.extract.csv.writing import write_rows
+from landing.model import equality
 from landing.model.schema import Column, Reading
 from landing.postgres.copy import Copied
 from landing.protection.columns import TableProtection
@@ -168,7 +169,7 @@ class CsvEntity:
         rows.convert(self._expressions({index: one for index, one in guessed.items() if readings[index].guesses}))
         for code, check in failing.repeated():
             type_ = (readings | guessed)[check.index].type
-            keys.reject_repeated(rows, keys.value(type_, f"c{check.index}"), code, check.found)
+            keys.reject_repeated(rows, equality.value(type_, f"c{check.index}"), code, check.found)
         self._reject(rows, failing, quarantine)
         self.converted = self._conversions(readings | guessed)
         typed = {index: structs.replace(columns[index], type=guessed[index].type, evidence=mask != 0)
@@ -229,7 +230,7 @@ class CsvEntity:
     def _handle_duplicates(self, rows: ParsedRows, columns: Mapping[int, Column], quarantine: Quarantine | None,
                            appending: Appending | None) -> None:
         """Quarantine, drop, prefer or refuse rows whose key another row has, depending on on_duplicate_key."""
-        values = [keys.value(column.type, f"c{index}") for index, column in columns.items() if self._is_key(index)]
+        values = [equality.value(column.type, f"c{index}") for index, column in columns.items() if self._is_key(index)]
         if not values:
             return
         keep_last, base = self.declaration.on_duplicate_key == "keep_last", ""

@@ -1,7 +1,7 @@
 """Rows of a CSV file that repeat the key of an earlier row.
 
-Keys are compared as PostgreSQL's unique index will compare them: by value, so that 1, +1 and 01 are the same integer.
-DuckDB does so in bounded memory, and spills to disk.
+Keys are compared as PostgreSQL's unique index will compare them: see model/equality.py. DuckDB does so in bounded
+memory, and spills to disk.
 """
 
 from __future__ import annotations
@@ -9,83 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from landing.extract.csv.declared_types import DATES, FLOATS, SPACE, TIMES, Decimal, Declared, day_of
 from landing.extract.csv.text import CsvText
-from landing.model.schema import INTEGERS
 
 if TYPE_CHECKING:
     from landing.extract.csv.parsed import ParsedRows
-
-# The time of day in a text, and the UTC offset behind it.
-TIME_OF_DAY = r"([0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)"
-OFFSET = r":[0-9:.]*([+-][0-9]{2}):?([0-9]{2})?$"
-
-
-def value(type_: str, column: str) -> str:
-    """DuckDB's expression that is equal for equal values; the text itself if only PostgreSQL can tell."""
-    declared = Declared.of(type_)
-    name = "" if declared.array else declared.name
-    if declared.spaced:
-        column = f"trim({column}, '{SPACE}')"
-    if name in INTEGERS or name == "oid":
-        return f"TRY_CAST(ltrim({column}, '+') AS BIGINT)"
-    if name in ("numeric", "money"):
-        return _number(f"replace({column}, '$', '')" if name == "money" else column)
-    if name in FLOATS:
-        return f"TRY_CAST({column} AS {'FLOAT' if name == 'real' else 'DOUBLE'})"
-    if name == "boolean":
-        return f"(lower({column})[1] IN ('t', 'y', '1') OR lower({column}) = 'on')"
-    if name in DATES:
-        return moment(name, column)
-    if name in TIMES:
-        return f"{time_of_day(column)}::VARCHAR || ' ' || {_offset(column)}"
-    if name in ("character", "bpchar"):
-        return f"rtrim({column}, ' ')"
-    if name in ("uuid", "macaddr", "macaddr8"):
-        return f"lower({column})"
-    return column
-
-
-def _number(column: str) -> str:
-    number = Decimal.of(column)
-    sign = f"CASE WHEN {column} LIKE '-%' THEN '-' ELSE '' END"
-    return (f"CASE WHEN regexp_matches({column}, '(?i)[nf]') THEN replace(ltrim(lower({column}), '+'), 'inity', '') "
-            f"WHEN {number.digits} = '' THEN '0' ELSE {sign} || {number.digits} || 'e' || {number.point} END")
-
-
-def _time(column: str) -> str:
-    return rf"coalesce(nullif(regexp_extract({column}, '{TIME_OF_DAY}', 1), ''), '00:00')"
-
-
-def time_of_day(column: str) -> str:
-    """The time of day in a text, or midnight."""
-    return f"TRY_CAST({_time(column)} AS TIME)"
-
-
-def _offset(column: str) -> str:
-    """Minutes east of UTC."""
-    hours, minutes = (f"regexp_extract({column}, '{OFFSET}', {group})" for group in (1, 2))
-    amount = f"60 * abs(coalesce(TRY_CAST({hours} AS INTEGER), 0)) + coalesce(TRY_CAST({minutes} AS INTEGER), 0)"
-    return f"(CASE WHEN {hours} LIKE '-%' THEN -1 ELSE 1 END * ({amount}))"
-
-
-def moment(name: str, column: str) -> str:
-    """The date, or the timestamp in UTC, of a text, `infinity` included."""
-    day = day_of(column)
-    if name == "date":
-        return f"coalesce({day}, TRY_CAST(lower({column}) AS DATE))"
-    when = f"TRY_CAST({day}::VARCHAR || ' ' || {_time(column)} AS TIMESTAMP)"
-    if name == "timestamp with time zone":
-        when = f"({when} - to_minutes({_offset(column)}))"
-    return f"coalesce({when}, TRY_CAST(lower({column}) AS TIMESTAMP))"
-
 
 def find_duplicates(rows: ParsedRows, keys: Sequence[str], *, keep_last: bool = False) -> int:
     """Fill the table `duplicates`.
 
     Args:
         rows: The rows of an entity.
-        keys: The key's expressions, as value() gives them.
+        keys: The key's expressions, as equality.value() gives them.
         keep_last: The last row of each key is none, instead of the first.
 
     Returns:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, NoReturn
 from xml.parsers import expat
 
-from landing.extract.csv.declared_types import NOT_FINITE, NUMBER, SHAPES, SPACE, Declared
+from landing.model.declared_types import NOT_FINITE, NUMBER, SHAPES, SPACE, Declared
 from landing.model.schema import INTEGERS
 
 Judge = Callable[[str], bool]

@@ -17,10 +17,10 @@ import duckdb
 
 from landing.core.errors import BadFileError, SourceError, UnsettledFileError
 from landing.extract.csv.checks import Checks
-from landing.extract.csv.declared_types import SPACE
 from landing.extract.csv.decoded import RejectedRow
 from landing.extract.csv.dialect import Dialect
 from landing.extract.csv.text import CsvText, Measure
+from landing.model.declared_types import SPACE
 from landing.storage.base import Object
 from landing.storage.finding import local_path
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from landing.extract.csv import keys
-from landing.extract.csv.declared_types import Declared
 from landing.extract.csv.typed_values import TEXTS, is_ordered, typed
+from landing.model import equality
+from landing.model.declared_types import Declared
 
 BOUNDS = {"minimum": (">=", "at least"), "maximum": ("<=", "at most"),
           "exclusiveMinimum": (">", "more than"), "exclusiveMaximum": ("<", "less than")}
@@ -89,8 +89,8 @@ def _kept(rule: Rule, type_: str | None, column: str) -> str:
         return f"length({column}) {LENGTHS[rule.name][0]} {rule.values[0]}"
     if rule.name == PATTERN:
         return f"regexp_full_match({column}, {literal(rule.values[0])})"
-    same = keys.value(type_ or "text", column)
-    return f"{same} IN ({', '.join(keys.value(type_ or 'text', literal(value)) for value in rule.values)})"
+    same = equality.value(type_ or "text", column)
+    return f"{same} IN ({', '.join(equality.value(type_ or 'text', literal(value)) for value in rule.values)})"
 
 
 def literal(text: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from landing.extract.csv import keys
-from landing.extract.csv.declared_types import DATES, FLOATS, SPACE, Declared
+from landing.model import equality
+from landing.model.declared_types import DATES, FLOATS, SPACE, Declared
 from landing.model.schema import INTEGERS
 
 DECIMAL_DIGITS = 38  # of DuckDB's DECIMAL
@@ -41,12 +41,12 @@ def typed(type_: str, column: str) -> str:
     """
     name, duckdb = Declared.of(type_).name, duckdb_type(type_)
     if name in DATES:
-        return keys.moment(name, f"trim({column}, '{SPACE}')")
+        return equality.moment(name, f"trim({column}, '{SPACE}')")
     if name == TIME:
-        return keys.time_of_day(column)
+        return equality.time_of_day(column)
     if name == "numeric":
         return f"TRY_CAST(trim({column}, '{SPACE}') AS {duckdb})"
-    return column if duckdb == "VARCHAR" else keys.value(type_, column)
+    return column if duckdb == "VARCHAR" else equality.value(type_, column)
 
 
 def text_of(type_: str, value: str) -> str:
