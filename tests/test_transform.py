@@ -105,13 +105,14 @@ def test_a_late_backfill_changes_the_versions_at_once_and_an_older_build_nothing
     assert_shows(project, 2)
 
 
-def test_a_failed_test_blocks_what_stands_on_it_and_is_named(built, tmp_path):
+def test_a_failed_test_of_what_was_landed_leaves_all_marts_as_they_are_and_is_named(built, tmp_path):
     project, _ = built
     path = project.folder / "extract/order_details.csv"
     good, errors = path.read_text(), tmp_path / "errors.jsonl"
     path.write_text(good + "10500,999,1,1,0\n")
     project.land(D3, "csv", REEXTRACT="true")
     project.load(D3)
+    before = relations(project, "marts")
     result = dbt(project, "build", check=False, LANDING_ERRORS=str(errors))
     assert result.returncode == 1
     left = json.loads(errors.read_text())
@@ -119,6 +120,7 @@ def test_a_failed_test_blocks_what_stands_on_it_and_is_named(built, tmp_path):
     assert "test relationships_stg_order_details_product_id" in left["message"]
     assert "Got 1 result" in left["message"]
     assert f"then run: SCHEMA=public EXTRACTED_AT={D3} meltano run transform" in left["message"]
+    assert relations(project, "marts") == before, "all of them, also those that no bad row reaches"
 
 
 def test_the_committed_sources_are_those_of_the_sample(built):

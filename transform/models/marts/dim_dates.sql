@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('staging_is_tested') }}
 -- Every day from the first to the last date of an order.
 with bounds as (
     select

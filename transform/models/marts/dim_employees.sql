@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('staging_is_tested') }}
 select
     employee.employee_id,
     employee.first_name || ' ' || employee.last_name as employee_name,

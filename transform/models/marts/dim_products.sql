@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('staging_is_tested') }}
 select
     product.product_id,
     product.product_name,

@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('staging_is_tested') }}
 -- One row an order detail, with the keys of its order. `amount`: price times quantity, less the discount.
 select
     detail.order_detail_id,

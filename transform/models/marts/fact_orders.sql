@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('staging_is_tested') }}
 -- One row an order, with the sums of its details.
 with sums as (
     select

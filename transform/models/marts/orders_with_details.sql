@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('staging_is_tested') }}
 -- The query of load/orders_with_details.sql: every order with its details, with the source's own columns and types.
 {{ config(materialized='view') }}
 select *
