@@ -10,8 +10,8 @@ from conftest import ROOT, Project
 # Their blocks of `sh` are run. Blocks of `bash` are run by test_airflow.py; those of `console` need another server.
 PAGES = ("README.md", "docs/tutorial.md", "docs/how-to/reprocess.md", "docs/how-to/retention.md",
          "docs/how-to/own-database.md", "docs/how-to/airflow.md", "docs/how-to/monitoring.md",
-         "docs/how-to/notebook.md", "docs/how-to/inspect.md", "docs/how-to/csv.md", "docs/how-to/copy.md",
-         "docs/how-to/export.md", "docs/how-to/protection.md", "docs/how-to/incremental.md")
+         "docs/how-to/notebook.md", "docs/how-to/transform.md", "docs/how-to/inspect.md", "docs/how-to/csv.md",
+         "docs/how-to/copy.md", "docs/how-to/export.md", "docs/how-to/protection.md", "docs/how-to/incremental.md")
 PATH = 'export PATH="$PWD/.venv/bin:$PATH"\n'
 
 
@@ -30,7 +30,7 @@ def clone(tmp_path_factory):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)  # with its time: make compares them
-    for environment in (".venv", "plugins/.venv", "notebook/.venv"):
+    for environment in (".venv", "plugins/.venv", "notebook/.venv", "transform/.venv"):
         (folder / environment).symlink_to(ROOT / environment)
     yield folder
     subprocess.run(["make", "stop"], cwd=folder, check=False, capture_output=True)

@@ -38,7 +38,7 @@ def built(server, tmp_path_factory):
             project.land(day)
         project.load(D1)
         project.load(D3)
-        yield project, project.meltano("run", "transform", "dbt:docs")
+        yield project, project.meltano("run", "transform", "dbt:docs", "dbt:freshness")
 
 
 def assert_shows(project, number, suffix=""):
@@ -73,6 +73,7 @@ def relations(project, schema):
 def test_the_star_holds_the_newest_date_with_all_tests_green(built):
     project, result = built
     assert "ERROR=0 SKIP=0" in result.text
+    assert result.text.count("PASS freshness of landed.") == 14
     assert f"{D3}, the newest loaded date." in result.text
     assert_shows(project, 2)
     query = (ROOT / "load/orders_with_details.sql").read_text()
