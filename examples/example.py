@@ -28,7 +28,7 @@ class Example:
 
     Its `generate.py` has `generate(day)`, which brings the sample to a date: a PostgreSQL source that SOURCE_POSTGRES_*
     name, or CSV files below the working directory. For CSV files its `FILES` is the path of the sample's. It may have
-    `SCHEMA`, `serving(sampled)` and `loaded(day, schema)`, which runs between load and transform.
+    `SCHEMA`, `serving(sampled)`, `loaded(day, schema)`, which runs between load and transform, and `has_new_files()`.
     """
 
     name: str
@@ -59,6 +59,11 @@ class Example:
         """What it does between load and transform."""
         if given := getattr(self.generator, "loaded", None):
             given(day, schema)
+
+    def has_new_files(self) -> bool:
+        """Whether files have come that no run has landed."""
+        given = getattr(self.generator, "has_new_files", None)
+        return bool(given and given())
 
     @property
     def folder(self) -> Path:

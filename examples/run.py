@@ -4,8 +4,9 @@
     python examples/run.py --clean    remove what the examples created, but not what was landed from other servers
 
 DATE (default: today in UTC), SCHEMA (default: the example's name) and FILES (CSV files in place of the sample's) come
-from the environment. Servers are those of SOURCE_POSTGRES_* and TARGET_POSTGRES_* in the environment, in the example's
-`.env` or in the project's; without them it is the embedded PostgreSQL, with sample data.
+from the environment. With WATCH (seconds) it stays, and runs again for today whenever new files have come. Servers are
+those of SOURCE_POSTGRES_* and TARGET_POSTGRES_* in the environment, in the example's `.env` or in the project's;
+without them it is the embedded PostgreSQL, with sample data.
 """
 
 import os
@@ -21,6 +22,7 @@ from example import SAMPLE, Example
 from landing.api import (
     JOB_PREFIX,
     LandingError,
+    SettingError,
     connect,
     declared_sources,
     keep_private,
@@ -41,22 +43,42 @@ def run_date() -> str:
 
 
 def run(example: Example, day: str, schema: str) -> None:
-    """All steps, in the example's folder."""
-    sampled = example.connect()
+    """All steps, in the example's folder; with WATCH again, for today, whenever new files have come."""
+    sampled, pause = example.connect(), watched()
     with example.serving(sampled):
         if sampled:
             example.generator.generate(parse_date(day, "DATE"))
         keep_private([])  # only now: the server's account needs access to its folder
-        log = example.folder / ".meltano" / "example.log"
-        log.unlink(missing_ok=True)
-        meltano(log, "extract", [JOB_PREFIX + source for source in declared_sources()], DATESTAMP=day)
-        load = {"SCHEMA": schema, "EXTRACTED_AT": day}
-        meltano(log, "load", ["load_to_postgres"], **load)
-        verify(day, SCHEMA=schema)
-        example.loaded(parse_date(day, "DATE"), schema)
-        meltano(log, "load", ["transform"], **load)
-        if Path("transform/dashboard.yml").exists():
-            subprocess.run([sys.executable, DASHBOARD], env=os.environ | load, check=True)
+        steps(example, day, schema)
+        while pause:
+            time.sleep(pause)
+            if example.has_new_files():
+                try:
+                    steps(example, str(today()), schema)
+                except (SystemExit, subprocess.CalledProcessError) as error:  # such as a file that was refused
+                    say(str(error))
+
+
+def steps(example: Example, day: str, schema: str) -> None:
+    """Extract, load, verify, transform, dashboard."""
+    log = example.folder / ".meltano" / "example.log"
+    log.unlink(missing_ok=True)
+    meltano(log, "extract", [JOB_PREFIX + source for source in declared_sources()], DATESTAMP=day)
+    load = {"SCHEMA": schema, "EXTRACTED_AT": day}
+    meltano(log, "load", ["load_to_postgres"], **load)
+    verify(day, SCHEMA=schema)
+    example.loaded(parse_date(day, "DATE"), schema)
+    meltano(log, "load", ["transform"], **load)
+    if Path("transform/dashboard.yml").exists():
+        subprocess.run([sys.executable, DASHBOARD], env=os.environ | load, check=True)
+
+
+def watched() -> int:
+    """WATCH, or 0. Raises SettingError if it is not a number of seconds."""
+    given = os.environ.get("WATCH") or "0"
+    if not given.isascii() or not given.isdigit():
+        raise SettingError(f"WATCH={given!r} is not a number of seconds, such as 60. Correct it, and run again.")
+    return int(given)
 
 
 def how_to_connect(example: Example) -> None:

@@ -175,6 +175,32 @@ def whole(number):
     return int(float(number)) if re.fullmatch(r"\d+(\.0)?", number) else None
 
 
+def figures(name):
+    """The figures of an example's README by date, in order."""
+    text = (ROOT / f"examples/{name}/README.md").read_text()
+    found = re.findall(r"^\| [a-z ]+ \| ([\d,.]+) \| ([\d,.]+) \|$", text, re.M)
+    return [[Decimal(number.replace(",", "")) for number in numbers] for numbers in zip(*found, strict=True)]
+
+
+def shown(name):
+    """The figures of its committed page's picture."""
+    return re.findall('class="figure">([^<]+)<', (ROOT / f"docs/dashboards/{name}.svg").read_text())
+
+
+def test_the_readme_of_the_activities_has_the_figures_of_their_files(example):
+    activities = example("activities")
+    expected = []
+    for day in (DAY, NEXT):
+        rows = [dict(zip(activities.generate.HEADER, row, strict=True)) for row in activities.generate.rows(day)]
+        free = flag(activities.generate.HEADER, "has_free_tasting")
+        expected.append([len(rows), sum(any(text(row[name]) for name in ADDRESS) for row in rows),
+                         sum(text(row[free]).lower() == "oui" for row in rows),
+                         sum(len(items(row[column])) for row in rows for column in PACKED.values()),
+                         sum(one == "sur demande" for row in rows for one in row.values())])
+    assert figures("activities") == expected
+    assert shown("activities") == [f"{one:,}" for one in expected[1]]
+
+
 # Sales
 
 
@@ -226,10 +252,12 @@ def test_sales_of_a_container_are_added_once_over_tls_and_each_file_is_moved(exa
             sales.land(day)
             sales.load(day, **tls)
             sales.generate.loaded(day, "public")
+            assert not sales.generate.has_new_files()
         assert "is landed and past: kept as it is" in sales.land(day).text
         assert "nothing changed" in sales.load(day, **tls).text
         inbox = sales.generate.inbox()
         obstore.put(inbox, "broken.csv", b"transaction_id,quantity\nTX-1,2\n")
+        assert sales.generate.has_new_files()
         assert "It is now" in sales.land(LATER, check=False).text
         names = {one["path"] for page in obstore.list(inbox) for one in page}
     assert {Path(name).stem.removesuffix(".csv.reasons") for name in names if name.startswith("failed/")} == {"broken"}
@@ -257,6 +285,19 @@ def test_sales_of_a_container_are_added_once_over_tls_and_each_file_is_moved(exa
         plain |= {row["transaction_id"]: row["customer_id"] for row in csv.DictReader(io.StringIO(shown))}
     assert plain == {name: row["customer_id"] for name, row in expected.items()}
     assert sales.rows("SELECT count(*) FROM sales WHERE customer_id NOT LIKE 'enc:sample:%'") == [(0,)]
+
+
+def test_the_readme_of_the_sales_has_the_figures_of_their_files(example):
+    sales = example("sales")
+    known, rejected, expected = {}, 0, []
+    for day in (DAY, NEXT):
+        new, why = sold(sales.generate.content(day), known)
+        known, rejected = known | new, rejected + why.total()
+        expected.append([len(known), sum(Decimal(row["total_amount"]) for row in known.values()),
+                         len({row["customer_id"] for row in known.values()}), rejected])
+    assert figures("sales") == expected
+    assert shown("sales")[:3] == [f"{one:,.0f}" for one in expected[1][:3]]
+    assert shown("sales")[-1] == str(rejected)
 
 
 def test_a_sale_is_read_as_it_was_meant(example, project, monkeypatch):

@@ -81,7 +81,7 @@ def generate(day: date) -> None:
     import obstore
 
     store = inbox()
-    had = {found[1] for page in obstore.list(store) for one in page if (found := DATED.fullmatch(one["path"]))}
+    had = {found[1] for name in _names(store) if (found := DATED.fullmatch(name))}
     if had and str(day) <= max(had):
         print(f"The sample has files up to {max(had)}: nothing new for {day}", flush=True)
         return
@@ -89,14 +89,23 @@ def generate(day: date) -> None:
     print(f"{os.environ['INBOX']}/sales_{day}.csv is there", flush=True)
 
 
+def has_new_files() -> bool:
+    """Whether the inbox has files: those that were landed or refused are in folders below it."""
+    return any("/" not in name and name.endswith(".csv") for name in _names(inbox()))
+
+
+def _names(store: object) -> Iterator[str]:
+    import obstore
+
+    return (one["path"] for page in obstore.list(store) for one in page)
+
+
 def inbox() -> object:
     """The container, or the folder, that INBOX names."""
-    from obstore.store import AzureStore, LocalStore
+    from obstore.store import LocalStore, from_url
 
-    inbox = os.environ["INBOX"]
-    if "://" in inbox:
-        return AzureStore(inbox.partition("://")[2])
-    return LocalStore(Path(inbox).absolute(), mkdir=True)
+    place = os.environ["INBOX"]
+    return from_url(place) if "://" in place else LocalStore(Path(place).absolute(), mkdir=True)
 
 
 @contextlib.contextmanager
