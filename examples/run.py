@@ -119,3 +119,5 @@ if __name__ == "__main__":
         sys.exit(f"example: {str(error).strip()}")
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)
+    except KeyboardInterrupt:  # the end of WATCH
+        sys.exit(130)
