@@ -49,6 +49,7 @@ def test_a_renamed_source_is_verified_on_every_date_and_nothing_is_loaded_again(
     project.warehouse.run("CREATE VIEW mine AS SELECT count(*) FROM public.orders")
     fields = project.manifest("csv", D1)
     project.write_manifest("csv", D1, fields | {"of_a_later_version": [1]})
+    loaded.load(D2, check=False, reload=True, checks={"postgres": {"orders": {"min_rows": 1000}}})
     before, files, rows = ledger(project), hashes(project), project.rows("orders")
     said = loaded.landing("rename", "postgres", "shop").stdout
     assert "with --yes to make them, then rename the job extract_postgres to extract_shop in meltano.yml" in said
@@ -59,6 +60,7 @@ def test_a_renamed_source_is_verified_on_every_date_and_nothing_is_loaded_again(
     assert hashes(project) == files
     assert [(("shop" if source == "postgres" else source), *more) for source, *more in before] == [
         tuple(row) for row in ledger(project)]
+    assert project.warehouse.run("SELECT source FROM public_history._refused") == [("shop",)]
     assert not (project.output / "source=postgres").exists()
     assert not list((project.output / "_attempts").glob("postgres@*"))
     assert {*loaded.landing("show", D1, "--json").stdout.split('"')} >= {"shop", "csv"}

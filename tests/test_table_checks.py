@@ -7,7 +7,7 @@ import yaml
 from conftest import ROOT
 from landing.load.refusals import REFUSED
 
-FIRST, SECOND = "2024-01-20", "2024-01-21"
+FIRST, SECOND, THIRD = "2024-01-20", "2024-01-21", "2024-01-22"
 PAGE = (ROOT / "docs/how-to/contracts.md").read_text()
 KEPT = {  # of `orders`: 100 rows, all keep it
     "min_rows": 100, "max_change": "10%",
@@ -115,6 +115,31 @@ def test_the_status_names_the_check_in_words_json_and_metrics_until_it_passes(lo
     assert "refused" not in loaded.landing("status").stdout
     loaded.load(SECOND, checks=of_orders(min_rows=10))
     assert "refused" not in loaded.landing("status").stdout
+
+
+def test_checks_that_blocked_a_date_go_with_it_by_drop_and_by_gc(loaded):
+    broken(loaded, "DELETE FROM orders WHERE order_id > 10")
+
+    def refuse():
+        loaded.load(SECOND, check=False, checks=of_orders(min_rows=11))
+        assert refusals(loaded.project) == [("public.orders", "min_rows")]
+
+    refuse()
+    assert "refused load" not in loaded.landing("drop", SECOND, "--source", "csv").stdout
+    loaded.landing("drop", SECOND, "--source", "csv", "--yes")
+    assert refusals(loaded.project)
+    assert "refused load" in loaded.landing("drop", SECOND, "--yes").stdout
+    assert refusals(loaded.project) == []
+    loaded.load(FIRST, check=False, reload=True, checks=of_orders(min_rows=101))
+    broken(loaded, "SELECT")
+    loaded.load(SECOND, check=False, checks=of_orders(min_rows=11))
+    loaded.landing("drop", FIRST, "--yes")
+    assert refusals(loaded.project) == [("public.orders", "min_rows")]
+    loaded.extract(THIRD)
+    loaded.extract(THIRD, "csv")
+    loaded.load(THIRD)
+    loaded.landing("gc", "--keep-days", "0", "--yes")
+    assert refusals(loaded.project) == []
 
 
 def test_a_check_that_is_declared_later_runs_with_reload_and_leaves_what_is_loaded(loaded):

@@ -52,6 +52,10 @@ class Drop:
         if self.warehouse and (tables := [(part.history, *one) for part in self.warehouse.load_history.parts()
                                           for one in part.tables(self.day, self.sources)]):
             yield self._loaded(self.warehouse, tables)
+        elif self.warehouse and any(at == self.day and self.source in (None, name)
+                                    for at, name in self.warehouse.refusals.dates()):
+            yield Leftover("refused load", f"{self.warehouse.history} {self.day}", 0, None, "checks did not hold",
+                           partial(self._unload, self.warehouse))
         for source in landed:
             if self.source in (None, source):
                 prefix = layout.partition(source, self.day)

@@ -71,6 +71,10 @@ class WarehouseLeftovers:
                 yield Leftover("loaded date", f"{warehouse.history} {day} {source}", size,
                                sum(entry.rows for entry in entries), f"before {self.first}",
                                partial(self._remove, source, day))
+        for day, source in warehouse.refusals.dates():
+            if day < min(self.first, newest.get(source, day)) and (day, source) not in tables:
+                yield Leftover("refused load", f"{warehouse.history} {day} {source}", 0, None, f"before {self.first}",
+                               partial(self._remove, source, day))
 
     def _drop(self, relation: sql.Identifier) -> bool:
         statement = sql.SQL("DROP TABLE IF EXISTS {}").format(relation)

@@ -54,11 +54,22 @@ class Refusals:
             sql.SQL(self.relation.as_string(self.cursor).replace("%", "%%"))).as_string(self.cursor), [
             (one.source, one.day, one.run_id, one.table, one.check, one.expected, one.found) for one in failed])
 
-    def clear(self, day: date, sources: Collection[str]) -> None:
-        """Remove those of a date."""
+    def clear(self, day: date, sources: Collection[str] | None) -> None:
+        """Remove those of a date: of some sources, or of all (None)."""
         if self._exists():
-            self.cursor.execute(sql.SQL("DELETE FROM {} WHERE extracted_at = {} AND source = ANY ({})").format(
-                self.relation, sql.Literal(day), sql.Literal(list(sources))))
+            self.cursor.execute(sql.SQL("DELETE FROM {} WHERE extracted_at = {} AND ({} OR source = ANY ({}))").format(
+                self.relation, sql.Literal(day), sql.Literal(sources is None), sql.Literal(list(sources or ()))))
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a source, in the caller's transaction."""
+        if self._exists():
+            self.cursor.execute(sql.SQL("UPDATE {} SET source = {} WHERE source = {}").format(
+                self.relation, sql.Literal(new), sql.Literal(old)))
+
+    def dates(self) -> list[tuple[date, str]]:
+        """The dates that have some, by date and source."""
+        return query(self.cursor, sql.SQL("SELECT DISTINCT extracted_at, source FROM {} ORDER BY 1, 2").format(
+            self.relation)) if self._exists() else []
 
     def of(self, days: Collection[date]) -> list[Refusal]:
         """Those of these dates."""

@@ -13,6 +13,7 @@ from landing.core.errors import WarehouseError
 from landing.load.history import columns_of
 from landing.load.load_history import LOADS
 from landing.load.locks import SchemaLock
+from landing.load.refusals import Refusals
 from landing.postgres.query import query
 from landing.postgres.transaction import transaction
 
@@ -80,10 +81,11 @@ class WarehouseRename:
             lock.release()
 
     def apply(self) -> None:
-        """Rename it in all schemas, in one transaction."""
+        """Rename it in all schemas, in one transaction: in load histories and in refused checks."""
         with transaction(self.connection) as cursor:
             for schema in self.schemas:
                 self._rename(cursor, _loads(schema))
+                Refusals(cursor, schema + HISTORY).rename(self.old, self.new)
 
     def _rename(self, cursor: Any, loads: sql.Identifier) -> None:
         """The source of entries, and where a load left it out."""

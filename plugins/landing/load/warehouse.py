@@ -345,7 +345,13 @@ class Warehouse:
         if (source, day) in self.load_history.shown():
             raise WarehouseError(f"Views of source {source} show {day} of {self.history}: it is not removed.")
         swaps = self._swaps().values()
-        self.lock_retry.run(lambda: [swap.remove(source, day) for swap in swaps], "Nothing was removed.", "landing gc")
+
+        def publish() -> None:
+            for swap in swaps:
+                swap.remove(source, day)
+            self.refusals.clear(day, [source])
+
+        self.lock_retry.run(publish, "Nothing was removed.", "landing gc")
         self.drop_staging()
 
     def drop(self, day: date, sources: Collection[str] | None, left: Sequence[Load]) -> None:
@@ -364,3 +370,4 @@ class Warehouse:
             swap.drop(day, sources, remaining)
         for swap, remaining in parts:
             swap.restore(before, remaining)
+        self.refusals.clear(day, sources)
