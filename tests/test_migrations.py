@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import ROOT
@@ -53,6 +54,20 @@ def test_the_schema_of_the_load_is_the_first_of_the_search_path_and_has_its_own_
     assert migrated.project.warehouse.run("SELECT schemaname FROM pg_tables WHERE tablename = 'ran' ORDER BY 1") == [
         ('other "s',), ("public",)]
     assert migrated.project.warehouse.one('SELECT count(*) FROM "other ""s_history"._migrations') == 1
+
+
+def test_two_loads_at_once_run_each_once(migrated):
+    """The one that comes later waits for the other's lock, and finds them run."""
+    migrated.write("V002__slow.sql", "INSERT INTO ran VALUES (2); SELECT pg_sleep(1)")
+    shop = migrated.project
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(shop.pipe, shop.tap_landed(), shop.target_postgres(), EXTRACTED_AT=DAY)
+                   for _ in range(2)]
+        said = "".join(one.result().text for one in running)
+    assert said.count("Ran the migration V002__slow.sql") == 1
+    assert shop.warehouse.run("SELECT version FROM ran") == [(2,)]
+    assert applied(migrated) == [(1, "V001__ran.sql"), (2, "V002__slow.sql")]
+    assert "is already loaded: nothing changed" in said
 
 
 @pytest.mark.parametrize(("text", "reason"), [
