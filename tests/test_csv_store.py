@@ -100,6 +100,23 @@ def test_a_file_that_is_replaced_while_it_is_read_is_refused_by_its_version(conv
         convert(path=f"{inbox.url}/a.csv")
 
 
+@EVERY
+def test_the_rows_of_a_file_keep_a_contract_as_in_a_folder(convert, inbox):
+    content = "id,name,n\n1, Ann ,2\n2,x,3\n2,bob,4\n3,éve,-1\n4,bob,\n5,bob,9\n"
+    inbox.put(a=content)
+    contract = {"normalize": {"name": ["trim", "lower"]}, "derive": {"twice": "n * 2"},
+                "columns": {"id": {"type": "integer", "unique": True}, "name": {"type": "text", "minLength": 3},
+                            "n": {"type": "integer", "minimum": 0}, "twice": {"type": "integer"}},
+                "checks": {"small": "n < 9"}}
+    landed = convert(path=f"{inbox.url}/a.csv", quarantine=True, **contract)
+    assert landed.text == "id,name,n,twice\n1,ann,2,4\n2,bob,4,8\n4,bob,,\n"
+    assert {row["file"] for row in landed.rejected} == {f"{inbox.url}/a.csv"}
+    assert [(row["line"], row["rule"]) for row in landed.rejected] == [(3, "minLength"), (5, "minimum"), (7, "small")]
+    assert convert(content, quarantine=True, **contract).text == landed.text
+    with pytest.raises(SourceError, match=rf"{inbox.url}/a\.csv, line 3: column 'name': minLength: expected"):
+        convert(path=f"{inbox.url}/a.csv", **contract)
+
+
 MEASURED = """
 import logging, re, sys
 from datetime import date
