@@ -14,10 +14,11 @@ from pathlib import Path
 
 import azurite
 import servers
+from landing.api import SettingError, today
 from tls import Authority, TlsFront
 
 AZURITE = ".azurite"  # folder of its blobs, below the example's
-KEYS = ".protection-keys"
+KEYS, SAMPLE_KEYS = ".protection-keys", ".sample-keys"
 INBOX = "output/inbox"  # copies of a person's own files
 
 
@@ -52,11 +53,18 @@ def container(name: str, authority: Authority) -> Iterator[None]:
 
 
 def own_files(files: str) -> Mapping[str, str]:
-    """INBOX, and FILES in it, for a person's own files: a URL as it is; local ones are copied, since they are moved."""
+    """INBOX, and FILES in it, for a person's own files: a URL as it is; local ones are copied, since they are moved.
+
+    Raises:
+        SettingError: There is no such file.
+    """
     if "://" in files:
         return {"INBOX": re.split(r"[*?\[{]", files)[0].rpartition("/")[0]}
+    found = glob.glob(f"{files}/*.csv" if Path(files).is_dir() else files, recursive=True)
+    if not found:
+        raise SettingError(f"FILES={files!r} finds no file. Nothing was extracted. Correct it, and run again.")
     Path(INBOX).mkdir(parents=True, exist_ok=True)
-    for path in glob.glob(f"{files}/*.csv" if Path(files).is_dir() else files, recursive=True):
+    for path in found:
         shutil.copy(path, INBOX)
     return {"INBOX": INBOX, "FILES": f"{INBOX}/*.csv"}
 
@@ -75,10 +83,14 @@ def warehouse(authority: Authority) -> Iterator[None]:
         yield
 
 
-def keys() -> Mapping[str, str]:
-    """The variable of the file of keys, which is made the first time; none if a person has set their own."""
+def keys(sampled: bool) -> Mapping[str, str]:
+    """The variable of the file of keys, which is made the first time; none if a person has set their own.
+
+    The sample has a key of its own, which goes with it: of a person's data, `make clean` must remove no key.
+    """
     if os.environ.get("PROTECTION_KEYS") or os.environ.get("PROTECTION_KEYS_FILE"):
         return {}
-    if not Path(KEYS).exists():
-        subprocess.run([Path(sys.executable).parent / "landing", "key", "sample", "--to", KEYS], check=True)
-    return {"PROTECTION_KEYS_FILE": KEYS}
+    file, id_ = (SAMPLE_KEYS, "sample") if sampled else (KEYS, f"{today():%Y-%m}")
+    if not Path(file).exists():
+        subprocess.run([Path(sys.executable).parent / "landing", "key", id_, "--to", file], check=True)
+    return {"PROTECTION_KEYS_FILE": file}

@@ -19,6 +19,7 @@ import obstore
 import pytest
 import yaml
 from conftest import BIN, PASSWORD, ROOT
+from landing.core.errors import SettingError
 
 DAY, NEXT, LATER = (date(2024, 1, day) for day in (20, 21, 22))
 DBT = ROOT / "transform/.venv/bin/dbt"
@@ -58,16 +59,16 @@ class Example:
                   self.project.config(**{**self.project.warehouse.settings(), **settings})]
         return self.project.pipe(self.project.tap_landed(sources=[self.folder.name]), target, EXTRACTED_AT=str(day))
 
-    def build(self, day):
-        """The models and their tests; the lines of dbt."""
+    def build(self, day, *options, check=True):
+        """The models and their tests; what dbt printed."""
         warehouse = self.project.warehouse
         target = {"HOST": warehouse.host, "PORT": str(warehouse.port), "DB": warehouse.name, "USER": warehouse.user,
                   "PASSWORD": PASSWORD, "SSLMODE": "disable"}
         variables = self.project.environment(
             MELTANO_PROJECT_ROOT=str(self.project.folder), DBT_PROJECT_DIR=str(self.folder / "transform"),
             EXTRACTED_AT=str(day), **{f"TARGET_POSTGRES_{name}": value for name, value in target.items()})
-        done = subprocess.run([BIN / "landing-dbt", "build"], capture_output=True, text=True, env=variables)
-        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+        done = subprocess.run([BIN / "landing-dbt", "build", *options], capture_output=True, text=True, env=variables)
+        assert (done.returncode == 0) is check, done.stdout[-5000:] + done.stderr[-2000:]
         return done.stdout
 
     def rows(self, query):
@@ -168,6 +169,13 @@ def test_offers_mean_what_the_file_says_whatever_the_spelling_of_its_headers(exa
     assert set(raw) == set(activities.rows("SELECT source_file, source_row, row_hash FROM staging.activities"))
     assert activities.rows("SELECT DISTINCT run_id FROM staging.activities") == activities.rows(
         "SELECT run_id FROM public_history._loads")
+
+    other = ["Tarifs" if name == "Tarif" else name for name in header]
+    path.write_text(f"{';'.join(other)}\n{';' * 56}\n")
+    activities.land(NEXT)
+    activities.load(NEXT)
+    said = activities.build(NEXT, "--select", "activities", check=False)
+    assert re.search(r"no column for these headers: Tarif\..*Columns that no header fits: Tarifs\.", said, re.DOTALL)
 
 
 def whole(number):
@@ -281,7 +289,7 @@ def test_sales_of_a_container_are_added_once_over_tls_and_each_file_is_moved(exa
     assert "PASS totals_match" in said
     plain = {}
     for day in (DAY, NEXT):  # each has its own new rows
-        shown = project.landing("reveal", str(day), "sales", PROTECTION_KEYS_FILE=".protection-keys").stdout
+        shown = project.landing("reveal", str(day), "sales", PROTECTION_KEYS_FILE=".sample-keys").stdout
         plain |= {row["transaction_id"]: row["customer_id"] for row in csv.DictReader(io.StringIO(shown))}
     assert plain == {name: row["customer_id"] for name, row in expected.items()}
     assert sales.rows("SELECT count(*) FROM sales WHERE customer_id NOT LIKE 'enc:sample:%'") == [(0,)]
@@ -316,6 +324,9 @@ def test_a_sale_is_read_as_it_was_meant(example, project, monkeypatch):
         f"TX-7,C,P,S,1,9.99,,12,cash,{when}",
         f",C,P,S,1,9.99,,12,cash,{when}", ""]))
     monkeypatch.setenv("PROTECTION_KEYS", "k:" + "A" * 43 + "=")
+    assert sales.serving.own_files("az://inbox/of/sales_*.csv") == {"INBOX": "az://inbox/of"}
+    with pytest.raises(SettingError, match=r"FILES='none/\*\.csv' finds no file"):
+        sales.serving.own_files("none/*.csv")
     for name, value in sales.serving.own_files("own/*.csv").items():
         monkeypatch.setenv(name, value)
     sales.land(DAY)

@@ -9,7 +9,6 @@ import contextlib
 import csv
 import io
 import os
-import re
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from tls import Authority
 
 FILES = "az://sales/*.csv"  # of the sample
 SCHEMA = "public"
-MADE = (".azurite", ".protection-keys", "inbox")
+MADE = (".azurite", ".sample-keys", "inbox")
 ROWS = 3000
 AGAIN = 50  # transactions of the day before
 HEADER = ("transaction_id", "customer_id", "product_id", "store_id", "quantity", "unit_price", "discount",
@@ -33,7 +32,6 @@ PAYMENTS = ("credit_card", "debit_card", "cash", "paypal", "Credit_Card", " cash
 # What breaks the contract, by column.
 BROKEN = {"customer_id": "", "product_id": "", "store_id": "", "quantity": "0", "unit_price": "-4.50",
           "discount": "0.5", "timestamp": "31/12/2024 10:00"}
-DATED = re.compile(r"(?:.*/)?sales_(\d{4}-\d{2}-\d{2})[^/]*\.csv")
 
 
 def rows(day: date) -> list[list[str]]:
@@ -77,16 +75,16 @@ def content(day: date) -> bytes:
 
 
 def generate(day: date) -> None:
-    """Put the file of a date into the inbox, unless that had one of it or of a later date."""
+    """Put the file of a date into the inbox, unless that had it before."""
     import obstore
 
     store = inbox()
-    had = {found[1] for name in _names(store) if (found := DATED.fullmatch(name))}
-    if had and str(day) <= max(had):
-        print(f"The sample has files up to {max(had)}: nothing new for {day}", flush=True)
+    name = f"sales_{day}.csv"
+    if any(one.rpartition("/")[2] == name for one in _names(store)):
+        print(f"{name} has come before: nothing new for {day}", flush=True)
         return
-    obstore.put(store, f"sales_{day}.csv", content(day))
-    print(f"{os.environ['INBOX']}/sales_{day}.csv is there", flush=True)
+    obstore.put(store, name, content(day))
+    print(f"{os.environ['INBOX']}/{name} is there", flush=True)
 
 
 def has_new_files() -> bool:
@@ -115,7 +113,7 @@ def serving(sampled: bool) -> Iterator[None]:
         authority = Authority(Path(folder), "examples")
         files = beside.container("sales", authority) if sampled else beside.variables(
             beside.own_files(os.environ["FILES"]))
-        for one in (files, beside.variables(beside.keys()), beside.warehouse(authority)):
+        for one in (files, beside.variables(beside.keys(sampled)), beside.warehouse(authority)):
             stack.enter_context(one)
         yield
 

@@ -43,7 +43,8 @@
   {{ return(columns) }}
 {%- endmacro %}
 
-{#- A header's letters and digits, in lower case and without accents. -#}
+{#- A header's letters and digits, in lower case, without accents, and without `oui / non` at its end. -#}
 {% macro normalised(header) -%}
-  regexp_replace(lower(normalize(translate({{ header }}, '°º', ''), NFKD)), '[^a-z0-9]', '', 'g')
+  regexp_replace(regexp_replace(lower(normalize(translate({{ header }}, '°º', ''), NFKD)), '[^a-z0-9]', '', 'g'),
+                 'ouinon$', '')
 {%- endmacro %}
