@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import re
 from datetime import date, timedelta
 
@@ -121,6 +122,11 @@ def test_a_manifest_that_cannot_be_used_is_replaced_with_a_warning(zone, caplog)
     assert second != third
 
 
+def swept(zone):
+    """`gc --keep-runs 0 --older-than 0 --yes`: what it removed."""
+    return [*removed(ZoneLeftovers(zone, older_than=0, first_kept=today()))]
+
+
 def damage(zone, run, at=D1, text="{"):
     (zone.storage.root / layout.kept_manifest("postgres", day(at), run)).write_text(text)
 
@@ -137,7 +143,7 @@ def test_where_a_kept_runs_manifest_is_damaged_no_file_is_removed_and_the_run_is
     with pytest.raises(DamagedError, match=f"is the manifest of run {fourth}; it does not match its name"):
         zone.kept("postgres", day(D1), first)
     damage(zone, first, text="{")
-    [*removed(ZoneLeftovers(zone, older_than=0, first_kept=today()))]
+    swept(zone)
     [*removed(ZoneLeftovers(zone, older_than=0))]
     assert readable(zone) == {fourth: 4}
     assert len(zone.storage.walk(layout.partition("postgres", day(D1)))) == 2
@@ -218,7 +224,7 @@ def test_gc_removes_earlier_runs_on_demand_but_none_that_a_chain_needs_and_none_
     now = str(today())
     todays = runs(zone, 1, 2, day=now)
     assert [*ZoneLeftovers(zone, older_than=0)] == []
-    found = [*removed(ZoneLeftovers(zone, older_than=0, first_kept=today()))]
+    found = swept(zone)
     assert [(one.kind, one.what, one.rows, wrong) for one, wrong in found] == [
         ("earlier run", layout.kept_manifest("postgres", day(D1), second), 6, "")]
     assert readable(zone) == {first: 5, third: 7}
@@ -252,13 +258,76 @@ def test_gc_that_is_killed_at_any_step_leaves_whole_runs(zone, monkeypatch):
         with monkeypatch.context() as patch:
             begun = killed(patch, steps)
             with contextlib.suppress(Killed):
-                [*removed(ZoneLeftovers(zone, older_than=0, first_kept=today()))]
+                swept(zone)
         done = len(begun) < steps
         assert newest in readable(zone)
-        [*removed(ZoneLeftovers(zone, older_than=0, first_kept=today()))]
+        swept(zone)
         assert [*removed(ZoneLeftovers(zone, older_than=0))] == []
         assert readable(zone) == {newest: 3}
     assert steps > 4
+
+
+def is_whole(zone, at, run):
+    try:
+        require_whole(zone, zone.manifest("postgres", day(at), run))
+    except DamagedError:
+        return False
+    return True
+
+
+def below(bases, some, there=None):
+    """These runs, by date and id, and all that they stand on; `there`: up to one that is none of these."""
+    found, todo = set(), [*some]
+    while todo:
+        found.add(one := todo.pop())
+        base = bases.get(one[1])
+        todo += [base] if base and (there is None or base[1] in there[base[0]]) else []
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_follows_and_is_killed_every_run_is_readable_that_has_to_be(zone, monkeypatch, seed):
+    choose, bases, all_days = random.Random(seed), {}, (D1, D2, D3)
+    after = {at: {} for at in all_days}
+    for _ in range(30):
+        before, at, end = after, choose.choice(all_days), choose.choice([*range(1, 9), *[999] * 8])
+        newest = {one: [*found][-1] for one, found in before.items() if found}
+        base = choose.choice([(one, run) for one, run in newest.items() if one < at] or [None])
+        what = choose.choice(["keep", "keep", "replace", "increment", "increment", "gc", "drop"])
+        needed = {one for found in before.values() for one in map(bases.get, found)} - {None}
+        stands = {one for one in needed if one[0] == at and one[1] in before[at]}
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            killed(patch, end)
+            if what == "increment" and base:
+                increment(zone, at, base)
+            elif what == "gc":
+                assert not [wrong for _, wrong in swept(zone) if wrong]
+            elif what == "drop":
+                assert bool(standing_on(zone, "postgres", day(at), before[at], kept=True)) == bool(stands)
+                if not stands:
+                    remove(zone, "postgres", day(at))
+            else:
+                what = "keep" if what == "increment" else what
+                runs(zone, choose.randint(1, 9), day=at, keep=what == "keep")
+        after = {one: readable(zone, at=one) for one in all_days}
+        new = {*after[at]} - {*before[at]}
+        lost = {(one, run) for one in all_days for run in before[one] if run not in after[one]}
+        if what == "gc":
+            stay = below(bases, newest.items(), before)
+            assert lost.isdisjoint(stay), "it removed what a run stands on"
+            assert end < 999 or {(one, run) for one in all_days for run in after[one]} <= stay
+            assert not new
+        elif what == "drop":
+            assert end < 999 or stands or not after[at]
+            assert not new
+            assert {one for one, _ in lost} <= ({at} if not stands else set())
+        else:
+            assert lost <= ({(at, newest.get(at))} if what == "replace" else set())
+            assert len(new) == 1 if end == 999 else len(new) <= 1
+            bases |= dict.fromkeys(new, base if what == "increment" else None)
+        for at in all_days:
+            for run in after[at]:
+                assert is_whole(zone, at, run) == all(one in after[of] for of, one in below(bases, [(at, run)]))
 
 
 def copied(zone, there, replace=False):
