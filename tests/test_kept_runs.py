@@ -287,6 +287,11 @@ def below(bases, some, there=None):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_follows_and_is_killed_every_run_is_readable_that_has_to_be(zone, monkeypatch, seed):
+    go_through(zone, monkeypatch, seed, LocalStorage)
+
+
+def go_through(zone, monkeypatch, seed, storage):
+    """Thirty random runs, removals and kills of three dates; what has to be there after each."""
     choose, bases, all_days = random.Random(seed), {}, (D1, D2, D3)
     after = {at: {} for at in all_days}
     for _ in range(30):
@@ -297,7 +302,7 @@ def test_whatever_follows_and_is_killed_every_run_is_readable_that_has_to_be(zon
         needed = {one for found in before.values() for one in map(bases.get, found)} - {None}
         stands = {one for one in needed if one[0] == at and one[1] in before[at]}
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
-            killed(patch, end)
+            killed(patch, end, storage)
             if what == "increment" and base:
                 increment(zone, at, base)
             elif what == "gc":
@@ -449,6 +454,12 @@ def test_a_run_in_a_store_that_is_killed_at_any_step_leaves_all_earlier_ones(sto
     runs(stored, 4)
     remove(stored, "postgres", day(D1))
     assert stored.storage.walk(layout.partition("postgres", day(D1))) == []
+
+
+@in_fakes3
+@pytest.mark.parametrize("seed", range(2))
+def test_in_a_store_every_run_is_readable_that_has_to_be(stored, store, monkeypatch, seed):
+    go_through(stored, monkeypatch, seed, ObjectStorage)
 
 
 @in_fakes3
