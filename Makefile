@@ -74,8 +74,8 @@ notebook/.venv/ready: notebook/requirements.txt plugins/pyproject.toml | $(filte
 	@$(UV) pip install -q --no-deps --python $(NOTEBOOK) -e plugins
 	@touch $@
 
-transform: setup transform/.venv/ready ## build and test the models for DATE (unset: the newest loaded), and their documentation
-	@if [ -n "$$DATE" ]; then export EXTRACTED_AT="$$DATE"; fi; .venv/bin/meltano run transform dbt:docs
+transform: setup transform/.venv/ready ## build and test the models for DATE (unset: the newest loaded), their documentation and dashboard
+	@if [ -n "$$DATE" ]; then export EXTRACTED_AT="$$DATE"; fi; .venv/bin/meltano run transform dbt:docs && $(PLUGINS) dashboard/dashboard.py
 
 transform/.venv/ready: transform/requirements.txt | $(filter .boot/%,$(UV))
 	@echo "Installing dbt into transform/.venv"

@@ -93,7 +93,7 @@ def columns(data: Table, width: int) -> Drawing:
     ticks = _ticks(max([*totals, 0]))
     scale, base = PLOT / ticks[-1], legend.height + HEAD + PLOT
     step = (width - LEFT) / max(len(data.rows), 1)
-    marks = [legend.marks, *_grid(ticks, scale, base, width), *_axis(data.labels, step, base)]
+    marks = [legend.marks, *_grid(ticks, scale, base, width), *_axis(data.labels, step, base, width)]
     for place, (label, row) in enumerate(zip(data.labels, data.rows, strict=True)):
         y = float(base)
         for series, name in enumerate(data.columns[1:]):
@@ -120,11 +120,17 @@ def _grid(ticks: Sequence[float], scale: float, base: float, width: int) -> list
             for tick, y in heights]
 
 
-def _axis(labels: Sequence[str], step: float, base: float) -> list[str]:
+def _axis(labels: Sequence[str], step: float, base: float, width: int) -> list[str]:
     """Labels below the columns, as many as there is room for."""
     every = max(1, math.ceil(max([APART, *(len(label) * LETTER + 8 for label in labels)]) / step)) if labels else 1
-    return [f'<text class="label" x="{LEFT + (place + 0.5) * step:.1f}" y="{base + 17}" text-anchor="middle">'
-            f"{escape(labels[place])}</text>" for place in range(0, len(labels), every)]
+    marks = []
+    for place in range(0, len(labels), every):
+        x = LEFT + (place + 0.5) * step
+        ends = x + len(labels[place]) * LETTER / 2 > width
+        at = f'x="{width}" y="{base + 17}" text-anchor="end"' if ends else (
+            f'x="{x:.1f}" y="{base + 17}" text-anchor="middle"')
+        marks.append(f'<text class="label" {at}>{escape(labels[place])}</text>')
+    return marks
 
 
 def _legend(names: Sequence[str], width: int) -> Drawing:

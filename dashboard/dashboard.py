@@ -76,14 +76,16 @@ def filled(folder: Path, schema: str, requested: str | None) -> Dashboard:
                       for one in declared["charts"]]
         except ABSENT as error:
             raise WarehouseError(f"Schema {where} does not have what {folder / 'dashboard.yml'} shows: "
-                                 f"{error.diag.message_primary}. Build it first: "
-                                 f"{transform_command(date.day, schema)}") from None
+                                 f"{error.diag.message_primary}. Build it: {transform_command(date.day, schema)}. Of "
+                                 "other marts: correct that file, or remove it.") from None
     return Dashboard(declared["title"], declared["about"], str(date.day), where,
                      list(zip(figures.columns, figures.rows[0], strict=True)), charts)
 
 
 def main() -> None:
     folder = project_root() / "transform"
+    if not (folder / "dashboard.yml").exists():
+        return print(f"No dashboard: there is no {folder / 'dashboard.yml'}", flush=True)
     board = filled(folder, os.environ.get("SCHEMA") or "public", os.environ.get("EXTRACTED_AT"))
     path = results_folder() / "dashboard.html"
     keep_private([])
@@ -95,6 +97,7 @@ def main() -> None:
         name = read(folder / "dbt_project.yml")["name"]
         (COMMITTED / f"{name}.html").write_text(page(board), "utf-8")
         (COMMITTED / f"{name}.svg").write_text(picture(board), "utf-8")
+    return None
 
 
 if __name__ == "__main__":
