@@ -52,21 +52,30 @@ def container(name: str, authority: Authority) -> Iterator[None]:
         yield
 
 
-def own_files(files: str) -> Mapping[str, str]:
-    """INBOX, and FILES in it, for a person's own files: a URL as it is; local ones are copied, since they are moved.
+@contextlib.contextmanager
+def own_files(files: str) -> Iterator[None]:
+    """Have INBOX, and FILES in it, for a person's own files: a URL as it is; of local ones copies, which are moved.
+
+    At the end no copy is left of a file that was not moved, for example since its date was landed before.
 
     Raises:
         SettingError: There is no such file.
     """
     if "://" in files:
-        return {"INBOX": re.split(r"[*?\[{]", files)[0].rpartition("/")[0]}
+        with variables({"INBOX": re.split(r"[*?\[{]", files)[0].rpartition("/")[0]}):
+            yield
+        return
     found = glob.glob(f"{files}/*.csv" if Path(files).is_dir() else files, recursive=True)
     if not found:
         raise SettingError(f"FILES={files!r} finds no file. Nothing was extracted. Correct it, and run again.")
     Path(INBOX).mkdir(parents=True, exist_ok=True)
-    for path in found:
-        shutil.copy(path, INBOX)
-    return {"INBOX": INBOX, "FILES": f"{INBOX}/*.csv"}
+    copies = [Path(shutil.copy(path, INBOX)) for path in found]
+    try:
+        with variables({"INBOX": INBOX, "FILES": f"{INBOX}/*.csv"}):
+            yield
+    finally:
+        for copy in copies:
+            copy.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

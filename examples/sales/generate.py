@@ -111,8 +111,7 @@ def serving(sampled: bool) -> Iterator[None]:
     """Have the files in INBOX, keys of protected columns, and TLS before the embedded PostgreSQL."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         authority = Authority(Path(folder), "examples")
-        files = beside.container("sales", authority) if sampled else beside.variables(
-            beside.own_files(os.environ["FILES"]))
+        files = beside.container("sales", authority) if sampled else beside.own_files(os.environ["FILES"])
         for one in (files, beside.variables(beside.keys(sampled)), beside.warehouse(authority)):
             stack.enter_context(one)
         yield
