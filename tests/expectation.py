@@ -29,6 +29,8 @@ class Expectation:
             self.refused = str(reason)
         if source != CSV and any(map(self.protection.takes_a_key, self._tables.values())):
             self.refused = "a part of a key is masked or dropped"
+        if empty := [name for name, table in self._tables.items() if not self.protection.landed(table).columns]:
+            self.refused = f"no column of {empty} is landed"
 
     def _read_files(self, world: World, batch: bool) -> None:
         methods = world.protected_in_files()

@@ -228,6 +228,21 @@ def test_verify_and_certify_say_what_is_protected(people):
     assert "matches no column" in people.landing("certify", check=False).text
 
 
+def test_a_table_none_of_whose_columns_would_be_landed_is_refused_and_certified_as_refused(people):
+    people.project.source.run("CREATE TABLE secrets (c text, d text)")
+    protect = {"public.secrets": {"*": "drop"}}
+    said = "no column would be landed, as `select` or `protect` (drop) leave out all of them"
+    assert f"public.secrets: {said}" in people.extract(DAY, check=False, protect=protect).text
+    people.monkeypatch.setenv("TAP_POSTGRES_PROTECT", json.dumps(protect))
+    certified = people.landing("certify", check=False)
+    assert certified.returncode == 1
+    assert said in " ".join(certified.stdout.split())
+    people.project.csv("people.csv", PEOPLE)
+    files = [ENTITY | {"keys": [], "protect": {"*": "drop"}}]
+    assert f"people: {said}" in people.extract(DAY, "csv", check=False, files=files).text
+    assert not people.project.landed()
+
+
 def test_a_message_of_postgresql_that_quotes_a_protected_value_is_not_repeated(people):
     people.project.source.run("CREATE VIEW numbers AS SELECT id, name, name::integer AS n FROM people WHERE id = 1")
     refused = people.extract(DAY, check=False, protect={"public.numbers": {"name": "token"}})

@@ -76,6 +76,14 @@ class TableProtection:
 NO_PROTECTION = TableProtection({}, KeyRing({}))
 
 
+def require_columns(table: str, landed: Sequence[object]) -> None:
+    """Raise SettingError for a table none of whose columns would be landed: it could not be loaded."""
+    if not landed:
+        raise SettingError(f"{table}: no column would be landed, as `select` or `protect` (drop) leave out all of "
+                           "them. Nothing was extracted. Leave out the table by `select` in meltano.yml, or keep a "
+                           "column, and run again.")
+
+
 def table_protections(given: Sequence[Rule], tables: Tables, keys: Mapping[str, Sequence[str]]
                       ) -> dict[str, TableProtection]:
     """The protection of each table that has some.

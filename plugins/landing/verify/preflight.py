@@ -36,7 +36,7 @@ from landing.model.naming import new_run_id
 from landing.model.schema import Column, Table
 from landing.postgres.transaction import transaction
 from landing.protection import references
-from landing.protection.columns import NO_PROTECTION, TableProtection
+from landing.protection.columns import NO_PROTECTION, TableProtection, require_columns
 from landing.protection.methods import DROP
 
 LOSSLESS, AS_TEXT, REFUSED, OTHER_MOMENT = "lossless", "as text", "refused", "other moment"
@@ -137,6 +137,7 @@ class Preflight:
             try:
                 snapshot.dry_run(self.connection, table)
                 self._check_key(table)
+                require_columns(".".join(key), loads[table.stream].table.columns)
                 load = self.names.placed(loads[table.stream])
                 refuse_shared_names([first.setdefault((load.schema, load.table.name), load), load])
                 columns = planned(load).table.columns

@@ -26,7 +26,7 @@ from landing.extract.csv.text import CsvText
 from landing.model.inputs import Input
 from landing.model.naming import folder_name
 from landing.model.schema import File, Table
-from landing.protection.columns import NO_PROTECTION, TableProtection
+from landing.protection.columns import NO_PROTECTION, TableProtection, require_columns
 from landing.singer.metadata import StreamMetadata
 from landing.singer.scratch import scratch
 from landing.singer.stream import Extract, LandingStream
@@ -106,6 +106,7 @@ class CsvStream(LandingStream):
         columns, protection = self.selected_columns(entity.columns()), self.tap.protections.get(self.name)
         dropped = protection.dropped(columns) if protection else []
         wanted = [column.name for column in columns if column.name not in dropped]
+        require_columns(self.name, wanted)
         folder = self.tap.staging if self.get_batch_config(self.config) else self.tap.scratch
         name = folder_name(self.name)
         target = folder.file(name, SUFFIXES[self.config["compression"]])

@@ -27,7 +27,7 @@ from landing.extract.postgres.protected import marked, safe_description
 from landing.extract.postgres.snapshot import select, way_out
 from landing.model.naming import folder_name
 from landing.model.schema import Column, File, Table
-from landing.protection.columns import TableProtection
+from landing.protection.columns import TableProtection, require_columns
 from landing.protection.marks import Marks
 from landing.singer.metadata import StreamMetadata
 from landing.singer.stream import Extract, LandingStream
@@ -97,6 +97,7 @@ class CopyStream(LandingStream, PostgresStream):
         source, columns, dropped = self.source_table, self.source_columns, []
         if self.protection:
             columns, dropped = self.protection.landed(columns), self.protection.dropped(columns)
+        require_columns(".".join(self.source_key), columns)
         names = {column.name for column in columns}
         declared = source.primary_key if source.primary_key != source.own_key else self.primary_keys
         key = [name for name in declared or source.primary_key if name in names]
