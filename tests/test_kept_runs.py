@@ -9,18 +9,20 @@ from datetime import date, timedelta
 import pytest
 from landing.core.dates import today
 from landing.core.errors import DamagedError, ZoneError
+from landing.load.drop import Drop
 from landing.model.increment import Increment
 from landing.model.naming import new_run_id
 from landing.storage import hashing
 from landing.storage.local import LocalStorage
 from landing.storage.object_store import ObjectStorage
-from landing.zone import layout
+from landing.zone import layout, moves
 from landing.zone.chains import chain, require_whole, standing_on
 from landing.zone.commit import commit, unlisted
 from landing.zone.copy import COPIED, THERE, PartitionCopy
 from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.in_place import table_files
 from landing.zone.landing_zone import LandingZone
+from landing.zone.moves import MoveList
 from landing.zone.removal import remove
 from landing.zone.rename import ZoneRename
 from msgspec import structs
@@ -215,6 +217,27 @@ def test_what_stands_on_a_date_is_known_by_run(zone):
     runs(zone, 9, day=D2)
     assert standing_on(zone, "postgres", day(D1), {first}) == [day(D3)]
     assert standing_on(zone, "postgres", day(D1), {first}, kept=True) == [day(D2), day(D3)]
+
+
+def test_a_date_on_which_only_an_earlier_run_stands_is_not_dropped_and_the_way_out_is_named(zone):
+    first, = runs(zone, 5)
+    increment(zone, D2, (D1, first))
+    with pytest.raises(ZoneError, match=r"first: .* extract_postgres$"):
+        [*Drop(zone, None, day(D1), None)]
+    runs(zone, 6, day=D2)
+    with pytest.raises(ZoneError, match=f"Of {D2} only earlier runs do: `landing gc --keep-runs 0` lists"):
+        [*Drop(zone, None, day(D1), None)]
+    swept(zone)
+    for one in Drop(zone, None, day(D1), None):
+        remove(zone, "postgres", day(D1)) if one.kind == "landed date" else None
+    assert readable(zone) == {}
+
+
+def test_moves_of_a_kept_run_are_those_of_a_run_that_committed(zone):
+    first, second = runs(zone, 1, 2)
+    todo = {run: MoveList(source="postgres", extracted_at=day(D1), run_id=run, inputs={}) for run in (first, second)}
+    runs(zone, 3, keep=False)
+    assert {run: moves.is_committed(zone, one) for run, one in todo.items()} == {first: True, second: False}
 
 
 def test_gc_removes_earlier_runs_on_demand_but_none_that_a_chain_needs_and_none_of_today(zone):

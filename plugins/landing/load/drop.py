@@ -74,9 +74,12 @@ class Drop:
             summary = self.zone.readable(source, self.day) if self.source in (None, source) else None
             runs = {summary.run_id, *self.zone.earlier(summary)} if summary else ()
             if runs and (days := standing_on(self.zone, source, self.day, runs, kept=True)):
+                newest = standing_on(self.zone, source, self.day, runs)
+                kept = ", ".join(str(day) for day in days if day not in newest)
+                only = f"Of {kept} only earlier runs do: `landing gc --keep-runs 0` lists them. " if kept else ""
                 raise ZoneError(f"{', '.join(map(str, days))} of {source} hold only what changed since {self.day}, so "
-                                f"it is needed. Nothing was dropped. Take them again first, or drop them, the newest "
-                                f"first: {again(source, days)}")
+                                f"it is needed. Nothing was dropped. {only}Take them again first, or drop them, the "
+                                f"newest first: {again(source, days)}")
 
     def _landed(self) -> list[str]:
         """Sources with a folder for the date, with or without a manifest."""
