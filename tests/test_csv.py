@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -16,7 +17,8 @@ from landing.core.progress import Progress
 from landing.extract.csv import entity as entity_module
 from landing.extract.csv.declaration import Declaration, declarations
 from landing.extract.csv.entity import CsvEntity
-from landing.extract.csv.text import RECORD_BYTES, CsvText
+from landing.extract.csv.plain import SEPARATOR, PlainLines
+from landing.extract.csv.text import RECORD_BYTES, CsvText, RejectedRow
 from landing.storage.local import at
 
 DAY = "2024-03-01"
@@ -221,8 +223,8 @@ def test_a_field_that_the_two_readers_read_differently_is_refused_by_its_line(la
     assert land(content, keys=[])[0] == content.encode()
     rows = CsvText.rows
 
-    def faulty(*arguments):
-        for number, record in enumerate(rows(*arguments)):
+    def faulty(text, dialect, reject=RejectedRow.refuse, take=None):
+        for number, record in enumerate(rows(text, dialect, reject)):
             yield otherwise if number == 2 else record
 
     monkeypatch.setattr(CsvText, "rows", faulty)
@@ -230,11 +232,27 @@ def test_a_field_that_the_two_readers_read_differently_is_refused_by_its_line(la
         land(content, keys=keys)
 
 
+@pytest.mark.parametrize("case", READERS_DIFFER)
+def test_a_block_that_the_two_readers_read_differently_is_refused(land, monkeypatch, case):
+    row, otherwise = READERS_DIFFER[case]
+    read = PlainLines.read
+
+    def faulty(*arguments):
+        block = read(*arguments)
+        fields = row[:-1].replace(",", SEPARATOR)
+        assert fields in block.fields
+        return replace(block, fields=block.fields.replace(fields, SEPARATOR.join(otherwise)))
+
+    monkeypatch.setattr(PlainLines, "read", faulty)
+    with pytest.raises(BadFileError, match="two CSV parsers read this row differently"):
+        land("a,b,c\n1,2,3\n" + row + "4,5,6\n")
+
+
 def test_rows_that_the_two_readers_read_in_another_order_are_refused(land, monkeypatch):
     rows = CsvText.rows
 
-    def faulty(*arguments):
-        header, first, second, *others = rows(*arguments)
+    def faulty(text, dialect, reject=RejectedRow.refuse, take=None):
+        header, first, second, *others = rows(text, dialect, reject)
         yield from [header, second, first, *others]
 
     monkeypatch.setattr(CsvText, "rows", faulty)

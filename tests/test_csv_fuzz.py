@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from landing.core.errors import BadFileError, LandingError
 from landing.core.progress import Progress
+from landing.extract.csv import plain
 from landing.extract.csv.declaration import Declaration
 from landing.extract.csv.dialect import Dialect
 from landing.extract.csv.entity import CsvEntity
@@ -98,6 +99,12 @@ def converted(path, folder, quarantine=None, **declared):
     progress = Progress(logging.getLogger("test"), "e")
     entity.convert(entity.names, folder, at(folder / "landed.csv"), progress, quarantine)
     return list(csv_dialect.read_rows(at(folder / "landed.csv")))
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Have these files read in several blocks: most are smaller than one."""
+    monkeypatch.setattr(plain, "SIZE", 7)
 
 
 def tried(*arguments, **declared):

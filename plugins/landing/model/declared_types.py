@@ -197,7 +197,14 @@ def day_of(column: str) -> str:
 def _held_date(name: str, digits: int, column: str) -> str:
     clock = f"([ T]{CLOCK % _exact_fraction(digits)}{ZONE if name == 'timestamp with time zone' else ''})?"
     shape = DAY + (MIDNIGHT if name == "date" else clock)
-    return f"({matches(column, shape)} AND {calendar(column)} OR {matches(column, INFINITE)})"
+    held = f"({matches(column, shape)} AND {calendar(column)} OR {matches(column, INFINITE)})"
+    if name == "timestamp with time zone":
+        return held
+    # Fast path for the spelling that programs write: as DuckDB writes it.
+    type_, shortest, longest = ("DATE", 10, 10) if name == "date" else ("TIMESTAMP", 19, 20 + digits if digits else 19)
+    usual = (f"strlen({column}) BETWEEN {shortest} AND {longest} AND NOT contains({column}, '(') "
+             f"AND TRY_CAST({column} AS {type_})::VARCHAR = {column}")
+    return f"CASE WHEN {usual} THEN true ELSE {held} END"
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,8 @@ class DecodedFile:
         self.line = 0
         self._next_record()
         with self._readable(), self._opened() as file:
-            self._file = file
-            while text := file.readline(RECORD_BYTES + 1):
+            self._file, self._put_back = file, io.StringIO()
+            while text := self._put_back.readline() or file.readline(RECORD_BYTES + 1):
                 self.line += 1
                 if self.line == 1:
                     text = text.removeprefix("\ufeff")
@@ -147,6 +147,18 @@ class DecodedFile:
                     self._set_fault("a NUL character, which PostgreSQL's text cannot hold")
                     text = text.replace("\0", chr(UNDECODED))  # marked like a byte that is not text
                 yield text
+
+    def block(self, size: int) -> str:
+        """The lines after a record, of `size` characters or a line more; "" at the end, or if they are put back."""
+        if self._put_back.read(1):
+            self._put_back.seek(self._put_back.tell() - 1)
+            return ""
+        text = "" if self._file.closed else self._file.read(size)
+        return text and text + self._file.readline(RECORD_BYTES + 1)
+
+    def put_back(self, lines: str) -> None:
+        """Have lines that block() returned be read one by one."""
+        self._put_back = io.StringIO(lines, newline="")
 
     def _encoded_size(self, text: str) -> int:
         try:

@@ -47,6 +47,11 @@ class Fields:
             return "''"
         return csv_dialect.sql_line([f"c{index}" for index in self.indexes], alone=alone, fields=self._fields)
 
+    def unchanged(self, rows: ParsedRows) -> bool:
+        """Whether the landed lines are the fields of the files with commas between: all, in order, and none quoted."""
+        return (rows.unquoted and not self._fields and not rows.converted
+                and [*self.indexes] == [*range(rows.width)] and rows.width > 1)
+
     def hashed(self, rows: ParsedRows) -> str:
         """DuckDB's expression for the text of a row whose hash `_row_hash` is; NULL and '' differ."""
         columns = [f"c{index}" if marked else rows.text(index) for index, marked in self._hashed.items()]

@@ -20,6 +20,7 @@ from landing.model.schema import INTEGERS
 
 Judge = Callable[[str], bool]
 HEX = "[0-9A-Fa-f]"
+TEXTS = ("text", "bpchar", "character varying")
 PATTERNS = {
     "bytea": rf"\\x({HEX}{{2}})*|(?!\\x)([^\\]|\\\\|\\[0-3][0-7]{{2}})*",
     "macaddr": (f"({HEX}{{1,2}}:){{5}}{HEX}{{1,2}}|({HEX}{{1,2}}-){{5}}{HEX}{{1,2}}|{HEX}{{6}}[:-]?{HEX}{{6}}|"
@@ -49,6 +50,11 @@ def judge(type_: str) -> Judge | None:
     declared = Declared.of(type_)
     element = _of_element(declared)
     return partial(_is_array, element) if declared.array and element else element
+
+
+def holds_all(declared: Declared) -> bool:
+    """Whether a type holds every text."""
+    return declared.name in TEXTS and declared.length is None and not declared.array
 
 
 def _of_element(declared: Declared) -> Judge | None:
@@ -189,7 +195,7 @@ def _item(is_element: Judge, text: str, place: int, depth: int) -> tuple[tuple, 
 
 
 JUDGES: dict[str, Judge] = {
-    **dict.fromkeys(("text", "bpchar", "character varying"), lambda text: True),
+    **dict.fromkeys(TEXTS, lambda text: True),
     "json": _is_json,
     "jsonb": _is_jsonb,
     "xml": _is_xml,

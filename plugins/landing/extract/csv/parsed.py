@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from landing.storage.duckdb_files import ObjectFiles
 
 BATCH = 200  # columns of a query: DuckDB's memory and planning time grow with the number of expressions
+THREADS = 2
 MINIMAL_LINE = 1 << 20  # bytes
 MEMORY, COLUMN_MEMORY = 64 << 20, 512 << 10  # bytes: upper limits; most files need far less
 
@@ -74,7 +75,7 @@ class ParsedRows:
         self.converted: dict[int, str] = {}
         self._failed = False  # whether `failed` has rows
         self._memory, self._folder, self._private = memory, folder, private
-        self._connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": 1,
+        self._connection = duckdb.connect(config={"memory_limit": f"{memory}B", "threads": THREADS,
                                                   "temp_directory": str(folder / "duckdb"),
                                                   "temp_file_encryption": private})
         self._stored: ObjectFiles | None = None
@@ -164,6 +165,11 @@ class ParsedRows:
                    f"FROM parsed){some}")
 
     @property
+    def unquoted(self) -> bool:
+        """Whether no field is quoted in the files, or would be in the landing zone."""
+        return all(measure.unquoted for measure in self.measures)
+
+    @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """DuckDB, with the relations above."""
         return self._connection
@@ -197,24 +203,34 @@ class ParsedRows:
         Raises:
             BadFileError: DuckDB parses the files into other rows than text.py.
         """
-        self._record_failures(checks)
+        masks, failing = self._scan("parsed", inferred, checks)
+        if failing:
+            self._record_failures(checks)
         self._record_judged(checks, limit)
-        return self._masks(inferred)
+        return self._scan("accepted", inferred)[0] if self._failed else masks
 
-    def _masks(self, inferred: Mapping[int, str]) -> dict[int, int]:
-        """Inference masks of the accepted rows. Raises BadFileError if the number of rows is not that of text.py."""
-        failed, = self.query("SELECT count(*) FROM failed").fetchone()
+    def _scan(self, relation: str, inferred: Mapping[int, str], checks: Checks | None = None,
+              ) -> tuple[dict[int, int], int]:
+        """Inference masks of a relation's rows, and the number of its failures; an unordered scan uses all threads.
+
+        Raises:
+            BadFileError: With checks, if the number of rows is not that of text.py.
+        """
         masks: dict[int, int] = {}
+        failing = 0
         for number, indexes in enumerate(self._batches()):
             asked = [index for index in indexes if index in inferred]
-            if number and not asked:
+            code = checks and checks.failure_code(indexes, last=self._is_last(indexes))
+            if number and not asked and not code:
                 continue
             bits = "".join(f", coalesce(bit_or({inferred[index]}), 0)" for index in asked)
-            rows, *found = self.query(f"SELECT count(*){bits} FROM accepted").fetchone()  # noqa: S608
-            if rows + failed != sum(measure.rows for measure in self.measures):
+            rows, failed, *found = self.query(
+                f"SELECT count(*), count({code or 'NULL'}){bits} FROM {_trimmed(relation, indexes, code)}").fetchone()  # noqa: S608
+            if checks and rows != sum(measure.rows for measure in self.measures):
                 self.refuse_difference()
+            failing += failed
             masks |= zip(asked, found, strict=True)
-        return masks
+        return masks, failing
 
     def _batches(self) -> list[range]:
         fields = self._contract.fields

@@ -2,7 +2,7 @@
 
 DuckDB tells NULL from "" and is fast, but silently accepts too much: a trailing delimiter, a space before a quote, an
 empty line. So Python's csv module reads each file first, finds malformed rows, and hashes the fields of all others;
-DuckDB must find the same fields.
+DuckDB must find the same fields. Where nothing is quoted, plain.py stands in for the csv module.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from landing.extract.csv import plain
 from landing.extract.csv.decoded import RECORD_BYTES, SAMPLE, DecodedFile, RejectedRow
 from landing.extract.csv.dialect import Dialect
+from landing.extract.csv.plain import SEPARATOR, Block, PlainLines
 from landing.storage.base import Object
 from landing.storage.finding import local_file
 
@@ -31,31 +33,74 @@ class Measure:
         rows: Data rows.
         longest: Size of the longest record in bytes.
         complete: Whether no line was left out, so that line numbers are those of the original.
+        unquoted: Whether no field is quoted, here or in the landing zone's dialect.
     """
 
     place: Object
     rows: int
     longest: int
     complete: bool
+    unquoted: bool
 
 
 class RowsHash:
     """A hash of rows, field by field and in order, to compare two readers of a file."""
-
-    SEPARATOR = "\0"  # of fields and rows: no field contains it, and all rows have the same number of fields
-    CHUNK = 1000  # rows
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
     def add(self, rows: Sequence[str]) -> None:
         """Add rows, each with its fields joined by SEPARATOR."""
-        self._digest.update(self.SEPARATOR.join([*rows, ""]).encode())
+        self.add_fields(SEPARATOR.join([*rows, ""]))
+
+    def add_fields(self, fields: str) -> None:
+        """Add the fields of rows, each followed by SEPARATOR."""
+        self._digest.update(fields.encode())
 
     @property
     def value(self) -> str:
         """The hash of all rows so far."""
         return self._digest.hexdigest()
+
+
+class _Tally:
+    """Counts and hashes the rows of a file, and writes its lines."""
+
+    CHUNK = 1000  # rows
+
+    def __init__(self, text: CsvText, rows: RowsHash, copy: TextIO | None) -> None:
+        self.count, self.unquoted = 0, True
+        self._text, self._rows, self._copy = text, rows, copy
+        self._chunk: list[str] = []
+        self._size = 0
+
+    def header(self) -> None:
+        if self._copy:
+            self._copy.writelines(self._text.lines)
+
+    def record(self, record: list[str]) -> None:
+        """Add the record that was read just now."""
+        self.header()
+        self.unquoted = False
+        self._chunk.append(SEPARATOR.join(record))
+        self._size += self._text.bytes
+        if len(self._chunk) == self.CHUNK or self._size > SAMPLE:
+            self.flush()
+
+    def block(self, block: Block) -> None:
+        self.flush()
+        self.count += block.rows
+        self.unquoted &= block.unquoted
+        self._rows.add_fields(block.fields)
+        if self._copy:
+            self._copy.write(block.lines)
+
+    def flush(self) -> None:
+        """Hash the records so far."""
+        if self._chunk:
+            self.count += len(self._chunk)
+            self._rows.add(self._chunk)
+            self._chunk, self._size = [], 0
 
 
 class CsvText(DecodedFile):
@@ -68,6 +113,9 @@ class CsvText(DecodedFile):
 
     longest = 0
     order: Sequence[int] | None = None
+    _plain: PlainLines | None = None  # reads blocks of the file that is being read
+    _take: Callable[[Block], None] | None = None  # gets them
+    _open = False  # whether what was read may be part of a malformed row
 
     def records(self, dialect: Dialect) -> Iterator[list[str]]:
         """All records, the header first; `fault` is set for a malformed one.
@@ -80,6 +128,7 @@ class CsvText(DecodedFile):
         lines = self.decoded_lines() if dialect.doubles else map(dialect.unescaped, self.decoded_lines())
         reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
         while True:
+            self._skip_plain()
             try:
                 record = next(reader)
             except StopIteration:
@@ -92,6 +141,18 @@ class CsvText(DecodedFile):
             if self.bytes > self.longest:
                 self.longest = self.bytes
             self._next_record()
+
+    def _skip_plain(self) -> None:
+        """Hand over the blocks that follow."""
+        while self._plain and not self._open and (lines := self.block(plain.SIZE)):
+            block = self._plain.read(lines, RECORD_BYTES)
+            if block is None:
+                self.put_back(lines)
+                return
+            self.line += block.rows
+            self.longest = max(self.longest, block.longest)
+            self._next_record()
+            self._take(block)
 
     def _unescaped(self, record: list[str], dialect: Dialect) -> list[str]:
         try:
@@ -120,18 +181,26 @@ class CsvText(DecodedFile):
             return next(rows)
 
     def rows(
-        self, dialect: Dialect, reject: Callable[[RejectedRow], None] = RejectedRow.refuse
+        self, dialect: Dialect, reject: Callable[[RejectedRow], None] = RejectedRow.refuse,
+        take: Callable[[Block], None] | None = None,
     ) -> Iterator[list[str]]:
         """As _rows(), with the fields in the entity's order."""
-        rows = self._rows(dialect, reject)
+        rows = self._rows(dialect, reject, take if self.order is None else None)
         return rows if self.order is None else map(operator.itemgetter(*self.order), rows)
 
-    def _rows(self, dialect: Dialect, reject: Callable[[RejectedRow], None]) -> Iterator[list[str]]:
-        """The header, then each well-formed row; `lines` is its text meanwhile. `reject` gets all other rows.
+    def _rows(self, dialect: Dialect, reject: Callable[[RejectedRow], None],
+              take: Callable[[Block], None] | None = None) -> Iterator[list[str]]:
+        """The header, then each well-formed row; `lines` is its text meanwhile.
+
+        Args:
+            dialect: How the file writes its fields.
+            reject: Gets all other rows.
+            take: Gets rows without quotes, in blocks: they are not among the rows then.
 
         Raises:
             BadFileError: The header or the end of a row is malformed; by default, any row is.
         """
+        self._plain, self._take, self._open = None, take, False
         records = self.records(dialect)
         header = next(records, None)
         if self.fault:
@@ -140,11 +209,14 @@ class CsvText(DecodedFile):
             raise self.refused("the file has no header")
         width, usual, torn, blank = len(header), _line_end(self.lines), False, None
         yield header
+        if take and (lines := PlainLines(dialect, width, usual)).possible:
+            self._plain = lines
         for record in records:
             end = _line_end(self.lines) if self._file.newlines != usual else usual  # `newlines` has quoted ones too
             other = end not in (usual, "")
             if not record and width > 1 and not (self.fault or other or torn):
                 blank = blank or self.rejected("an empty line between rows")
+                self._open = True
                 continue
             if blank:  # harmless at the end of the file
                 reject(blank)
@@ -156,7 +228,7 @@ class CsvText(DecodedFile):
                 reject(self.rejected(f"expected {width} fields, found {len(record)}"))
             else:
                 yield record
-            torn = other
+            self._open = torn = other
 
     def measured(
         self, dialect: Dialect, copy: Path, reject: Callable[[RejectedRow], None] | None = None,
@@ -170,31 +242,35 @@ class CsvText(DecodedFile):
             reject: Gets malformed rows; by default the first one is an error.
             rows: Hash to which all other rows are added.
         """
-        plain = self.encoding == "utf-8" and not self.marked and reject is None
-        count, rows = 0, rows or RowsHash()
-        with contextlib.nullcontext() if plain else copy.open("x", encoding="utf-8", newline="") as file:
-            records = self.rows(dialect, reject or RejectedRow.refuse)
-            next(records)
-            if file:
-                file.writelines(self.lines)
-            for chunk in self._chunks(records, file):
-                count += len(chunk)
-                rows.add([*map(RowsHash.SEPARATOR.join, chunk)])
-        return Measure(self.place if plain else local_file(copy), count, self.longest, complete=reject is None)
+        rejected = 0
 
-    def _chunks(self, records: Iterator[list[str]], file: TextIO | None) -> Iterator[list[list[str]]]:
-        """Records in chunks of bounded size, written to `file` as they are read."""
-        chunk, size = [], 0
-        for record in records:
-            if file:
-                file.writelines(self.lines)
-            chunk.append(record or [""])
-            size += self.bytes
-            if len(chunk) == RowsHash.CHUNK or size > SAMPLE:
-                yield chunk
-                chunk, size = [], 0
-        if chunk:
-            yield chunk
+        def counted(row: RejectedRow) -> None:
+            nonlocal rejected
+            rejected += 1
+            (reject or RejectedRow.refuse)(row)
+
+        copied = self.encoding != "utf-8" or self.marked
+        tally = self._tallied(dialect, counted, rows or RowsHash(), copy if copied else None)
+        if rejected and not copied:
+            self._tallied(dialect, _skip, RowsHash(), copy)
+        place = local_file(copy) if copied or rejected else self.place
+        return Measure(place, tally.count, self.longest, complete=not rejected, unquoted=tally.unquoted)
+
+    def _tallied(self, dialect: Dialect, reject: Callable[[RejectedRow], None], rows: RowsHash,
+                 copy: Path | None) -> _Tally:
+        with copy.open("x", encoding="utf-8", newline="") if copy else contextlib.nullcontext() as file:
+            tally = _Tally(self, rows, file)
+            records = self.rows(dialect, reject, tally.block)
+            next(records)
+            tally.header()
+            for record in records:
+                tally.record(record or [""])
+            tally.flush()
+        return tally
+
+
+def _skip(row: RejectedRow) -> None:
+    """It was rejected before."""
 
 
 def _line_end(lines: list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from landing.core.progress import Progress
 from landing.extract.csv.fields import Fields
+from landing.extract.csv.plain import SEPARATOR
 from landing.extract.csv.provenance import Provenance
 from landing.extract.csv.text import RowsHash
 from landing.model import csv_dialect
@@ -44,18 +45,23 @@ def write_rows(
     added = [column.name for column in columns[len(fields.columns):]]
     provenance = Provenance(added, rows.texts_again(), alone=not fields.columns) if added else None
     texts = ", ".join(f"coalesce({rows.text(index)}, '')" for index in range(rows.width))
-    parsed = rows.query(f"SELECT {fields.line(alone=len(columns) == 1)}, concat_ws(chr(0), {texts})"  # noqa: S608
-                        f"{f', {fields.hashed(rows)}' if added else ''} FROM parsed")
+    asked = [f"concat_ws(chr(0), {texts})"]
+    if added or not fields.unchanged(rows):
+        asked.append(fields.line(alone=len(columns) == 1))
+    if added:
+        asked.append(fields.hashed(rows))
+    parsed = rows.query(f"SELECT {', '.join(asked)} FROM parsed")  # noqa: S608
     raw, written = hashing.create(target, progress.advance), 0
     with io.BufferedWriter(raw, BUFFER) as file:
         file.write(csv_dialect.header(columns))
         while chunk := parsed.fetchmany(CHUNK):
-            lines, texts, *hashed = zip(*chunk, strict=True)
+            texts, *others = zip(*chunk, strict=True)
             found.add(texts)
+            lines, *hashed = others or ([text.replace(SEPARATOR, ",") for text in texts],)
             if provenance:
                 lines = provenance.appended(lines, [*map(fields.sha256, *hashed)])
             lines = dropped.remove(lines)
-            file.write(fields.protected("".join(f"{line}\n" for line in lines).encode()))
+            file.write(fields.protected("\n".join([*lines, ""]).encode()))
             written += len(lines)
     if found.value != expected.value:
         rows.refuse_difference()
