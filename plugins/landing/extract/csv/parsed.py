@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from landing.storage.duckdb_files import ObjectFiles
 
 BATCH = 200  # columns of a query: DuckDB's memory and planning time grow with the number of expressions
-THREADS = 2
+THREADS = 1  # DuckDB's parallel reader refuses some files that it reads by one thread
 MINIMAL_LINE = 1 << 20  # bytes
 MEMORY, COLUMN_MEMORY = 64 << 20, 512 << 10  # bytes: upper limits; most files need far less
 
@@ -211,7 +211,7 @@ class ParsedRows:
 
     def _scan(self, relation: str, inferred: Mapping[int, str], checks: Checks | None = None,
               ) -> tuple[dict[int, int], int]:
-        """Inference masks of a relation's rows, and the number of its failures; an unordered scan uses all threads.
+        """Inference masks of a relation's rows, and the number of failures among them.
 
         Raises:
             BadFileError: With checks, if the number of rows is not that of text.py.
