@@ -105,6 +105,7 @@ def converted(path, folder, quarantine=None, **declared):
 def small_blocks(monkeypatch):
     """Have these files read in several blocks: most are smaller than one."""
     monkeypatch.setattr(plain, "SIZE", 7)
+    monkeypatch.setattr(plain, "LONGEST", 9)
 
 
 def tried(*arguments, **declared):

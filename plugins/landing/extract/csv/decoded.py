@@ -134,8 +134,9 @@ class DecodedFile:
         self.line = 0
         self._next_record()
         with self._readable(), self._opened() as file:
-            self._file, self._put_back = file, io.StringIO()
-            while text := self._put_back.readline() or file.readline(RECORD_BYTES + 1):
+            self._file = file
+            self.put_back("")
+            while text := self._next_line():
                 self.line += 1
                 if self.line == 1:
                     text = text.removeprefix("\ufeff")
@@ -148,17 +149,35 @@ class DecodedFile:
                     text = text.replace("\0", chr(UNDECODED))  # marked like a byte that is not text
                 yield text
 
-    def block(self, size: int) -> str:
-        """The lines after a record, of `size` characters or a line more; "" at the end, or if they are put back."""
-        if self._put_back.read(1):
-            self._put_back.seek(self._put_back.tell() - 1)
-            return ""
-        text = "" if self._file.closed else self._file.read(size)
-        return text and text + self._file.readline(RECORD_BYTES + 1)
+    def _next_line(self) -> str:
+        text = self._put_back.readline()
+        if not text or self._held or text.endswith("\n"):
+            return text or self._file.readline(RECORD_BYTES + 1)
+        if not text.endswith("\r"):
+            return text + self._file.readline(RECORD_BYTES + 1 - len(text))
+        following = self._file.read(1)
+        if following == "\n":
+            return text + following
+        self.put_back(following)
+        return text
+
+    @property
+    def _held(self) -> bool:
+        """Whether there are characters that were put back."""
+        return self._put_back.tell() < self._end
+
+    def block(self, size: int, longest: int) -> str:
+        """The lines that follow a record, of `size` characters or a line more.
+
+        Returns:
+            "" at the end, or if lines were put back. A line of `longest` characters or more may be cut.
+        """
+        text = "" if self._held or self._file.closed else self._file.read(size)
+        return text + self._file.readline(longest) if text and not text.endswith("\n") else text
 
     def put_back(self, lines: str) -> None:
-        """Have lines that block() returned be read one by one."""
-        self._put_back = io.StringIO(lines, newline="")
+        """Have text that block() returned be read line by line."""
+        self._put_back, self._end = io.StringIO(lines, newline=""), len(lines)
 
     def _encoded_size(self, text: str) -> int:
         try:

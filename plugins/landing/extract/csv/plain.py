@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from landing.extract.csv.dialect import Dialect
 
 SIZE = 1 << 16  # characters of a block, at least: whole lines
+LONGEST = 1 << 20  # bytes of a line: longer ones are left to text.py
 SEPARATOR = "\0"  # of fields and rows: no field contains it
 
 
@@ -50,12 +51,8 @@ class PlainLines:
         """Whether any block can be read; an empty line is a row where there is one column."""
         return self._width > 1 and self._end in ("\n", "\r\n")
 
-    def read(self, lines: str, limit: int) -> Block | None:
-        """Read a block.
-
-        Args:
-            lines: Whole lines; the last one of a file may have no end.
-            limit: Bytes of the longest line that is allowed.
+    def read(self, lines: str) -> Block | None:
+        """Read a block of lines; the last one of a file may have no end.
 
         Returns:
             None if it is not certain that these lines are rows as they should be.
@@ -69,7 +66,7 @@ class PlainLines:
         else:
             text += "\n"
         longest = max(map(len, rows)) if text.isascii() else _longest(rows)
-        if longest is None or longest + len(self._end) > limit:
+        if longest is None or longest >= LONGEST:
             return None
         if {*map(str.count, rows, [self._delimiter] * len(rows))} != {self._width - 1}:
             return None

@@ -144,8 +144,8 @@ class CsvText(DecodedFile):
 
     def _skip_plain(self) -> None:
         """Hand over the blocks that follow."""
-        while self._plain and not self._open and (lines := self.block(plain.SIZE)):
-            block = self._plain.read(lines, RECORD_BYTES)
+        while self._plain and not self._open and (lines := self.block(plain.SIZE, plain.LONGEST)):
+            block = self._plain.read(lines)
             if block is None:
                 self.put_back(lines)
                 return
