@@ -210,7 +210,7 @@ STORE := $(shell { printenv LANDING_ROOT || sed -n 's/^LANDING_ROOT=//p' .env 2>
 
 clean: airflow-stop ## remove what these commands created; dates landed from your own servers only with CLEAN_LANDED=yes
 	@if [ -x $(PLUGINS) ]; then $(PLUGINS) demo/shop.py clean; PYTHONPATH=demo $(PLUGINS) examples/run.py --clean; $(PLUGINS) demo/servers.py clean; fi
-	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook transform/.venv output/transform inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs tests/spark/.venv docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED)
+	rm -rf .boot .venv plugins/.venv notebook/.venv output/notebook transform/.venv output/transform output/dashboard.html inspection/.venv .pgadmin orchestrate/airflow/.venv bench/.venv bench/.venvs tests/spark/.venv docs/.venv output/site .airflow .demo .meltano .pytest_cache .ruff_cache .hypothesis $(CLEANED) $(if $(filter yes,$(CLEAN_LANDED)),examples/*/output)
 	@if ls -d output/source=* >/dev/null 2>&1; then \
 	  echo "Kept, since the demo did not land them: $(LANDED). To remove them: make clean CLEAN_LANDED=yes" >&2; exit 1; fi
 	@if [ -n '$(STORE)' ]; then \

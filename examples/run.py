@@ -87,14 +87,15 @@ def how_to_connect(example: Example) -> None:
 
 
 def clean() -> None:
-    """Remove what the examples created; dates landed from other servers stay, and so does a person's `.env`."""
+    """Remove what the examples created; what was landed from other servers stays, and so does a person's `.env`."""
     for example in Example.all():
-        for name in (*MADE, *getattr(example.generator, "MADE", ())):
-            made = example.folder / name
-            if made.is_dir():
-                shutil.rmtree(made)
-            elif made != example.env or servers.ours(made):
-                made.unlink(missing_ok=True)
+        for path in (example.folder / name for name in (*MADE, *getattr(example.generator, "MADE", ()))):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != example.env or servers.ours(path):
+                path.unlink(missing_ok=True)
+        if any((example.folder / "output").glob("source=*")):
+            say(f"Not the sample's: {example.folder / 'output'} is removed with CLEAN_LANDED=yes only")
 
 
 def main() -> None:
