@@ -16,9 +16,11 @@ from landing.core.dates import parse_date, today
 from landing.load.history import HistoryTable
 from landing.load.warehouse import Warehouse
 from landing.model.manifest import Manifest
+from landing.model.naming import new_run_id
 from landing.storage import local
 from landing.zone.gc import ZoneLeftovers, removed
 from landing.zone.landing_zone import LandingZone
+from zones import land
 
 D1, D2, D3 = "2024-01-20", "2024-01-21", "2024-01-22"
 DEAD, LIVE = "20240101T000000Z-00000001", "20240101T000000Z-00000002"
@@ -296,6 +298,23 @@ def test_a_date_that_is_committed_meanwhile_is_not_unfinished(shop):
     shop.write_manifest("csv", D1, json.loads(text))
     assert list(removed([leftover])) == [(leftover, "it is in use again")]
     assert superseded.exists()
+
+
+@pytest.mark.parametrize("store", ["fakes3"], indirect=True)
+def test_in_a_store_a_date_that_is_removed_takes_with_it_what_runs_that_are_treated_as_dead_left(store, monkeypatch):
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    zone = LandingZone.at(root := store.url())
+    land(zone, D1)
+    land(zone, D2)
+    prefix = f"{root.split('/', 3)[3]}/source=postgres/extracted_at={D1}/"
+    left = f"{prefix}table=a/{new_run_id()}.csv"
+    store.put(left, b"id\n")
+    [*removed(ZoneLeftovers(zone, parse_date(D2, "")))]
+    assert store.keys(prefix) == [left]
+    land(zone, D1)
+    [*removed(ZoneLeftovers(zone, parse_date(D2, ""), older_than=0))]
+    assert store.keys(prefix) == []
 
 
 def test_options_that_make_no_sense_are_refused(project):

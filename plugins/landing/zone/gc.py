@@ -150,10 +150,10 @@ class ZoneLeftovers:
         prefix, landed = layout.partition(source, day), self._landed(source, day)
         if landed and self._past(day) and newest and day < newest and (source, day) not in self._needed:
             yield Leftover("landed date", prefix, self.storage.bytes(prefix), manifest.rows if manifest else None,
-                           f"before {self.first}", partial(remove, self.zone, source, day))
+                           f"before {self.first}", partial(remove, self.zone, source, day, older_than=self.older_than))
         elif not landed and (self._past(day) or self._idle(prefix)):
             yield Leftover("unfinished date", prefix, self.storage.bytes(prefix), None, f"has no {MANIFEST}",
-                           partial(remove, self.zone, source, day, only_unfinished=True))
+                           partial(remove, self.zone, source, day, only_unfinished=True, older_than=self.older_than))
         elif manifest:
             yield from self._earlier_runs(manifest)
             with contextlib.suppress(DamagedError):  # what a kept run lists cannot be told

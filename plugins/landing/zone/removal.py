@@ -17,10 +17,12 @@ from landing.zone.in_place import DEAD_AFTER, idle, table_files
 from landing.zone.landing_zone import LandingZone
 
 
-def remove(zone: LandingZone, source: str, day: date, *, only_unfinished: bool = False) -> bool:
+def remove(zone: LandingZone, source: str, day: date, *, only_unfinished: bool = False,
+           older_than: float = DEAD_AFTER) -> bool:
     """Remove a partition with all of its runs: for readers at once, then its files.
 
-    A crash leaves the partition as it was, with fewer kept runs, or a folder without a manifest.
+    A crash leaves the partition as it was, with fewer kept runs, or a folder without a manifest. `older_than`: hours
+    without a write after which a run is treated as dead.
 
     Returns:
         False where it is landed and should not be.
@@ -35,7 +37,7 @@ def remove(zone: LandingZone, source: str, day: date, *, only_unfinished: bool =
             zone.storage.delete(key, up_to=partition)
             zone.storage.flush(partition)  # also of a manifest that a killed removal deleted
         try:
-            delete_files(zone, source, day, listed)
+            delete_files(zone, source, day, listed, older_than)
         except OSError as error:
             raise ZoneError(f"{zone.storage.describe(partition)} is no longer a landed partition, and not all of its "
                             f"files could be removed ({describe(error)}): `landing gc --yes --older-than 0` removes "
@@ -63,14 +65,16 @@ def forget_kept(zone: LandingZone, source: str, day: date) -> None:
         zone.storage.flush(partition)
 
 
-def delete_files(zone: LandingZone, source: str, day: date, listed: Collection[str]) -> None:
+def delete_files(zone: LandingZone, source: str, day: date, listed: Collection[str],
+                 older_than: float = DEAD_AFTER) -> None:
     """Delete the files of a partition whose manifests are removed.
 
-    Where another run may be at work, those that the manifests listed, and those of runs that are dead.
+    Where another run may be at work, those that the manifests listed, and those of runs that are dead: without a write
+    for `older_than` hours.
     """
     partition, storage = layout.partition(source, day), zone.storage
     if not storage.in_place:
         storage.delete_all(partition)
         return
     others = {*table_files(storage, partition)} - {*listed}
-    storage.delete_each([*listed, *idle(storage, others, time.time() - DEAD_AFTER * 3600)])
+    storage.delete_each([*listed, *idle(storage, others, time.time() - older_than * 3600)])
