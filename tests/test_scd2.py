@@ -1,5 +1,5 @@
-"""The versions of rows that scd2() computes are those of a plain replay of the loaded dates, in whatever order these
-were loaded.
+"""Versions of rows by scd2() are those of a plain replay of the dates, in whatever order they were loaded; and landed()
+shows a date as its sources have it.
 """
 
 import random
@@ -28,6 +28,8 @@ MODELS = {
     "ambiguous": "{{ scd2('keyless', key=['id']) }}",
     "unknown": "{{ scd2('keyless', key=['nobody']) }}",
     "named": "{{ scd2('own_names') }}",
+    "shown": "select * from {{ landed('hard') }}",
+    "shown_other": "select * from {{ landed('other') }}",
 }
 
 
@@ -108,8 +110,10 @@ def built(server, tmp_path_factory):
         dates = Dates(project)
         for day in FIRST:
             land(dates, day)
-            dates.load(day)
-        sources = declaration(newest_manifests(dates.zone, ["postgres"]), TableNames({}, "public"))
+        dates.land(FIRST[0], source="other", other=({"id": "integer"}, [["7"]], "id"))
+        dates.load(FIRST[0], "postgres", "other")
+        dates.load(FIRST[1])
+        sources = declaration(newest_manifests(dates.zone, ["postgres", "other"]), TableNames({}, "public"))
         with_models(project, sources, MODELS)
         yield dates, dbt(project, "build", check=False)
         dates.close()
@@ -143,6 +147,15 @@ def test_versions_are_those_of_a_replay_also_after_late_dates_in_any_order(built
     assert max(counts.values()) > 3, "rows changed, went and came back"
     assert sorted(row["valid_from"] for row in versions(dates, "changing")) == [DAYS[0], DAYS[4], DAYS[5]], (
         "a column more or less is a change; another type of the same numbers is none")
+
+
+def test_models_see_the_source_s_own_columns_and_the_last_date_of_a_source_that_the_date_lacks(built):
+    dates, _ = built
+    found, of_day = (sorted(rows(dates, *place), key=str) for place in (
+        ("marts", "shown"), ("public_history", "hard", FIRST[1])))
+    assert [*found[0]] == [*HARD], "without the partition's date"
+    assert found == of_day
+    assert rows(dates, "marts", "shown_other") == [{"id": "7"}]
 
 
 def test_a_table_without_a_usable_key_is_refused_by_name(built):
