@@ -126,8 +126,8 @@ def _call(command: Sequence[str], variables: Mapping[str, str], again: str) -> N
     results.unlink(missing_ok=True)
     status, said = process.run(command, root(), variables)
     if status:
-        why = failures(results) or f"exit status {status}: {said}."
-        raise TransformError(f"dbt failed: {why} Correct the data or the models, then run: {again}")
+        why = failures(results) or f"dbt ended with exit status {status}: {said}."
+        raise TransformError(f"{why} Correct the data or the models, then run: {again}")
 
 
 def _publish(target: Path) -> None:
