@@ -182,8 +182,9 @@ def test_a_build_is_of_the_newest_loaded_date_or_the_given_one(wrapped, variable
     ({"EXTRACTED_AT": D1, "SCHEMA": "crm"}, f"Nothing of {D1} is loaded into schema crm. Load a landed date first: "
      f"MELTANO_ENVIRONMENT=load SCHEMA=crm EXTRACTED_AT={D1} meltano run load_to_postgres"),
     ({"EXTRACTED_AT": ""}, "EXTRACTED_AT='' is not a date"), ({"EXTRACTED_AT": "20.1."}, "is not a date"),
-    ({"SCRIPT": "echo No such model; exit 2"}, f"dbt ended with exit status 2: date={D3} suffix= schema=public build No "
-     f"such model. Correct the data or the models, then run: SCHEMA=public EXTRACTED_AT={D3} meltano run transform")])
+    ({"SCRIPT": "echo No such model; exit 2"},
+     f"dbt ended with exit status 2: date={D3} suffix= schema=public build No such model. Correct the data or the "
+     f"models, then run: SCHEMA=public EXTRACTED_AT={D3} meltano run transform")])
 def test_what_cannot_be_built_is_refused_with_the_next_command(wrapped, variables, said):
     refused = dbt(wrapped[0], "build", check=False, **variables)
     assert refused.returncode == 1
