@@ -103,7 +103,7 @@ class Example:
         found = self._configured()
         sampled = not found.get("SOURCE_POSTGRES_HOST" if self.reads_database else "FILES")
         # What the sample lands and loads never mixes with what real servers do.
-        defaults = {"LANDING_ROOT": SAMPLE if sampled else "output"}
+        defaults = {"LANDING_ROOT": SAMPLE if sampled else "output", "SCHEMA": self.schema}
         databases = {"SOURCE": self.name} if self.reads_database else {}
         databases |= {"TARGET": f"{self.name}_warehouse" if sampled else f"{self.name}_own_warehouse"}
         if not self.reads_database:
@@ -122,8 +122,12 @@ class Example:
         if not servers.ours():
             found |= {name: value for name, value in _values(servers.ENV).items() if "_POSTGRES_" in name}
         if not servers.ours(self.env):
-            found |= _values(self.env)
+            found |= {name: value for name, value in _values(self.env).items() if not self._is_sample(name, value)}
         return found | os.environ
+
+    def _is_sample(self, name: str, value: str) -> bool:
+        """Whether a line of `.env` is the sample's, left when a person entered servers into the file that we wrote."""
+        return value == {"LANDING_ROOT": SAMPLE, "FILES": getattr(self.generator, "FILES", None)}.get(name)
 
     def _start(self, databases: Mapping[str, str], defaults: Mapping[str, str], write: bool) -> None:
         """Start the embedded server with these databases, by side."""

@@ -41,9 +41,9 @@ def run_date() -> str:
     return str(today() if given is None else refuse_future(parse_date(given, "DATE"), "DATE"))
 
 
-def run(example: Example, day: str, schema: str) -> None:
+def run(example: Example, day: str) -> None:
     """All steps, in the example's folder; with WATCH again, for today, whenever new files have come."""
-    sampled, pause = example.connect(), watched()
+    sampled, pause, schema = example.connect(), watched(), os.environ["SCHEMA"]
     with example.serving(sampled):
         if sampled:
             example.generator.generate(parse_date(day, "DATE"))
@@ -103,9 +103,8 @@ def main() -> None:
         return clean()
     started = time.monotonic()
     example, day = Example.named((sys.argv[1:] or [None])[0]), run_date()
-    schema = os.environ.get("SCHEMA") or example.schema
     example.enter()
-    run(example, day, schema)
+    run(example, day)
     how_to_connect(example)
     return say(f"Done in {time.monotonic() - started:.0f} s. A later DATE brings changes, the same one changes nothing."
                " `make stop` stops the embedded server, `make clean` removes everything.")

@@ -251,6 +251,7 @@ def test_an_unknown_example_is_refused_with_those_that_there_are(place):
     ("TARGET_POSTGRES_HOST=own\n", "TARGET_POSTGRES_HOST=project\n", {"TARGET_POSTGRES_HOST": "own"}),
     (None, "TARGET_POSTGRES_HOST=project\nLANDING_ROOT=s3://b/z\n", {"TARGET_POSTGRES_HOST": "project"}),
     (None, f"{servers.MARKER}\nTARGET_POSTGRES_HOST=demo\n", {}),
+    ("TARGET_POSTGRES_HOST=own\nLANDING_ROOT=output/sample\n", None, {"TARGET_POSTGRES_HOST": "own"}),
     (f"{servers.MARKER}\nTARGET_POSTGRES_HOST=demo\n", "TARGET_POSTGRES_HOST=project\n",
      {"TARGET_POSTGRES_HOST": "project"})])
 def test_servers_come_from_the_examples_env_then_the_projects_and_never_from_the_demos(
@@ -264,6 +265,7 @@ def test_servers_come_from_the_examples_env_then_the_projects_and_never_from_the
     for variable in [name for name in os.environ if "_POSTGRES_" in name]:
         monkeypatch.delenv(variable)
     (tmp_path / "examples/olist").mkdir(parents=True)
+    shutil.copy(ROOT / "examples/olist/generate.py", tmp_path / "examples/olist")
     for path, text in ((tmp_path / "examples/olist/.env", own), (tmp_path / ".env", project)):
         if text:
             path.write_text(text)
