@@ -130,6 +130,8 @@ def require_olist(source, warehouse):
         states[customer] for customer, *_ in orders)
     minutes = Counter(int((arrived - bought).total_seconds() // 60) for _, bought, arrived in orders if arrived)
     assert dict(warehouse.run("SELECT minutes, orders FROM marts.delivery")) == minutes
+    noted = source.run("SELECT DISTINCT order_status, order_delivered_customer_date IS NULL FROM cpstn.olist_orders")
+    assert {("canceled", False), ("canceled", True), ("delivered", True)} <= {*noted}, "the sample has the hard cases"
     english = dict(source.run("SELECT * FROM cpstn.product_category_name_translation"))
     names = dict(source.run("SELECT product_id::text, product_category_name FROM cpstn.olist_products"))
     prices = Counter()

@@ -110,12 +110,13 @@ def add_order(rng: random.Random, rows: Rows, placed: datetime, now: datetime, z
     approved, handed = placed + timedelta(minutes=rng.randint(5, 2_000)), placed + timedelta(days=rng.uniform(1, 4))
     arrived = handed + timedelta(days=rng.expovariate(1 / 8) + 0.5)
     canceled = rng.random() < 0.02
-    done = arrived < now and not canceled
+    done = arrived < now and (not canceled or rng.random() < 0.3)  # some are canceled after they arrived
+    noted = done and rng.random() < 0.99  # of the others nobody noted when
     status = "canceled" if canceled else "delivered" if done else "shipped" if handed < now else "processing"
     rows["olist_customers"].append((customer, key(rng).replace("-", ""), *place(rng, zip_codes)))
     rows["olist_orders"].append((
         order, customer, status, placed, approved, whole(handed) if status in ("shipped", "delivered") else None,
-        whole(arrived) if done else None, (placed + timedelta(days=rng.randint(14, 30))).date()))
+        whole(arrived) if noted else None, (placed + timedelta(days=rng.randint(14, 30))).date()))
     total = Decimal(0)
     for item in range(1, rng.choice((1, 1, 1, 1, 1, 1, 2, 3)) + 1):
         price, freight = Decimal(rng.randint(990, 40_000)) / 100, Decimal(rng.randint(500, 6_000)) / 100
@@ -123,7 +124,7 @@ def add_order(rng: random.Random, rows: Rows, placed: datetime, now: datetime, z
                                           placed + timedelta(days=5), price, freight))
         total += price + freight
     rows["olist_order_payments"] += payments(rng, order, total)
-    if done:
+    if noted:
         rows["olist_order_reviews"].append(review(rng, order, arrived))
 
 
