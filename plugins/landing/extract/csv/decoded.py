@@ -18,6 +18,7 @@ from landing.storage.hashing import BUFFER
 from landing.storage.names import name_of
 
 SAMPLE = 1 << 16  # characters
+PIECE = 1 << 20  # characters of a line that are read at once
 RECORD_BYTES = 16 << 20  # limit for one record, in UTF-8: bounds memory
 
 # UTF-32's mark begins with UTF-16's, so it comes first.
@@ -150,16 +151,23 @@ class DecodedFile:
                 yield text
 
     def _next_line(self) -> str:
+        """A line, in pieces that bound memory; one that is longer than a record may be is cut."""
         text = self._put_back.readline()
-        if not text or self._held or text.endswith("\n"):
-            return text or self._file.readline(RECORD_BYTES + 1)
-        if not text.endswith("\r"):
-            return text + self._file.readline(RECORD_BYTES + 1 - len(text))
-        following = self._file.read(1)
-        if following == "\n":
-            return text + following
-        self.put_back(following)
-        return text
+        cut = bool(text) and not self._held
+        if not text:
+            text = self._file.readline(PIECE)
+            cut = len(text) == PIECE
+        pieces, size = [text], len(text)
+        while cut and not text.endswith("\n") and size <= RECORD_BYTES:
+            ended = text.endswith("\r")
+            text = self._file.read(1) if ended else self._file.readline(PIECE)
+            if ended and text != "\n":
+                self.put_back(text)
+                break
+            cut = len(text) == PIECE
+            pieces.append(text)
+            size += len(text.encode(errors="surrogatepass"))
+        return "".join(pieces)
 
     @property
     def _held(self) -> bool:

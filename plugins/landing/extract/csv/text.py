@@ -266,6 +266,7 @@ class CsvText(DecodedFile):
             for record in records:
                 tally.record(record or [""])
             tally.flush()
+        self._plain = self._take = None  # a cycle of references would keep the last rows in memory
         return tally
 
 
