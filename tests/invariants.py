@@ -9,7 +9,7 @@ from datetime import date
 from landing.postgres.connect import connect
 from landing.verify.reconcile import Reconciliation
 from landing.zone.landing_zone import LandingZone
-from model import Model, Rows, Table, comparable, found, history_name, placed
+from model import Model, Rows, Table, Take, comparable, found, history_name, placed
 from world import CANARY, World
 
 
@@ -17,27 +17,11 @@ def landing_zone(world: World, model: Model) -> None:
     """Every date that was landed is there, whole, with the rows that its source had, and nothing else is there."""
     manifests, files, landed = world.manifests(), world.files(), {}
     same(manifests.keys(), model.landed.keys(), "landed dates")
-    for (source, day), manifest in manifests.items():
-        take, where = model.landed[source, day], f"{source} of {day}"
-        same(manifest["run_id"], take.run_id, f"{where}: its run")
-        same(tuple(sorted(manifest["declared"])), tuple(sorted(take.declared)), f"{where}: sources that its date needs")
-        same(sorted(table["name"] for table in manifest["tables"]), sorted(take.tables), f"{where}: its tables")
-        listed = set()
-        for table in manifest["tables"]:
-            name, there = table["name"], files.get((source, day), {})
-            part = take.parts.get(name, take.tables[name])
-            listed |= {file["path"] for file in table["files"]}
-            landed[source, day, name] = _landed(world, table, part, there, f"{where}, {name}")
-            if name in take.parts:
-                same(sorted(landed[source, day, name], key=repr), sorted(part.rows, key=repr), f"{where}, {name}: rows")
-            if quarantine := table.get("quarantine"):
-                listed.add(quarantine["path"])
-            same(_rejected(world, quarantine, there), take.rejected.get(name, []), f"{where}, {name}: rejected rows")
-            if take.ways[name].get("secret", "plain") != "plain":
-                secret = [path for path, key in there.items() if CANARY.encode() in world.content(key)]
-                assert not secret, f"{where}: a protected value is in {secret}"
-        more = files.get((source, day), {}).keys() - listed
-        assert not more or (source, day) in model.leftovers, f"{where}: files that no manifest lists: {sorted(more)}"
+    for at, manifest in manifests.items():
+        found, listed = _date(world, manifest, model.landed[at], files.get(at, {}), f"{at[0]} of {at[1]}")
+        landed |= {(*at, name): rows for name, rows in found.items()}
+        more = files.get(at, {}).keys() - listed
+        assert not more or at in model.leftovers, f"{at}: files that no manifest lists: {sorted(more)}"
     for (source, day), take in model.landed.items():
         for name, table in take.tables.items() if model.whole(source, take) else ():
             rows: dict[object, tuple] = {}
@@ -50,6 +34,27 @@ def landing_zone(world: World, model: Model) -> None:
     unfinished = files.keys() - manifests.keys() - model.leftovers
     assert not unfinished, f"files of dates without a manifest: {[sorted(files[date]) for date in unfinished]}"
     assert model.killed or not world.staged(), f"left in _staging: {world.staged()}"
+
+
+def _date(world: World, manifest: dict, take: Take, there: dict[str, str], where: str
+          ) -> tuple[dict[str, Rows], set[str]]:
+    """The rows that a date's own files have, by table, and the files that its manifest lists."""
+    same(manifest["run_id"], take.run_id, f"{where}: its run")
+    same(tuple(sorted(manifest["declared"])), tuple(sorted(take.declared)), f"{where}: sources that its date needs")
+    same(sorted(table["name"] for table in manifest["tables"]), sorted(take.tables), f"{where}: its tables")
+    landed, listed = {}, set()
+    for table in manifest["tables"]:
+        name, quarantine = table["name"], table.get("quarantine")
+        part = take.parts.get(name, take.tables[name])
+        listed |= {file["path"] for file in [*table["files"], *filter(None, [quarantine])]}
+        landed[name] = _landed(world, table, part, there, f"{where}, {name}")
+        if name in take.parts:
+            same(sorted(landed[name], key=repr), sorted(part.rows, key=repr), f"{where}, {name}: rows")
+        same(_rejected(world, quarantine, there), take.rejected.get(name, []), f"{where}, {name}: rejected rows")
+        if take.ways[name].get("secret", "plain") != "plain":
+            secret = [path for path in listed if CANARY.encode() in world.content(there[path])]
+            assert not secret, f"{where}: a protected value is in {secret}"
+    return landed, listed
 
 
 def chain(manifests: dict, source: str, day: str, name: str) -> list[tuple[str, dict]]:
