@@ -287,6 +287,8 @@ ACCEPTED = {
     "apostrophes around all fields": (b"'a','b'\n'1','yes'\n", {}, b"'a','b'\n'1','yes'\n"),
     "single quotes": (b"'a','b'\n'1','x,''y'''\n", {"quote": "'"}, b"a,b\n1,\"x,'y'\"\n"),
     "single quotes declared": (b"a,b\n1,'x,y'\n2,z\n", {"quote": "'"}, b'a,b\n1,"x,y"\n2,z\n'),
+    "double quotes where single ones quote": (b'a,b\n1,5" x\n2,6"\n', {"quote": "'"}, b'a,b\n1,"5"" x"\n2,"6"""\n'),
+    "double quotes between semicolons": (b'a;b\n1;"x"\n', {"quote": "'"}, b'a,b\n1,"""x"""\n'),
     "apostrophes": (b"a,b\n'tis,isn't\n", {}, b"a,b\n'tis,isn't\n"),
     "backslash as escape": (b'a,b\n1,"x \\"y\\", \\\\"\n2,C:\\z\n', {"escape": BACKSLASH},
                             b'a,b\n1,"x ""y"", \\"\n2,C:\\z\n'),

@@ -139,7 +139,7 @@ class File:
     def _value(self):
         text = "".join(self.chance.choices([*self.PIECES, *self.NOISE[:8]], k=self.chance.randrange(4)))
         quote, escape = self.declared["quote"], self.declared["escape"]
-        if self.chance.random() < 0.5 and not re.search(r"[\r\n\\'\",;\t| ]", text):
+        if self.chance.random() < 0.5 and not re.search(rf"[\r\n\\ {quote}{self.declared['delimiter']}]", text):
             return text
         text = text.replace("\\", "\\\\") if escape == "\\" else text
         return quote + text.replace(quote, escape + quote) + quote

@@ -45,6 +45,7 @@ class PlainLines:
         """
         self._delimiter, self._width, self._end = dialect.delimiter, width, end
         self._special = {dialect.quote, dialect.escape, SEPARATOR}
+        self._to_quote = {",", '"'} - {dialect.delimiter}  # in a field, for the landing zone
 
     @property
     def possible(self) -> bool:
@@ -71,7 +72,8 @@ class PlainLines:
         if {*map(str.count, rows, [self._delimiter] * len(rows))} != {self._width - 1}:
             return None
         fields = text.replace(self._delimiter, SEPARATOR).replace("\n", SEPARATOR)
-        return Block(lines, fields, len(rows), longest + len(self._end), self._delimiter == "," or "," not in text)
+        return Block(lines, fields, len(rows), longest + len(self._end),
+                     unquoted=not any(char in text for char in self._to_quote))
 
     @staticmethod
     def _unix(lines: str) -> str | None:
