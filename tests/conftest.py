@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import in_memory
 import psycopg2
 import pytest
 import warm
@@ -34,6 +35,8 @@ from protected import people, people_files  # noqa: F401, fixtures
 from psycopg2 import sql
 from servers import Server, is_reachable
 from stores import store, stores  # noqa: F401, fixtures
+
+in_memory.use_memory()
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / "plugins" / ".venv" / "bin"
