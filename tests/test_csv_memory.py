@@ -9,7 +9,7 @@ from landing.extract.csv import parsed
 
 
 def test_too_little_memory_is_said_with_its_amount_the_scratch_folder_and_what_to_do(convert, monkeypatch):
-    monkeypatch.setattr(parsed, "MEMORY", 1 << 20)
+    monkeypatch.setattr(parsed, "ROWS_MEMORY", 1 << 20)
     monkeypatch.setattr(parsed, "COLUMN_MEMORY", 0)
     rows = "a,b\n" + "".join(f"{number},x\n" for number in range(200_000))
     with pytest.raises(SourceError) as refused:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 BATCH = 200  # columns of a query: DuckDB's memory and planning time grow with the number of expressions
 THREADS = 1  # DuckDB's parallel reader refuses some files that it reads by one thread
 MINIMAL_LINE = 1 << 20  # bytes
-MEMORY, COLUMN_MEMORY = 64 << 20, 512 << 10  # bytes: upper limits; most files need far less
+MEMORY, COLUMN_MEMORY, ROW_MEMORY = 24 << 20, 512 << 10, 16  # bytes: upper limits; most files need far less
+ROWS_MEMORY = 64 << 20  # bytes, MEMORY included: DuckDB searches the keys of more rows in temporary files
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class ParsedRows:
         self.texts, self.dialect, self.width, self.measures = texts, dialect, width, measures
         self._contract = contract
         self._line = max(MINIMAL_LINE, *(measure.longest + 1 for measure in measures))
-        memory = MEMORY + COLUMN_MEMORY * width + 4 * self._line
+        rows = min(ROWS_MEMORY, MEMORY + ROW_MEMORY * sum(measure.rows for measure in measures))
+        memory = rows + COLUMN_MEMORY * width + 4 * self._line
         self.converted: dict[int, str] = {}
         self._failed = False  # whether `failed` has rows
         self._memory, self._folder, self._private = memory, folder, private
