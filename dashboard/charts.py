@@ -34,8 +34,8 @@ class Table:
 
     @property
     def series(self) -> list[list[float]]:
-        """The numbers of each column; NULL is 0."""
-        return [[float(row[place] or 0) for row in self.rows] for place in range(1, len(self.columns))]
+        """The numbers of each column; NULL is 0, and so are NaN and the infinite ones, which no axis can show."""
+        return [[_finite(row[place]) for row in self.rows] for place in range(1, len(self.columns))]
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,16 @@ class Drawing:
                 f"{self.marks}</svg>")
 
 
+def _finite(value: Any) -> float:
+    return float(value or 0) if math.isfinite(value or 0) else 0.0
+
+
 def number(value: Any) -> str:
     """A value as people read it: 12,345 or 0.25."""
     if value is None:
         return "-"
+    if isinstance(value, (float, Decimal)) and not math.isfinite(value):
+        return str(value)
     if isinstance(value, (float, Decimal)) and value != int(value) and abs(value) < 1000:
         return f"{value:,.2f}"
     return f"{value:,.0f}" if isinstance(value, (int, float, Decimal)) else str(value)

@@ -10,7 +10,7 @@ import meltano_log
 from servers import PROJECT
 
 # Of dbt, whose lines come as Meltano's own.
-TOLD = re.compile(r"\d+ of \d+ (?:OK|WARN|FAIL|ERROR|SKIP)|Done\.|dbt failed")
+TOLD = re.compile(r"\d+ of \d+ (?:OK|WARN|FAIL|ERROR|SKIP|models and tests failed)|Done\.|dbt ended with")
 
 
 def say(text: str) -> None:

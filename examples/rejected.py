@@ -1,4 +1,4 @@
-"""Copies the rejected rows of a landed date, without their texts, into a table of the warehouse."""
+"""Copies the rejected rows of a landed date, without the rows themselves, into a table of the warehouse."""
 
 from __future__ import annotations
 

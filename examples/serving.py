@@ -74,6 +74,9 @@ def own_files(files: str) -> Iterator[None]:
         with variables({"INBOX": INBOX, "FILES": f"{INBOX}/*.csv"}):
             yield
     finally:
+        if left := sorted(copy.name for copy in copies if copy.exists()):
+            print(f"Not landed in this run: {', '.join(left)}. If the reason is that the date is landed and past, run "
+                  "again with a later DATE, or none for today.", flush=True)
         for copy in copies:
             copy.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ DAY = "2024-01-20"
 NAMES = Table(["name", "orders"], [["<b>&\"'", 3], [None, Decimal("1.5")], ["none yet", None]])
 MONTHS = Table(["month", "a", "b"], [[date(2024, month, 1), month, 12 - month] for month in range(1, 13)])
 EMPTY = Table(["name", "orders"], [])
+ODD = Table(["name", "orders"], [["a", Decimal("NaN")], ["b", Decimal("Infinity")], ["c", float("-inf")], ["d", 2]])
 DECLARED = """title: A & B
 about: One <mart>.
 figures: SELECT count(*) AS "rows", sum(orders) AS "orders" FROM by_name
@@ -41,13 +42,15 @@ def texts(svg):
 
 
 @pytest.mark.parametrize("draw", [bars, columns])
-@pytest.mark.parametrize("data", [NAMES, MONTHS, EMPTY, Table(["x", "y"], [["zero", 0]])])
+@pytest.mark.parametrize("data", [NAMES, MONTHS, EMPTY, ODD, Table(["x", "y"], [["zero", 0]])])
 def test_every_table_gives_well_formed_svg_with_its_labels_and_values(draw, data):
     found = texts(draw(data, 480).svg("it"))
     numbers = re.findall(r'(?:width|height|x|y)="(-?[\d.]+)"', draw(data, 480).marks)
     assert all(0 <= float(number) <= 1000 for number in numbers)
     if data is NAMES and draw is bars:
         assert {"<b>&\"'", "(none)", "3", "1.50", "<b>&\"': 3"} <= {*found}
+    if data is ODD and draw is bars:
+        assert {"NaN", "Infinity", "-inf", "2"} <= {*found}
     if data is MONTHS and draw is columns:
         assert {"Jan 2024", "Dec 2024, a: 12", "Dec 2024, b: 0", "a", "b"} <= {*found}
 

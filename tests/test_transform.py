@@ -184,7 +184,9 @@ def test_a_build_is_of_the_newest_loaded_date_or_the_given_one(wrapped, variable
     ({"EXTRACTED_AT": ""}, "EXTRACTED_AT='' is not a date"), ({"EXTRACTED_AT": "20.1."}, "is not a date"),
     ({"SCRIPT": "echo No such model; exit 2"},
      f"dbt ended with exit status 2: date={D3} suffix= schema=public build No such model. Correct the data or the "
-     f"models, then run: SCHEMA=public EXTRACTED_AT={D3} meltano run transform")])
+     f"models, then run: SCHEMA=public EXTRACTED_AT={D3} meltano run transform"),
+    ({"SCRIPT": "echo Found; echo 16:00:00  Encountered an error:; echo permission denied for database w; exit 2"},
+     "dbt ended with exit status 2: permission denied for database w. Rights that the models need: ")])
 def test_what_cannot_be_built_is_refused_with_the_next_command(wrapped, variables, said):
     refused = dbt(wrapped[0], "build", check=False, **variables)
     assert refused.returncode == 1

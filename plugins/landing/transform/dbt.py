@@ -126,7 +126,10 @@ def _call(command: Sequence[str], variables: Mapping[str, str], again: str) -> N
     results.unlink(missing_ok=True)
     status, said = process.run(command, root(), variables)
     if status:
+        said = said.rpartition("Encountered an error: ")[2]
         why = failures(results) or f"dbt ended with exit status {status}: {said}."
+        if "permission denied for" in why:
+            why += " Rights that the models need: docs/how-to/transform.md#rights."
         raise TransformError(f"{why} Correct the data or the models, then run: {again}")
 
 
