@@ -88,6 +88,13 @@ def test_trimmed_texts_can_be_null_and_other_options_read_what_is_normalized(con
     assert landed.text == "a,b\n,t\nx,f\n"
 
 
+def test_a_column_that_is_filled_where_it_is_empty_is_converted_as_any_other(convert):
+    columns = {"q": {"type": "integer"}, "total": {"type": "numeric(9,2)"}}
+    landed = convert('q;total\n2;"1.234,5"\n3;NaN\n4;""\n5;\n', columns=columns, derive={"total": "q * 1.5"},
+                     delimiter=";", decimal_comma={"total": True}, null_values=["", "NaN"])
+    assert landed.text == "q,total\n2,1234.50\n3,4.50\n4,6.00\n5,7.50\n"
+
+
 def test_a_derived_value_that_its_type_does_not_hold_or_that_cannot_be_computed_is_rejected(convert):
     columns = {"a": {"type": "numeric(10,2)"}, "b": {"type": "numeric(10,2)"}, "c": {"type": "text"}}
     derive = {"b": "a / 3", "c": "CAST('x' || a AS INTEGER)::VARCHAR"}

@@ -160,7 +160,8 @@ class CsvEntity:
         """Check all values and infer types; rows that fail go to the quarantine, or the first one is refused."""
         needed = sorted({*indexes, *self.contract.used})
         columns, readings = self.columns(), {index: self.readings[index] for index in needed}
-        rows.convert(self._expressions(readings))
+        filled = {index: f"r{index}" for index in self.contract.derived if index < len(self.header)}
+        rows.convert(filled | self._expressions(readings))
         failing = Checks([*(check for index in needed for check in self._checks(index)),
                           *self.contract.checks(indexes, protected)], protected)
         kinds = {index: conversion.kind(one, f"c{index}") for index, one in readings.items() if not one.type}
@@ -178,10 +179,9 @@ class CsvEntity:
                 for index in indexes]
 
     def _expressions(self, readings: Mapping[int, ColumnReading]) -> dict[int, str]:
-        """DuckDB's expressions of the columns that are converted, by index; those that are filled keep their text."""
-        filled = {index: f"r{index}" for index in self.contract.derived if index < len(self.header)}
-        return filled | {index: conversion.converted(one.reading, one.type, f"r{index}")
-                         for index, one in readings.items() if one.reading != Reading()}
+        """DuckDB's expressions of the columns that are converted, by index."""
+        return {index: conversion.converted(one.reading, one.type, f"r{index}")
+                for index, one in readings.items() if one.reading != Reading()}
 
     def _reject(self, rows: ParsedRows, failing: Checks, quarantine: Quarantine | None) -> None:
         for one in rows.failures():
