@@ -117,10 +117,11 @@ class Example:
         return sampled
 
     def _configured(self) -> Mapping[str, str]:
-        """What the environment sets, over the example's `.env`, over the project's servers; not what the demo wrote."""
+        """What the environment sets, over the example's `.env`, over the project's servers and FILES; not the demo's."""
         found = {}
         if not servers.ours():
-            found |= {name: value for name, value in _values(servers.ENV).items() if "_POSTGRES_" in name}
+            found |= {name: _in_project(name, value) for name, value in _values(servers.ENV).items()
+                      if "_POSTGRES_" in name or name == "FILES"}
         if not servers.ours(self.env):
             found |= {name: value for name, value in _values(self.env).items() if not self._is_sample(name, value)}
         return found | os.environ
@@ -140,6 +141,11 @@ class Example:
         os.environ.update(variables)
         if write and servers.ours(self.env):
             servers.write_env(self.env, servers.env_file_text(self.env, variables, defaults))
+
+
+def _in_project(name: str, value: str) -> str:
+    """A value of the project's `.env`, where FILES is relative to the project."""
+    return str(servers.PROJECT / value) if name == "FILES" and value and "://" not in value else value
 
 
 def _values(env: Path) -> dict[str, str]:

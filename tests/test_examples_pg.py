@@ -252,6 +252,8 @@ def test_an_unknown_example_is_refused_with_those_that_there_are(place):
     (None, None, {}),
     ("TARGET_POSTGRES_HOST=own\n", "TARGET_POSTGRES_HOST=project\n", {"TARGET_POSTGRES_HOST": "own"}),
     (None, "TARGET_POSTGRES_HOST=project\nLANDING_ROOT=s3://b/z\n", {"TARGET_POSTGRES_HOST": "project"}),
+    (None, "FILES=a/*.csv\n", {"FILES": str(servers.PROJECT / "a/*.csv")}),
+    ("FILES=az://own/*.csv\n", "FILES=/b.csv\n", {"FILES": "az://own/*.csv"}),
     (None, f"{servers.MARKER}\nTARGET_POSTGRES_HOST=demo\n", {}),
     ("TARGET_POSTGRES_HOST=own\nLANDING_ROOT=output/sample\n", None, {"TARGET_POSTGRES_HOST": "own"}),
     (f"{servers.MARKER}\nTARGET_POSTGRES_HOST=demo\n", "TARGET_POSTGRES_HOST=project\n",
@@ -272,7 +274,7 @@ def test_servers_come_from_the_examples_env_then_the_projects_and_never_from_the
         if text:
             path.write_text(text)
     found = examples.Example("olist")._configured()
-    assert {name: value for name, value in found.items() if "_POSTGRES_" in name} == expected
+    assert {name: value for name, value in found.items() if "_POSTGRES_" in name or name == "FILES"} == expected
     assert found.get("LANDING_ROOT") == os.environ.get("LANDING_ROOT")
 
 
