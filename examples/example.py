@@ -117,7 +117,7 @@ class Example:
         return sampled
 
     def _configured(self) -> Mapping[str, str]:
-        """What the environment sets, over the example's `.env`, over the project's servers and FILES; not the demo's."""
+        """What the environment sets, over the example's `.env`, over the project's servers and FILES; not the demo."""
         found = {}
         if not servers.ours():
             found |= {name: _in_project(name, value) for name, value in _values(servers.ENV).items()

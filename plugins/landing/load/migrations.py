@@ -97,11 +97,13 @@ class Migrations:
         self.relation = sql.Identifier(f"{schema}_history", TABLE)
 
     def pending(self) -> list[Migration]:
-        """Those that the next load runs, in order.
+        """Those that the next load runs, in order. A project without any leaves those of another in the SCHEMA alone.
 
         Raises:
             MigrationError: A file that was run is missing or was changed, or a new one comes before one that was run.
         """
+        if not self.files:
+            return []
         applied = {version: (name, sha256) for version, name, sha256 in query(self.cursor, sql.SQL(
             "SELECT version, name, sha256 FROM {}").format(self.relation))} if (
             columns_of(self.cursor, self.relation)) else {}
