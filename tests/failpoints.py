@@ -27,7 +27,8 @@ from landing.model.naming import RUN_ID
 SELF, PARENT, BACKEND, TERM = "self", "meltano", "backend", "term"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 AUDITED = {"os.rename": "rename", "os.mkdir": "mkdir", "os.remove": "unlink", "os.rmdir": "rmdir"}
-NOT_OURS = ("/dev/fd/", "/dev/null", "/dev/urandom", "/dev/tty", "/dev/shm/PostgreSQL", "/proc/", "/sys/", "__pycache__")
+DEVICES = ("/dev/fd/", "/dev/null", "/dev/tty", "/dev/urandom", "/dev/shm/PostgreSQL")  # noqa: S108 (tests may be in shm)
+NOT_OURS = (*DEVICES, "/proc/", "/sys/", "__pycache__")
 
 
 class Boundaries:
