@@ -12,7 +12,6 @@ from pathlib import Path
 from random import Random
 
 FILES = "inbox/activities_{date}.csv"  # of the sample
-SCHEMA = "public"
 MADE = ("inbox",)
 OFFERS = 600
 SEED = 20240120
