@@ -7,6 +7,7 @@ import duckdb
 import pytest
 from conftest import ROOT
 from landing.extract.postgres.row_versions import REACH, Position
+from protected import keys
 from psycopg2 import sql
 
 FIRST = date(2024, 1, 1)
@@ -165,6 +166,15 @@ def test_what_an_increment_cannot_tell_lands_the_whole_table_and_says_why(dates,
     assert dates.why_full(2) is None, "the whole table is a base"
     assert dates.table(2)["rows"] <= 3
     dates.require_same(0, 1, 2)
+
+
+def test_a_key_that_was_rotated_is_the_reason_and_not_a_change_of_columns(dates):
+    dates.settings["protect"] = {"public.items": {"name": "encrypt"}}
+    for number, ids in enumerate([["old"], ["new", "old"], ["new", "old"]]):
+        dates.inside.monkeypatch.setenv("PROTECTION_KEYS", keys(*ids))
+        dates.land(number)
+    assert dates.why_full(1).startswith("its protection, or a key of it, changed since")
+    assert dates.why_full(2) is None
 
 
 def test_a_partition_that_is_attached_with_rows_older_than_the_base_is_read(dates):

@@ -127,6 +127,7 @@ class IncrementalRead:
         for what, then, now in (
             ("replication key", cursor.column, self.column),
             ("primary key", before.primary_key, self.table.primary_key),
+            ("protection, or a key of it,", *_protections(before, self.table)),
             ("columns", _columns(before), _columns(self.table)),
             ("definition", cursor.definition, self.versions.definition),
             ("conditions on rows (custom_where_clauses)", cursor.where, self.stream.where),
@@ -215,5 +216,11 @@ class IncrementalRead:
         self.base, self.full_because = None, why
 
 
-def _columns(table: Table) -> list[tuple[str, str, Protection | None]]:
-    return [(column.name, column.type, column.protection) for column in table.columns]
+def _columns(table: Table) -> list[tuple[str, str]]:
+    return [(column.name, column.type) for column in table.columns]
+
+
+def _protections(*tables: Table) -> list[list[Protection | None]]:
+    """How each table protects the columns that both have."""
+    found = [{column.name: column.protection for column in table.columns} for table in tables]
+    return [[one[name] for name in found[0] if name in found[1]] for one in found]
