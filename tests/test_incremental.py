@@ -270,10 +270,12 @@ def test_a_base_that_was_taken_again_or_is_gone_names_the_dates_that_stand_on_it
     assert "is not landed any more" in three.load(2, check=False, reload=True).text
 
 
-def test_a_base_whose_files_are_damaged_is_no_base(three):
+@pytest.mark.parametrize("damage", [b"item 1OOO,", b'"tem 1000,', b"item 1000\n"],
+                         ids=["another value", "a quote that is never closed", "a line that is cut"])
+def test_a_base_whose_files_are_damaged_is_no_base(three, damage):
     partition = three.project.manifest_path("postgres", day(0)).parent
     path = partition / three.table(0)["files"][0]["path"]
-    path.write_bytes(path.read_bytes().replace(b"item 1000,", b"item 1OOO,"))
+    path.write_bytes(path.read_bytes().replace(b"item 1000,", damage))
     three.change("UPDATE items SET name = 'e', updated_at = '2024-02-04Z' WHERE id = 9")
     three.land(3)
     assert three.why_full(3).startswith("its base cannot be used")

@@ -90,6 +90,7 @@ def _read(connection: duckdb.DuckDBPyConnection, place: Object, file: File, stat
         except duckdb.Error as error:
             if files.failed:
                 raise files.failed[1] from None
+            files.require_stored(name, file.sha256)
             if not (isinstance(error, duckdb.OutOfMemoryException) or TOO_LONG in str(error)):
                 raise
             last = error

@@ -122,9 +122,15 @@ class LandedFiles(ObjectFiles):
 
     def require(self, name: str, sha256: str) -> None:
         """Raise DamagedError if the content of a file that was read is not what was landed."""
-        read = self._read[name]
-        if read.sha256 != sha256:
-            raise DamagedError(f"{read.name}: expected SHA-256 {sha256}, found {read.sha256}")
+        self._require(name, self._read[name].sha256, sha256)
+
+    def require_stored(self, name: str, sha256: str) -> None:
+        """As require(), for a file whose rows DuckDB could not read: damage may be why."""
+        self._require(name, hashing.sha256(self._objects[name][0]), sha256)
+
+    def _require(self, name: str, found: str, sha256: str) -> None:
+        if found != sha256:
+            raise DamagedError(f"{self._objects[name][0]}: expected SHA-256 {sha256}, found {found}")
 
 
 class _Whole(io.RawIOBase):

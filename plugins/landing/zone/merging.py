@@ -131,6 +131,7 @@ class _Merging:
             except duckdb.Error:
                 if files.failed:
                     raise files.failed[1] from None
+                files.require_stored(name, file.sha256)
                 raise
             finally:
                 files.release()
