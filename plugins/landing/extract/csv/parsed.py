@@ -205,34 +205,24 @@ class ParsedRows:
         Raises:
             BadFileError: DuckDB parses the files into other rows than text.py.
         """
-        masks, failing = self._scan("parsed", inferred, checks)
-        if failing:
-            self._record_failures(checks)
+        self._record_failures(checks)
         self._record_judged(checks, limit)
-        return self._scan("accepted", inferred)[0] if self._failed else masks
+        return self._masks(inferred)
 
-    def _scan(self, relation: str, inferred: Mapping[int, str], checks: Checks | None = None,
-              ) -> tuple[dict[int, int], int]:
-        """Inference masks of a relation's rows, and the number of failures among them.
-
-        Raises:
-            BadFileError: With checks, if the number of rows is not that of text.py.
-        """
+    def _masks(self, inferred: Mapping[int, str]) -> dict[int, int]:
+        """Inference masks of the accepted rows. Raises BadFileError if the number of rows is not that of text.py."""
+        failed, = self.query("SELECT count(*) FROM failed").fetchone()
         masks: dict[int, int] = {}
-        failing = 0
         for number, indexes in enumerate(self._batches()):
             asked = [index for index in indexes if index in inferred]
-            code = checks and checks.failure_code(indexes, last=self._is_last(indexes))
-            if number and not asked and not code:
+            if number and not asked:
                 continue
             bits = "".join(f", coalesce(bit_or({inferred[index]}), 0)" for index in asked)
-            rows, failed, *found = self.query(
-                f"SELECT count(*), count({code or 'NULL'}){bits} FROM {_trimmed(relation, indexes, code)}").fetchone()  # noqa: S608
-            if checks and rows != sum(measure.rows for measure in self.measures):
+            rows, *found = self.query(f"SELECT count(*){bits} FROM accepted").fetchone()  # noqa: S608
+            if rows + failed != sum(measure.rows for measure in self.measures):
                 self.refuse_difference()
-            failing += failed
             masks |= zip(asked, found, strict=True)
-        return masks, failing
+        return masks
 
     def _batches(self) -> list[range]:
         fields = self._contract.fields
