@@ -10,6 +10,7 @@ import collections
 import contextlib
 import functools
 import itertools
+import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -67,8 +68,8 @@ class Steps(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        folder = Path(tempfile.mkdtemp(prefix="machine-"))
-        self.world, self.model = World(self.server, folder / "project", self.store), Model((POSTGRES, CSV))
+        self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
+        self.world, self.model = World(self.server, self.folder / "project", self.store), Model((POSTGRES, CSV))
         self.today = current_date()
         outcomes["examples"] += 1
         self.changed = False  # by the last step: landing zone or warehouse
@@ -83,6 +84,7 @@ class Steps(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.world.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @invariant()
     def holds(self) -> None:

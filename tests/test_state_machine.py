@@ -1,6 +1,5 @@
 """A sample of the state machine, the whole of which is `make soak`."""
 
-import contextlib
 from collections import Counter
 
 import machine
@@ -69,9 +68,11 @@ def test_a_sequence_of_steps_reaches(sequence, reached, server, monkeypatch):
     monkeypatch.setattr(machine.Machine, "server", server)
     before, at_work = Counter(steps.outcomes), machine.Machine()
     monkeypatch.setattr(steps, "current_date", lambda: at_work.today)  # also at midnight
-    with contextlib.closing(at_work.world):
+    try:
         for name, arguments in sequence:
             getattr(at_work, name)(**arguments)
             at_work.check()
+    finally:
+        at_work.teardown()
     outcomes = Counter(steps.outcomes) - before
     assert {name: min(outcomes[name], least) for name, least in reached.items()} == reached
