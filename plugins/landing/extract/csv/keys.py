@@ -14,6 +14,7 @@ from landing.extract.csv.text import CsvText
 if TYPE_CHECKING:
     from landing.extract.csv.parsed import ParsedRows
 
+
 def find_duplicates(rows: ParsedRows, keys: Sequence[str], *, keep_last: bool = False) -> int:
     """Fill the table `duplicates`.
 

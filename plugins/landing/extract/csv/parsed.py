@@ -72,8 +72,8 @@ class ParsedRows:
         self.texts, self.dialect, self.width, self.measures = texts, dialect, width, measures
         self._contract = contract
         self._line = max(MINIMAL_LINE, *(measure.longest + 1 for measure in measures))
-        rows = min(ROWS_MEMORY, MEMORY + ROW_MEMORY * sum(measure.rows for measure in measures))
-        memory = rows + COLUMN_MEMORY * width + 4 * self._line
+        for_rows = min(ROWS_MEMORY, MEMORY + ROW_MEMORY * sum(measure.rows for measure in measures))
+        memory = for_rows + COLUMN_MEMORY * width + 4 * self._line
         self.converted: dict[int, str] = {}
         self._failed = False  # whether `failed` has rows
         self._memory, self._folder, self._private = memory, folder, private

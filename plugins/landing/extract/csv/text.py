@@ -74,13 +74,14 @@ class _Tally:
         self._chunk: list[str] = []
         self._size = 0
 
-    def header(self) -> None:
+    def copy_lines(self) -> None:
+        """Write the lines of the record that was read just now."""
         if self._copy:
             self._copy.writelines(self._text.lines)
 
     def record(self, record: list[str]) -> None:
         """Add the record that was read just now."""
-        self.header()
+        self.copy_lines()
         self.unquoted = False
         self._chunk.append(SEPARATOR.join(record))
         self._size += self._text.bytes
@@ -262,7 +263,7 @@ class CsvText(DecodedFile):
             tally = _Tally(self, rows, file)
             records = self.rows(dialect, reject, tally.block)
             next(records)
-            tally.header()
+            tally.copy_lines()
             for record in records:
                 tally.record(record or [""])
             tally.flush()
