@@ -34,7 +34,7 @@ CASES = int(os.environ.get("CSV_CASES", "150"))
 SEED = int(os.environ.get("CSV_SEED", "0"))
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe\0\0": "utf-32-le", b"\0\0\xfe\xff": "utf-32-be", b"\xff\xfe": "utf-16-le",
          b"\xfe\xff": "utf-16-be"}
-LIMIT = 360 << 20  # bytes of memory, of one process for all files: the allocator keeps some of each
+LIMIT = 320 << 20  # bytes of memory
 
 
 def decoded(content, encoding, errors="strict"):
