@@ -93,11 +93,11 @@ def test_the_result_query_gives_what_it_gives_where_the_data_came_from(northwind
     assert result == northwind.source.run(query)
 
 
-def test_keys_have_the_date_in_front(northwind):
+def test_keys_have_the_date_last(northwind):
     run_all(northwind)
     keys = dict(northwind.warehouse.run(
         "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint "
         "WHERE contype = 'p' AND conrelid IN (SELECT partrelid FROM pg_partitioned_table)"))
-    assert keys["public_history.orders"] == "PRIMARY KEY (extracted_at, order_id)"
-    assert keys["public_history.order_details"] == "PRIMARY KEY (extracted_at, order_id, product_id)"
+    assert keys["public_history.orders"] == "PRIMARY KEY (order_id, extracted_at)"
+    assert keys["public_history.order_details"] == "PRIMARY KEY (order_id, product_id, extracted_at)"
     assert len(keys) == 14

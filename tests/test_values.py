@@ -66,13 +66,13 @@ def test_types_are_the_sources_own_and_what_is_local_to_it_is_text(project):
                                 "comment": None}
 
 
-def test_keys_stand_behind_the_date(project):
+def test_keys_stand_before_the_date(project):
     project.source.run(HARD)
     project.land(DAY)
     project.load(DAY)
     query = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'p' AND conrelid = %s::regclass"
     key = 'public_history."Hard ""Table"", with spaces"'
-    assert project.warehouse.one(query, key) == 'PRIMARY KEY (extracted_at, part, "Id")'
+    assert project.warehouse.one(query, key) == 'PRIMARY KEY (part, "Id", extracted_at)'
     assert project.warehouse.run(query, "public_history.lonely") == []
 
 

@@ -10,7 +10,7 @@ from psycopg2 import sql
 from landing.core.errors import RefusedError
 from landing.load import history, kept_views, obstacles, view_dry_run
 from landing.load.dependents import Dependents
-from landing.load.history import history_key, history_name
+from landing.load.history import history_name
 from landing.load.kept_views import changes
 from landing.load.load_history import SchemaHistory
 from landing.load.obstacles import Obstacle
@@ -65,7 +65,7 @@ class PlannedChanges:
         have, key = self._tables[name]
         found = [self._of_partition(load)]
         widened = {column: type_ for column, type_ in load.layout.items() if have.get(column, type_) != type_}
-        rekeyed = key and key[1] != history_key(load.table.primary_key)
+        rekeyed = key and key[1] != load.key
         if rekeyed or (key and not widened.keys().isdisjoint(key[1])):
             found.append(obstacles.of_key(self.cursor, self.history, name, widens=not rekeyed))
         if widened:

@@ -15,7 +15,7 @@ from landing.core.commands import how_to_repair, move_command
 from landing.core.errors import DamagedError, RefusedError
 from landing.load import history
 from landing.load.declared_checks import DeclaredChecks
-from landing.load.history import PARTITION_KEY, STAGING, columns_of, history_name
+from landing.load.history import PARTITION_KEY, STAGING, columns_of, history_key, history_name
 from landing.load.load_history import LOADS, LoadHistory, Place, SchemaHistory
 from landing.load.migrations import TABLE as MIGRATIONS
 from landing.load.planned_changes import PlannedChanges
@@ -135,8 +135,9 @@ class SchemaPlanner:
         self._occupied = {name: where for name, where, ours in query(self.cursor, OCCUPIED, names) if not ours}
         self.supported = supported_types(self.cursor, {column.type for load in loads for column in load.table.columns})
         self._owners = load_history.owners()
-        self._columns: dict[str, Mapping[str, str]] = {
-            name: columns for name, (columns, _) in history.tables(self.cursor, self.history).items()}
+        tables = history.tables(self.cursor, self.history)
+        self._columns: dict[str, Mapping[str, str]] = {name: columns for name, (columns, _) in tables.items()}
+        self._keys: dict[str, Sequence[str]] = {name: key[1] for name, (_, key) in tables.items() if key}
         self._changes = PlannedChanges(load_history.schema, load_history)
         self._filled: set[tuple[str, str]] = set()  # columns that assumed loads have values for
 
@@ -157,7 +158,8 @@ class SchemaPlanner:
                    structs.replace(column, type=have.get(history_name(column.name), column.type)) for column in columns]
         columns = self._widened(load, columns, have)
         need = {history_name(column.name): column.type for column in columns}
-        planned = replace(load, table=structs.replace(load.table, columns=columns), layout=history.layout(have, need))
+        planned = replace(load, table=structs.replace(load.table, columns=columns), layout=history.layout(have, need),
+                          key=history_key(load.table.primary_key, self._keys.get(load.table.name, ())))
         self._changes.refuse(planned)
         return planned
 
@@ -169,7 +171,7 @@ class SchemaPlanner:
         """
         name, have = load.table.name, self._columns.get(load.table.name, {})
         self._changes.assume(load)
-        self._owners[name], self._columns[name] = load.source, load.layout
+        self._owners[name], self._columns[name], self._keys[name] = load.source, load.layout, load.key
         self._filled |= {(name, history_name(column.name)) for column in load.table.columns if column.evidence}
         return [f"{name}.{column} ({have[column]})" for column, type_ in load.layout.items()
                 if type_ == "text" != have.get(column, type_)]

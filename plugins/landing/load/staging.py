@@ -23,7 +23,7 @@ from landing.core.errors import DamagedError, RefusedError, WarehouseError, desc
 from landing.core.progress import PROGRESS_EVERY, Progress
 from landing.load import history
 from landing.load.chain import Chain, Files, Part
-from landing.load.history import PARTITION_KEY, STAGING, history_key, history_name
+from landing.load.history import PARTITION_KEY, STAGING, history_name
 from landing.model import csv_dialect
 from landing.model.schema import File, Table
 from landing.model.whole import Whole
@@ -51,7 +51,9 @@ logger = logging.getLogger(__name__)
 class Load:
     """A landed table to load. Once planned, its columns have the types of history.
 
-    `layout`: all columns of its table in history after the load, in order.
+    Attributes:
+        layout: All columns of its table in history after the load, in order.
+        key: Its key in history, in order; empty without a key.
     """
 
     source: str
@@ -60,6 +62,7 @@ class Load:
     taken_at: datetime
     table: Table
     layout: Mapping[str, str] = field(default_factory=dict)
+    key: Sequence[str] = ()
     schema: str = ""  # of its view in the warehouse; planned loads have it
     source_table: str = ""  # name in the source, if it has another name or schema in the warehouse
     staging: str = ""  # name of the staging table, once it exists
@@ -266,7 +269,7 @@ def _create(cursor: Any, relation: sql.Identifier, load: Load) -> None:
 
     NOT NULL spares ADD PRIMARY KEY a scan of all rows, and CHECK spares ATTACH one.
     """
-    not_null, columns = {PARTITION_KEY, *history_key(load.table.primary_key)}, []
+    not_null, columns = {PARTITION_KEY, *load.key}, []
     for name, type_ in load.layout.items():
         columns.append(history.fields({name: type_}))
         if name in not_null:
@@ -338,12 +341,11 @@ def _damaged(load: Load, problem: str) -> DamagedError:
 
 
 def _add_key(cursor: Any, relation: sql.Identifier, load: Load) -> None:
-    if not load.table.primary_key:
+    if not load.key:
         return
-    key = identifiers(history_key(load.table.primary_key))
     try:
         with _refusals(load):
-            cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))
+            cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, identifiers(load.key)))
     except pg_errors.UniqueViolation as error:
         raise _invalid_key(load, error) from error
 

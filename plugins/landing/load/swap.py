@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
 from landing.load import history, obstacles
-from landing.load.history import HistoryTable, history_key, history_name, key_name, partition_name
+from landing.load.history import HistoryTable, history_name, key_name, partition_name
 from landing.load.load_history import SchemaHistory
 from landing.load.newest_views import NewestViews
 from landing.load.staging import Load
@@ -45,7 +45,7 @@ class Swap:
             stays = {column: type_ for column, type_ in table.columns.items() if need.get(column, type_) == type_}
             if stays != table.columns:
                 self.views.release(load.table.name, day, stays)
-            table.reconcile(need, history_key(load.table.primary_key))
+            table.reconcile(need, load.key)
             table.attach(load.staging, day, partitions.get(load.table.name), reserved)
         self.load_history.record(loads)
         for source, name in vanished:

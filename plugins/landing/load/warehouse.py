@@ -1,6 +1,6 @@
 """The warehouse: history partitioned by date, a view of each table's newest date, and the load history.
 
-    <schema>_history.<table>    LIST-partitioned by extracted_at, key (extracted_at, …key), the source's exact types
+    <schema>_history.<table>    LIST-partitioned by extracted_at, key (…key, extracted_at), the source's exact types
     <schema>.<table>            view of the newest loaded date, the source's own columns
     <schema>_history._loads     load history: time, run and hash of each loaded table
 
