@@ -78,6 +78,25 @@ def test_pieces_load_side_by_side_and_the_date_is_proved(large):
     assert large.warehouse.one(key, f'public_history."events@{DAY}"') == 1
 
 
+def test_key_builds_may_use_as_many_server_processes_as_there_are_connections(project):
+    project.source.run("CREATE TABLE small (id integer PRIMARY KEY)")
+    land(project)
+    project.warehouse.run("""
+CREATE TABLE seen (workers text, memory text);
+CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.seen SELECT current_setting('max_parallel_maintenance_workers'),
+                                   current_setting('maintenance_work_mem');
+END $$;
+CREATE EVENT TRIGGER note ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION note();
+""")
+    load(project, connections=5)
+    assert ("5", "256MB") in project.warehouse.run("SELECT * FROM seen")
+    project.warehouse.run("ALTER DATABASE {} SET max_parallel_maintenance_workers = 7".format(
+        project.warehouse.one("SELECT quote_ident(current_database())")))
+    load(project, connections=5, reload=True)
+    assert ("7", "256MB") in project.warehouse.run("SELECT * FROM seen")
+
+
 def test_all_pieces_are_of_one_moment_while_the_source_changes(large):
     connection = large.source.connect()
     first, last = 1, ROWS

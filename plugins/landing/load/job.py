@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ from landing.load.warehouse import Warehouse
 from landing.postgres.worker_pool import WorkerPool
 
 KEY_MEMORY = 256 << 10  # kB of the warehouse server's memory for each key build
+# Raises settings of a key build, unless the server has more.
+AT_LEAST = """
+SELECT set_config(name, greatest(setting::integer, (%(wanted)s::jsonb ->> name)::integer)::text, false)
+FROM pg_settings WHERE %(wanted)s::jsonb ? name
+"""
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,9 @@ class LoadJob:
         connection = self.connect()
         with connection.cursor() as cursor:
             cursor.execute("SET synchronous_commit = off")
-            cursor.execute("SELECT set_config('maintenance_work_mem', greatest(setting::int, %s)::text, false) "
-                           "FROM pg_settings WHERE name = 'maintenance_work_mem'", (KEY_MEMORY,))
+            wanted = {"maintenance_work_mem": KEY_MEMORY,
+                      "max_parallel_maintenance_workers": self.config["connections"]}
+            cursor.execute(AT_LEAST, {"wanted": json.dumps(wanted)})
         return connection
 
     @contextlib.contextmanager
