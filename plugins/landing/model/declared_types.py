@@ -50,6 +50,7 @@ SPANS = AMOUNTS + rf"({CLOCK_AMOUNTS}|[+-]?[0-9]{{1,9}}:[0-5][0-9](:[0-5][0-9](\
 ISO_SPANS = (r"P(-?[0-9]{1,7}Y)?(-?[0-9]{1,8}M)?(-?[0-9]{1,7}W)?(-?[0-9]{1,8}D)?"
              r"(T(-?[0-9]{1,9}H)?(-?[0-9]{1,9}M)?(-?[0-9]{1,9}(\.%s)?S)?)?")
 MICROSECONDS = 6  # digits
+DECIMAL_DIGITS = 38  # of DuckDB's DECIMAL
 FLOATS = {"real": (1.2e-38, 3.4e38), "double precision": (2.3e-308, 1.79e308)}
 DIGITS = {"real": 6, "double precision": 15}  # decimal digits that survive a round trip through the float
 
@@ -180,6 +181,23 @@ def _exact_fraction(digits: int) -> str:
     return f"[0-9]{{1,{digits}}}0{{0,20}}" if digits else "0{1,20}"
 
 
+def trimmed(text: str) -> str:
+    """A text without the outer spaces that PostgreSQL ignores. Comparing is fast, and spares most texts the trim."""
+    return f"CASE WHEN {text} < '!' OR right({text}, 1) < '!' THEN trim({text}, '{SPACE}') ELSE {text} END"
+
+
+def as_written(duckdb_type: str, column: str) -> str:
+    """The condition that a text is as DuckDB writes it as a value of a type."""
+    return f"TRY_CAST({column} AS {duckdb_type})::VARCHAR = {column}"
+
+
+def moment_as_written(name: str, column: str, digits: int = MICROSECONDS) -> str:
+    """The condition that a text is a date or timestamp, with so many digits of seconds, as programs write it."""
+    type_, shortest, longest = ("DATE", 10, 10) if name == "date" else ("TIMESTAMP", 19, 20 + digits if digits else 19)
+    return (f"strlen({column}) BETWEEN {shortest} AND {longest} AND NOT contains({column}, '(') "
+            f"AND {as_written(type_, column)}")
+
+
 def matches(column: str, pattern: str) -> str:
     return f"regexp_full_match({column}, '{pattern}')"
 
@@ -200,11 +218,7 @@ def _held_date(name: str, digits: int, column: str) -> str:
     held = f"({matches(column, shape)} AND {calendar(column)} OR {matches(column, INFINITE)})"
     if name == "timestamp with time zone":
         return held
-    # Fast path for the spelling that programs write: as DuckDB writes it.
-    type_, shortest, longest = ("DATE", 10, 10) if name == "date" else ("TIMESTAMP", 19, 20 + digits if digits else 19)
-    usual = (f"strlen({column}) BETWEEN {shortest} AND {longest} AND NOT contains({column}, '(') "
-             f"AND TRY_CAST({column} AS {type_})::VARCHAR = {column}")
-    return f"CASE WHEN {usual} THEN true ELSE {held} END"
+    return f"CASE WHEN {moment_as_written(name, column, digits)} THEN true ELSE {held} END"
 
 
 @dataclass(frozen=True)
@@ -238,6 +252,8 @@ def _held_decimal(precision: int, scale: int, column: str) -> str:
     if 0 <= scale <= precision <= 1000:
         usual = matches(column, rf"[+-]?0*[0-9]{{0,{whole}}}(\.[0-9]{{0,{scale}}}0*)?")
         cases.insert(0, f"WHEN {usual} THEN ltrim({column}, '+-.') <> ''")
+    if 0 <= scale <= precision <= DECIMAL_DIGITS:
+        cases.insert(0, f"WHEN {as_written(f'DECIMAL({precision}, {scale})', column)} THEN true")
     return f"CASE {' '.join(cases)} END"
 
 
@@ -263,14 +279,15 @@ def _number(name: str, precision: int | None, scale: int, column: str) -> str:
     shaped = matches(column, NUMBER)
     if name in INTEGERS:
         number = f"TRY_CAST(ltrim({column}, '+') AS {name}) IS NOT NULL"
-        return f"{matches(column, '[+-]?[0-9]{1,30}')} AND {number}"
+        slow = f"{matches(column, '[+-]?[0-9]{1,30}')} AND {number}"
+        return f"CASE WHEN {as_written(name, column)} THEN true ELSE {slow} END"
     if name in FLOATS:
         in_range = f"abs(TRY_CAST({column} AS DOUBLE)) BETWEEN {FLOATS[name][0]} AND {FLOATS[name][1]}"
         return (f"({matches(column, NOT_FINITE)} OR {shaped} AND "
                 f"({in_range} OR NOT regexp_matches({column}, '^[^eE]*[1-9]')))")
     if not precision:
         return f"strlen({column}) <= 1000 AND {shaped}"
-    if 0 <= scale <= precision <= 38:
+    if 0 <= scale <= precision <= DECIMAL_DIGITS:
         return f"{shaped} AND TRY_CAST({column} AS DECIMAL({precision}, {scale})) IS NOT NULL"
     number, whole = Decimal.of(column), precision - scale
     # Nines may be rounded up to one digit more.

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from landing.model.declared_types import DATES, FLOATS, SPACE, TIMES, Decimal, Declared, day_of
+from landing.model.declared_types import (
+    DATES,
+    FLOATS,
+    SPACE,
+    TIMES,
+    Decimal,
+    Declared,
+    day_of,
+    moment_as_written,
+)
 from landing.model.schema import INTEGERS, Column
 
 NUMBERS = {*INTEGERS, "numeric"}
@@ -36,10 +45,11 @@ def value(type_: str, column: str) -> str:
     """DuckDB's expression that is equal for equal values; the text itself if only PostgreSQL can tell."""
     declared = Declared.of(type_)
     name = "" if declared.array else declared.name
+    text = column
     if declared.spaced:
         column = f"trim({column}, '{SPACE}')"
     if name in INTEGERS or name == "oid":
-        return f"TRY_CAST(ltrim({column}, '+') AS BIGINT)"
+        return f"coalesce(TRY_CAST({text} AS BIGINT), TRY_CAST(ltrim({column}, '+') AS BIGINT))"
     if name in ("numeric", "money"):
         return _number(f"replace({column}, '$', '')" if name == "money" else column)
     if name in FLOATS:
@@ -47,7 +57,7 @@ def value(type_: str, column: str) -> str:
     if name == "boolean":
         return f"(lower({column})[1] IN ('t', 'y', '1') OR lower({column}) = 'on')"
     if name in DATES:
-        return moment(name, column)
+        return spaced_moment(name, text)
     if name in TIMES:
         return f"{time_of_day(column)}::VARCHAR || ' ' || {_offset(column)}"
     if name in ("character", "bpchar"):
@@ -78,6 +88,15 @@ def _offset(column: str) -> str:
     hours, minutes = (f"regexp_extract({column}, '{OFFSET}', {group})" for group in (1, 2))
     amount = f"60 * abs(coalesce(TRY_CAST({hours} AS INTEGER), 0)) + coalesce(TRY_CAST({minutes} AS INTEGER), 0)"
     return f"(CASE WHEN {hours} LIKE '-%' THEN -1 ELSE 1 END * ({amount}))"
+
+
+def spaced_moment(name: str, column: str) -> str:
+    """As moment(), for a text that may have outer spaces. Most are as programs write them, which is read fast."""
+    slow = moment(name, f"trim({column}, '{SPACE}')")
+    if name == "timestamp with time zone":
+        return slow
+    type_ = "DATE" if name == "date" else "TIMESTAMP"
+    return f"CASE WHEN {moment_as_written(name, column)} THEN TRY_CAST({column} AS {type_}) ELSE {slow} END"
 
 
 def moment(name: str, column: str) -> str:

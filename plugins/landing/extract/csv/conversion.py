@@ -16,7 +16,7 @@ from landing.core.errors import SettingError
 from landing.extract.csv import inference
 from landing.extract.csv.date_formats import DateFormat
 from landing.extract.csv.value_settings import OPTIONS, Options, ValueSettings
-from landing.model.declared_types import FLOATS, NOT_FINITE, SPACE, Declared
+from landing.model.declared_types import FLOATS, NOT_FINITE, SPACE, Declared, trimmed
 from landing.model.schema import INTEGERS, Reading
 
 # With a decimal comma, a point separates groups of three digits, and nothing else.
@@ -139,7 +139,10 @@ def inferred(column: ColumnReading, mask: int) -> ColumnReading:
 def normalized(reading: Reading, text: str) -> str:
     """DuckDB's expression for a text without outer spaces, in one case, or both, as the reading has it."""
     for how in reading.normalize:
-        text = f"trim({text}, {_literal(SPACE)})" if how == "trim" else f"{how}({text})"
+        if how == "trim":
+            text = trimmed(text) if text.isidentifier() else f"trim({text}, {_literal(SPACE)})"
+        else:
+            text = f"{how}({text})"
     return text
 
 

@@ -10,7 +10,6 @@ text.py rejects.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
@@ -219,7 +218,7 @@ class CsvEntity:
                                 f"& ~{inference.allowed(old)} <> 0").fetchone()[0]
             where = ""
             if number and old != "text" and not self.readings[index].guesses:
-                text, _ = next(itertools.islice(rows.texts_again(), number - 1, None))
+                _, text, _ = next(rows.chosen([number]))
                 where = f", since line {text.first} of {text.place}"
             logger.warning(
                 "%s.%s: inferred type %s, but %s for the date before%s. Loading will widen the column, for all dates, "

@@ -63,7 +63,7 @@ def first_duplicates(rows: ParsedRows, limit: int, base: str) -> Iterator[tuple[
     """
     pairs = rows.query(f"SELECT * FROM duplicates ORDER BY number LIMIT {limit}").fetchall()  # noqa: S608
     first_of, lines = dict(pairs), dict.fromkeys((first for _, first in pairs), "") | {0: base}
-    for number, (text, _) in enumerate(rows.texts_again(), 1):
+    for number, text, _ in rows.chosen(sorted({*first_of, *lines} - {0})):
         if number in lines:
             lines[number] = rows.line_of(text)
         if number in first_of:

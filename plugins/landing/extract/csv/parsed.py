@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -17,10 +17,11 @@ import duckdb
 
 from landing.core.errors import BadFileError, SourceError, UnsettledFileError
 from landing.extract.csv.checks import Checks
+from landing.extract.csv.chosen import ChosenRows
 from landing.extract.csv.decoded import RejectedRow
 from landing.extract.csv.dialect import Dialect
 from landing.extract.csv.text import CsvText, Measure
-from landing.model.declared_types import SPACE
+from landing.model.declared_types import trimmed
 from landing.storage.base import Object
 from landing.storage.finding import local_path
 
@@ -267,10 +268,12 @@ class ParsedRows:
         failed = self.stream("SELECT * FROM failed ORDER BY number")
         if (next_one := next(failed, None)) is None:
             return
+        numbers = self.stream("SELECT number FROM failed UNION SELECT first FROM failed WHERE first IS NOT NULL "
+                              "ORDER BY number")
         firsts = self.stream("SELECT DISTINCT first FROM failed WHERE first IS NOT NULL ORDER BY first")
         lines: dict[int, str] = {}
         next_first = next(firsts, (None,))
-        for number, (text, row) in enumerate(self.texts_again(), 1):
+        for number, text, row in self.chosen(number for number, in numbers):
             if (number,) == next_first:
                 lines[number], next_first = self.line_of(text), next(firsts, (None,))
             if number == next_one[0]:
@@ -288,6 +291,10 @@ class ParsedRows:
         for text in self.texts:
             for row in itertools.islice(text.rows(self.dialect, _skip), 1, None):
                 yield text, row or [""]
+
+    def chosen(self, numbers: Iterable[int]) -> Iterator[tuple[int, CsvText, list[str]]]:
+        """As texts_again(), for some rows by their numbers, which ascend."""
+        return iter(ChosenRows(self.texts, self.dialect, numbers))
 
     def refuse_difference(self) -> NoReturn:
         """Raise BadFileError for the first row that DuckDB parses in another way than text.py."""
@@ -320,7 +327,7 @@ class ParsedRows:
 
 def _trimmed(relation: str, indexes: range, code: str | None) -> str:
     """A relation with the columns t0, t1, … that `code` refers to: values without outer spaces."""
-    columns = "".join(f", trim(c{index}, {_literal(SPACE)}) AS t{index}" for index in indexes if code)
+    columns = "".join(f", {trimmed(f'c{index}')} AS t{index}" for index in indexes if code)
     return f"(SELECT *{columns} FROM {relation})"  # noqa: S608
 
 

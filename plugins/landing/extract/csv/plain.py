@@ -6,6 +6,8 @@ is left to text.py, which reads record by record.
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from landing.extract.csv.dialect import Dialect
@@ -32,6 +34,14 @@ class Block:
     rows: int
     longest: int
     unquoted: bool
+
+    def at(self, places: Sequence[int]) -> Iterator[tuple[int, str, list[str]]]:
+        """Some of the rows: position, line and fields."""
+        lines = io.StringIO(self.lines, newline="\n").readlines()
+        fields = self.fields.split(SEPARATOR)[:-1]
+        width = len(fields) // self.rows
+        for place in places:
+            yield place, lines[place], fields[place * width : (place + 1) * width]
 
 
 class PlainLines:

@@ -43,6 +43,9 @@ class Measure:
     unquoted: bool
 
 
+Take = Callable[[Block], Sequence[int]]  # returns the positions of rows to be read singly
+
+
 class RowsHash:
     """A hash of rows, field by field and in order, to compare two readers of a file."""
 
@@ -88,13 +91,15 @@ class _Tally:
         if len(self._chunk) == self.CHUNK or self._size > SAMPLE:
             self.flush()
 
-    def block(self, block: Block) -> None:
+    def block(self, block: Block) -> Sequence[int]:
+        """Add a block of rows."""
         self.flush()
         self.count += block.rows
         self.unquoted &= block.unquoted
         self._rows.add_fields(block.fields)
         if self._copy:
             self._copy.write(block.lines)
+        return ()
 
     def flush(self) -> None:
         """Hash the records so far."""
@@ -115,7 +120,7 @@ class CsvText(DecodedFile):
     longest = 0
     order: Sequence[int] | None = None
     _plain: PlainLines | None = None  # reads blocks of the file that is being read
-    _take: Callable[[Block], None] | None = None  # gets them
+    _take: Take | None = None  # gets them
     _open = False  # whether what was read may be part of a malformed row
 
     def records(self, dialect: Dialect) -> Iterator[list[str]]:
@@ -129,7 +134,7 @@ class CsvText(DecodedFile):
         lines = self.decoded_lines() if dialect.doubles else map(dialect.unescaped, self.decoded_lines())
         reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
         while True:
-            self._skip_plain()
+            yield from self._plain_records()
             try:
                 record = next(reader)
             except StopIteration:
@@ -143,17 +148,20 @@ class CsvText(DecodedFile):
                 self.longest = self.bytes
             self._next_record()
 
-    def _skip_plain(self) -> None:
-        """Hand over the blocks that follow."""
+    def _plain_records(self) -> Iterator[list[str]]:
+        """Hand over the blocks that follow, and read the rows that are asked for in return."""
         while self._plain and not self._open and (lines := self.block(plain.SIZE, plain.LONGEST)):
             block = self._plain.read(lines)
             if block is None:
                 self.put_back(lines)
                 return
-            self.line += block.rows
+            first, self.line = self.line + 1, self.line + block.rows
             self.longest = max(self.longest, block.longest)
+            if asked := self._take(block):
+                for place, line, record in block.at(asked):
+                    self.first, self.lines = first + place, [line]
+                    yield record
             self._next_record()
-            self._take(block)
 
     def _unescaped(self, record: list[str], dialect: Dialect) -> list[str]:
         try:
@@ -183,20 +191,21 @@ class CsvText(DecodedFile):
 
     def rows(
         self, dialect: Dialect, reject: Callable[[RejectedRow], None] = RejectedRow.refuse,
-        take: Callable[[Block], None] | None = None,
+        take: Take | None = None,
     ) -> Iterator[list[str]]:
         """As _rows(), with the fields in the entity's order."""
-        rows = self._rows(dialect, reject, take if self.order is None else None)
+        rows = self._rows(dialect, reject, take)
         return rows if self.order is None else map(operator.itemgetter(*self.order), rows)
 
     def _rows(self, dialect: Dialect, reject: Callable[[RejectedRow], None],
-              take: Callable[[Block], None] | None = None) -> Iterator[list[str]]:
+              take: Take | None = None) -> Iterator[list[str]]:
         """The header, then each well-formed row; `lines` is its text meanwhile.
 
         Args:
             dialect: How the file writes its fields.
             reject: Gets all other rows.
-            take: Gets rows without quotes, in blocks: they are not among the rows then.
+            take: Gets rows without quotes, in blocks, in the file's order: only those that it returns, by their
+                position in the block, are among the rows then.
 
         Raises:
             BadFileError: The header or the end of a row is malformed; by default, any row is.
@@ -261,7 +270,7 @@ class CsvText(DecodedFile):
                  copy: Path | None) -> _Tally:
         with copy.open("x", encoding="utf-8", newline="") if copy else contextlib.nullcontext() as file:
             tally = _Tally(self, rows, file)
-            records = self.rows(dialect, reject, tally.block)
+            records = self.rows(dialect, reject, tally.block if self.order is None else None)
             next(records)
             tally.copy_lines()
             for record in records:

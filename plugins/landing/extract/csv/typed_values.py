@@ -41,11 +41,11 @@ def typed(type_: str, column: str) -> str:
     """
     name, duckdb = Declared.of(type_).name, duckdb_type(type_)
     if name in DATES:
-        return equality.moment(name, f"trim({column}, '{SPACE}')")
+        return equality.spaced_moment(name, column)
     if name == TIME:
         return equality.time_of_day(column)
     if name == "numeric":
-        return f"TRY_CAST(trim({column}, '{SPACE}') AS {duckdb})"
+        return f"coalesce(TRY_CAST({column} AS {duckdb}), TRY_CAST(trim({column}, '{SPACE}') AS {duckdb}))"
     return column if duckdb == "VARCHAR" else equality.value(type_, column)
 
 
