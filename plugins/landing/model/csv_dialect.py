@@ -37,14 +37,27 @@ def line(values: Sequence[str | None]) -> bytes:
     return (",".join(quoted(value, alone=len(values) == 1) for value in values) + "\n").encode()
 
 
-def sql_line(columns: Sequence[str], *, alone: bool, fields: Mapping[str, str] = NO_FIELDS) -> str:
+def sql_line(columns: Sequence[str], *, alone: bool, fields: Mapping[str, str] = NO_FIELDS,
+             within: Sequence[str] = ()) -> str:
     """DuckDB's expression for the line of a row of text columns.
 
     Args:
         columns: SQL expressions.
         alone: As for quoted().
         fields: Expressions of fields that are not made here, by column.
+        within: Texts that contain the values of all other columns: searching these is faster than each column.
     """
+    line = _sql_line(columns, alone=alone, fields=fields)
+    if alone or not within:
+        return line
+    made = [c for c in columns if c not in fields]
+    special = [f"contains({text}, {char})" for text in within for char in ("','", "'\"'", "chr(10)", "chr(13)")]
+    quoted = " OR ".join([*special, *(f"coalesce({c} = '', false)" for c in made)])
+    plain = ", ".join(fields.get(c, f"coalesce({c}, '')") for c in columns)
+    return f"CASE WHEN {quoted} THEN {line} ELSE concat_ws(',', {plain}) END"
+
+
+def _sql_line(columns: Sequence[str], *, alone: bool, fields: Mapping[str, str]) -> str:
     listed = ", ".join(fields[c] if c in fields else _sql_field(c, alone=alone) for c in columns)
     return f"concat_ws(',', {listed})"  # a chain of `||` would be nested too deeply for a thousand columns
 

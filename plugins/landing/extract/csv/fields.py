@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from landing.extract.csv.parsed import ParsedRows
 
 
+TEXTS = "texts"  # all texts of a row, joined, in the relation of these expressions
+
+
 class Fields:
     """The wanted columns of the files, as they are landed.
 
@@ -41,11 +44,13 @@ class Fields:
         self._hashed = {index: index in marked for index in range(width)
                         if index in marked or not (protection and names[index] in protection.methods)}
 
-    def line(self, *, alone: bool) -> str:
+    def line(self, rows: ParsedRows, *, alone: bool) -> str:
         """DuckDB's expression for a line. `alone`: as for csv_dialect.quoted()."""
         if not self.indexes:
             return "''"
-        return csv_dialect.sql_line([f"c{index}" for index in self.indexes], alone=alone, fields=self._fields)
+        made = [f"c{index}" for index in self.indexes if rows.text(index) != f"c{index}" or index >= rows.width]
+        return csv_dialect.sql_line([f"c{index}" for index in self.indexes], alone=alone, fields=self._fields,
+                                    within=[TEXTS, *made])
 
     def unchanged(self, rows: ParsedRows) -> bool:
         """Whether the landed lines are the fields of the files with commas between: all, in order, and none quoted."""
@@ -55,7 +60,7 @@ class Fields:
     def hashed(self, rows: ParsedRows) -> str:
         """DuckDB's expression for the text of a row whose hash `_row_hash` is; NULL and '' differ."""
         columns = [f"c{index}" if marked else rows.text(index) for index, marked in self._hashed.items()]
-        return csv_dialect.sql_line(columns, alone=False, fields=self._fields)
+        return csv_dialect.sql_line(columns, alone=False, fields=self._fields, within=[TEXTS])
 
     def sha256(self, text: str) -> str:
         """The hash of such a text."""

@@ -206,21 +206,26 @@ class ParsedRows:
         Raises:
             BadFileError: DuckDB parses the files into other rows than text.py.
         """
-        self._record_failures(checks)
+        counted = self._record_failures(checks)
         self._record_judged(checks, limit)
-        return self._masks(inferred)
+        return self._masks(inferred, counted=counted)
 
-    def _masks(self, inferred: Mapping[int, str]) -> dict[int, int]:
+    @property
+    def _expected(self) -> int:
+        """The number of rows that text.py read."""
+        return sum(measure.rows for measure in self.measures)
+
+    def _masks(self, inferred: Mapping[int, str], *, counted: bool) -> dict[int, int]:
         """Inference masks of the accepted rows. Raises BadFileError if the number of rows is not that of text.py."""
         failed, = self.query("SELECT count(*) FROM failed").fetchone()
         masks: dict[int, int] = {}
         for number, indexes in enumerate(self._batches()):
             asked = [index for index in indexes if index in inferred]
-            if number and not asked:
+            if not asked and (number or counted):
                 continue
             bits = "".join(f", coalesce(bit_or({inferred[index]}), 0)" for index in asked)
             rows, *found = self.query(f"SELECT count(*){bits} FROM accepted").fetchone()  # noqa: S608
-            if rows + failed != sum(measure.rows for measure in self.measures):
+            if rows + failed != self._expected:
                 self.refuse_difference()
             masks |= zip(asked, found, strict=True)
         return masks
@@ -232,18 +237,42 @@ class ParsedRows:
     def _is_last(self, indexes: range) -> bool:
         return indexes.stop == self._contract.fields
 
-    def _record_failures(self, checks: Checks) -> None:
+    def _record_failures(self, checks: Checks) -> bool:
+        """Fill the table `failed`, and return whether the rows were counted.
+
+        Raises:
+            BadFileError: Their number is not that of text.py.
+        """
+        counted = False
         for indexes in self._batches():
             if code := checks.failure_code(indexes, last=self._is_last(indexes)):
+                known = "SELECT number FROM failed"
+                also = f"AND number NOT IN ({known})" if counted else f"OR number >= {self._expected}"
                 self.fail(
                     f"SELECT number, code, {checks.found()}, NULL FROM "  # noqa: S608
                     f"(SELECT row_number() OVER () AS number, {code} AS code, * "
                     f"FROM {_trimmed('parsed', indexes, code)}) "
-                    "WHERE code IS NOT NULL AND number NOT IN (SELECT number FROM failed)")
+                    f"WHERE code IS NOT NULL {also}")
+                if not counted:
+                    self._require_count()
+                counted = True
+        return counted
+
+    def _require_count(self) -> None:
+        """Of the rows from the last one on, which `failed` has, only the last one must be there."""
+        last = self.query(f"SELECT number FROM failed WHERE number >= {self._expected}").fetchmany(2)  # noqa: S608
+        if last != [(self._expected,)] * (self._expected > 0):
+            self.refuse_difference()
+        self.query("DELETE FROM failed WHERE code IS NULL")
+        self._refresh()
 
     def fail(self, query: str) -> None:
         """Have the rows of a query fail, which has the columns of `failed`."""
         self.query(f"INSERT INTO failed {query}")
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Have `accepted` leave out what `failed` has."""
         self._failed = self.query("SELECT count(*) FROM failed").fetchone()[0] > 0
         self._accept()
 

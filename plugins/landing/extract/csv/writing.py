@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from landing.core.progress import Progress
-from landing.extract.csv.fields import Fields
+from landing.extract.csv.fields import TEXTS, Fields
 from landing.extract.csv.plain import SEPARATOR
 from landing.extract.csv.provenance import Provenance
 from landing.extract.csv.text import RowsHash
@@ -44,28 +46,38 @@ def write_rows(
     found, dropped = RowsHash(), _Dropped(rows.dropped())
     added = [column.name for column in columns[len(fields.columns):]]
     provenance = Provenance(added, rows.texts_again(), alone=not fields.columns) if added else None
-    texts = ", ".join(f"coalesce({rows.text(index)}, '')" for index in range(rows.width))
-    asked = [f"concat_ws(chr(0), {texts})"]
+    asked = [TEXTS]
     if added or not fields.unchanged(rows):
-        asked.append(fields.line(alone=len(columns) == 1))
+        asked.append(fields.line(rows, alone=len(columns) == 1))
     if added:
         asked.append(fields.hashed(rows))
-    parsed = rows.query(f"SELECT {', '.join(asked)} FROM parsed")  # noqa: S608
     raw, written = hashing.create(target, progress.advance), 0
-    with io.BufferedWriter(raw, BUFFER) as file:
+    with io.BufferedWriter(raw, BUFFER) as file, contextlib.closing(_chunks(rows, asked)) as chunks:
         file.write(csv_dialect.header(columns))
-        while chunk := parsed.fetchmany(CHUNK):
-            texts, *others = zip(*chunk, strict=True)
+        for texts, *others in chunks:
             found.add(texts)
-            lines, *hashed = others or ([text.replace(SEPARATOR, ",") for text in texts],)
+            lines, *hashed = others or [texts]
             if provenance:
                 lines = provenance.appended(lines, [*map(fields.sha256, *hashed)])
             lines = dropped.remove(lines)
-            file.write(fields.protected("\n".join([*lines, ""]).encode()))
+            content = "\n".join([*lines, ""])
+            file.write(fields.protected((content if others else content.replace(SEPARATOR, ",")).encode()))
             written += len(lines)
     if found.value != expected.value:
         rows.refuse_difference()
     return Copied(written, raw.size, raw.sha256)
+
+
+def _chunks(rows: ParsedRows, asked: Sequence[str]) -> Iterator[list[tuple[str, ...]]]:
+    """All rows, some at a time, as columns. DuckDB parses the next ones while these are written."""
+    texts = ", ".join(f"coalesce({rows.text(index)}, '')" for index in range(rows.width))
+    parsed = rows.query(f"SELECT {', '.join(asked)} FROM "  # noqa: S608
+                        f"(SELECT concat_ws(chr(0), {texts}) AS {TEXTS}, * FROM parsed)")
+    with ThreadPoolExecutor(1) as parser:
+        following = parser.submit(parsed.fetchmany, CHUNK)
+        while chunk := following.result():
+            following = parser.submit(parsed.fetchmany, CHUNK)
+            yield [*zip(*chunk, strict=True)]
 
 
 class _Dropped:
