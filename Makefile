@@ -169,7 +169,7 @@ soak: setup plugins/.venv/tests-ready ## run random sequences of user actions, c
 workers-test: setup plugins/.venv/tests-ready orchestrate/airflow/.venv/workers-ready ## run a backfill on two workers, and kill one
 	@$(PLUGINS) -m pytest -q -s --timeout 3600 -o faulthandler_timeout=3660 tests/long_workers.py
 
-bench: setup bench/.venv/ready ## benchmark against other tools, on the same data; ARGS=--short for a short one
+bench: setup bench/.venv/ready ## benchmark against other tools, on the same data; ARGS=--short, ARGS=--all
 	@bench/.venv/bin/python bench/run.py $(ARGS)
 
 bench/.venv/ready: bench/requirements.txt | $(filter .boot/%,$(UV))

@@ -1,30 +1,30 @@
-"""The server and its data: one source database for each data set, and a target that is made anew for each load."""
+"""The data sets: shapes of tables, and how many rows of them."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "demo"))
-
-from servers import Server, find_binaries  # noqa: E402
-
-TARGET = "target"
-# Autovacuum would take a core from whoever comes next.
-SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "autovacuum": "off"}
+LARGE = 10_000_000  # rows; from here on one round is enough, and only of tools that are fast
+CHUNK = 250_000  # rows that one statement makes; several run side by side
+TABLES_AT_ONCE = 250
 
 
 @dataclass(frozen=True)
 class Shape:
-    """SQL that makes a table: `create` it, `fill` it (`{rows}`), put the `key` on it. Of many tables, `table` is ''."""
+    """SQL that makes a table: `create` it, `fill` it with rows `{first}` to `{last}`, put the `key` on it.
+
+    Of many tables `table` is '', and `{first}` to `{last}` are numbers of tables. `heap`, `index` and `text` are bytes
+    a row: in a table, in its key, as CSV.
+    """
 
     table: str
     create: str
     fill: str
     key: str
+    heap: int
+    index: int
+    text: int
 
 
 # Shaped like TPC-H's lineitem: 16 columns, about 150 bytes a row as CSV.
@@ -44,8 +44,9 @@ SELECT g / 4 + 1, g * 7919 % 200000, g * 104729 % 10000, g % 4 + 1, g % 50 + 1, 
        (ARRAY['DELIVER IN PERSON', 'COLLECT COD', 'NONE', 'TAKE BACK RETURN'])[(g % 4 + 1)::int],
        (ARRAY['TRUCK', 'MAIL', 'REG AIR', 'SHIP', 'FOB'])[(g % 5 + 1)::int],
        'final requests about ' || substr(md5(g::text), 1, (g % 23)::int)
-FROM generate_series(0::bigint, {rows} - 1) g""",
+FROM generate_series({first}::bigint - 1, {last} - 1) g""",
     "ALTER TABLE lineitem ADD CONSTRAINT lineitem_pkey PRIMARY KEY (l_orderkey, l_linenumber)",
+    171, 32, 152,
 )
 # 20 columns; text of 100 to 300 KB and bytea of half of that in each row, and of 8 and 4 MB in every 200th.
 WIDE = Shape(
@@ -57,18 +58,21 @@ WIDE = Shape(
     + ", ".join(("g", "'some words ' || g", "g / 7.0")[number % 3] for number in range(17))
     + ", repeat(md5(g::text), size), decode(repeat(md5((-g)::text), size), 'hex') "
     "FROM (SELECT g, CASE WHEN g % 200 = 0 THEN 250000 ELSE 3125 + g * 37 % 6250 END AS size "
-    "FROM generate_series(1, {rows}) g) sizes",
+    "FROM generate_series({first}, {last}) g) sizes",
     "ALTER TABLE wide ADD CONSTRAINT wide_pkey PRIMARY KEY (id)",
+    10_000, 40, 500_000,  # compressed in the table, hex digits as CSV
 )
-# A thousand tables with `rows` rows in all.
+# Many tables with ten rows each.
 SMALL = Shape(
     "",
-    "DO $$ BEGIN FOR n IN 1..1000 LOOP EXECUTE format('CREATE TABLE small_%s (id integer PRIMARY KEY, name text, "
-    "amount numeric(12,2), at timestamptz)', lpad(n::text, 4, '0')); END LOOP; END $$",
-    "DO $$ BEGIN FOR n IN 1..1000 LOOP EXECUTE format('INSERT INTO small_%s SELECT g, ''name '' || g, g / 4.0, "
-    "timestamptz ''2024-01-20 00:00+00'' + g * interval ''1 minute'' FROM generate_series(1, {rows} / 1000) g', "
-    "lpad(n::text, 4, '0')); END LOOP; END $$",
     "",
+    "DO $$ BEGIN FOR n IN {first}..{last} LOOP "
+    "EXECUTE format('CREATE TABLE small_%1$s (id integer PRIMARY KEY, name text, amount numeric(12,2), "
+    "at timestamptz)', lpad(n::text, 5, '0')); "
+    "EXECUTE format('INSERT INTO small_%1$s SELECT g, ''name '' || g, g / 4.0, timestamptz ''2024-01-20 00:00+00'' "
+    "+ g * interval ''1 minute'' FROM generate_series(1, 10) g', lpad(n::text, 5, '0')); END LOOP; END $$",
+    "",
+    2_400, 1_600, 400,  # pages that are nearly empty, and the catalog
 )
 # A thousandth of the rows breaks one of eight rules of a contract: csv_files.py.
 SALES = Shape(
@@ -87,8 +91,9 @@ SELECT 'TX-' || md5(g::text),
 FROM (SELECT g, g % 99 + 1 AS quantity, round((g * 7919 % 99999 + 1) / 100.0, 2) AS price,
              (ARRAY[NULL, 0.05, 0.1, 0.15])[(g % 4 + 1)::integer] AS discount,
              CASE WHEN g % 1000 = 0 THEN (g / 1000 % 8 + 1)::integer ELSE 0 END AS way
-      FROM generate_series(1::bigint, {rows}) g) sales""",
+      FROM generate_series({first}::bigint, {last}) g) sales""",
     "",
+    140, 0, 101,
 )
 
 
@@ -99,94 +104,32 @@ class Data:
     name: str
     rows: int
     shape: Shape = LINEITEM
+    tables: int = 1
 
     def database(self, key: bool = True) -> str:
         """Where it is: with its key, or without."""
         return self.name if key or not self.shape.key else f"{self.name}_nokey"
 
+    def fills(self) -> Iterator[str]:
+        """The statements that fill it, in any order."""
+        total, step = (self.rows, CHUNK) if self.shape.table else (self.tables, TABLES_AT_ONCE)
+        for first in range(1, total + 1, step):
+            yield self.shape.fill.format(first=first, last=min(first + step - 1, total))
+
 
 EMPTY = Data("empty", 0)
 SAMPLE = Data("sample", 50_000)
 WIDE_DATA = Data("wide", 600, WIDE)
-SMALL_DATA = Data("small", 10_000, SMALL)
-SALES_DATA = Data("sales", 1_000_000, SALES)
-OTHER_SHAPES = (WIDE_DATA, SMALL_DATA, SALES_DATA)
 
 
 def lineitems(rows: int) -> Data:
     return Data(f"lineitem_{rows}", rows)
 
 
-class Databases:
-    """A PostgreSQL server below `folder`, with the data sets in it."""
+def sales(rows: int) -> Data:
+    return Data("sales", rows, SALES)
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.server = Server(folder, SETTINGS)
-        self.server.start()
-        self.binaries = find_binaries()
-        self.pid = int((self.server.data / "postmaster.pid").read_text().split()[0])
 
-    def remove(self) -> None:
-        self.server.remove()
-
-    def sql(self, database: str, *statements: str) -> list[tuple]:
-        """Run statements, each in a transaction of its own; the rows of the last."""
-        with contextlib.closing(self.server.connect(database)) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                for statement in statements:
-                    cursor.execute(statement)
-                return cursor.fetchall() if cursor.description else []
-
-    def make(self, data: Data) -> None:
-        """The source with its key, and where it has one a copy without."""
-        shape = data.shape
-        self.server.create_database(data.name)
-        statements = [shape.create, shape.fill.format(rows=data.rows), shape.key, "VACUUM (FREEZE, ANALYZE)"]
-        self.sql(data.name, *filter(None, statements))
-        if shape.key:
-            self.sql("postgres", f"CREATE DATABASE {data.database(key=False)} TEMPLATE {data.name} STRATEGY file_copy")
-            self.sql(data.database(key=False), f"ALTER TABLE {shape.table} DROP CONSTRAINT {shape.table}_pkey")
-
-    def fresh_target(self, data: Data | None = None) -> None:
-        """An empty target database; with the table of `data`, where those who load want it there."""
-        self.sql("postgres", f"DROP DATABASE IF EXISTS {TARGET} WITH (FORCE)", f"CREATE DATABASE {TARGET}")
-        if data:
-            self.sql(TARGET, data.shape.create)
-
-    def count(self, database: str, table: str) -> int:
-        """How many rows a table has."""
-        [(rows,)] = self.sql(database, f"SELECT count(*) FROM {table}")  # noqa: S608 - our own names
-        return rows
-
-    def header(self, database: str, table: str) -> str:
-        """Names of a table's columns, with commas between."""
-        rows = self.sql(database, f"SELECT attname FROM pg_attribute WHERE attrelid = '{table}'::regclass "  # noqa: S608
-                                  "AND attnum > 0 ORDER BY attnum")
-        return ",".join(name for (name,) in rows)
-
-    def pages(self, database: str, table: str) -> int:
-        """How many pages of 8 KiB a table has."""
-        [(pages,)] = self.sql(database, f"SELECT pg_relation_size('{table}') / 8192")
-        return pages
-
-    def target_size(self) -> int:
-        """Bytes that the target takes beyond an empty database."""
-        [(taken,)] = self.sql("postgres", f"SELECT pg_database_size('{TARGET}') - pg_database_size('template1')")
-        return taken
-
-    def settle(self) -> None:
-        """Nobody pays for what the one before left to be written."""
-        self.sql("postgres", "CHECKPOINT")
-
-    def variables(self, database: str) -> dict[str, str]:
-        """How libpq finds a database."""
-        server = self.server
-        return {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": server.user,
-                "PGPASSWORD": server.password, "PGDATABASE": database, "PGSSLMODE": "disable"}
-
-    def url(self, database: str) -> str:
-        """The same, for those who take no variables."""
-        server = self.server
-        return f"postgresql://{server.user}:{server.password}@{server.host}:{server.port}/{database}"
+def small(tables: int) -> Data:
+    """Many tables with ten rows each."""
+    return Data("small" if tables == 1_000 else f"small_{tables}", tables * 10, SMALL, tables)

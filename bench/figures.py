@@ -1,16 +1,36 @@
-"""Medians and ratios of a result's runs, with the cost of starting up taken off.
+"""Medians and ratios of a result's runs: of whole runs, and net of the cost of starting up.
 
 `who` is a contestant's name, `data` a data set's, `phases` a tuple of phases: several are a job of several steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
-EXTRACT, LOAD, LOAD_KEY = ("extract",), ("load",), ("load_key",)
+EXTRACT, LOAD, LOAD_KEY, VERIFY = ("extract",), ("load",), ("load_key",), ("verify",)
 WHOLE = ("extract", "load_key")
+LABELS = {EXTRACT: "extract", LOAD: "load without a key", LOAD_KEY: "load with its key", WHOLE: "extract and load",
+          VERIFY: "verify"}
 LIMIT, PSQL, OURS, TRIVIAL = "psql, 2 connections", "psql, 1 connection", "landing", "trivial meltano run"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of several rounds, the least and the most."""
+
+    middle: float
+    low: float
+    high: float
+    rounds: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread | None:
+        found = [*values]
+        return cls(median(found), min(found), max(found), len(found)) if found else None
 
 
 class Figures:
@@ -20,6 +40,10 @@ class Figures:
         self.result = result
         self.runs = [run for run in result["runs"] if "failed" not in run]
         self.failed = [run for run in result["runs"] if "failed" in run]
+
+    @classmethod
+    def read(cls, path: Path) -> Figures:
+        return cls(json.loads(path.read_text()))
 
     def of(self, who: str, data: str, phase: str) -> list[dict]:
         """All runs of one phase."""
@@ -34,32 +58,44 @@ class Figures:
         """Seconds with no rows. Of all rounds: one run that somebody disturbed would make every rate too good."""
         return self.median(who, "empty", phase, "seconds")
 
-    def net(self, who: str, data: str, phases: Sequence[str]) -> dict[int, float]:
-        """Seconds a row in each round, start-up taken off; of the sample, where the data set was too much to run.
+    def own(self, who: str, data: str, phase: str) -> str:
+        """The data set itself, or the sample, where it was too much to run."""
+        return data if self.of(who, data, phase) else "sample"
 
-        A round in which nothing is left after start-up measured nothing, and is left out.
+    def seconds(self, who: str, data: str, phases: Sequence[str], net: bool = False) -> dict[int, float]:
+        """Seconds in each round that has all phases; `net` of the median of starting up.
+
+        A run of which nothing is left after start-up measured nothing.
         """
         rounds: dict[int, list[float]] = {}
         for phase in phases:
-            runs = self.of(who, data, phase) or self.of(who, "sample", phase)
-            for run in runs:
-                net = run["seconds"] - (self.fixed(who, phase) or 0)
-                if net > 0 and run["rows"]:
-                    rounds.setdefault(run["round"], []).append(net / run["rows"])
+            off = (self.fixed(who, phase) or 0) if net else 0
+            found: dict[int, list[float]] = {}
+            for run in self.of(who, self.own(who, data, phase), phase):
+                if run["seconds"] > off:
+                    found.setdefault(run["round"], []).append(run["seconds"] - off)
+            for number, values in found.items():
+                rounds.setdefault(number, []).append(median(values))
         return {number: sum(parts) for number, parts in rounds.items() if len(parts) == len(phases)}
 
-    def rate(self, who: str, data: str, phases: Sequence[str]) -> float | None:
-        """Rows a second."""
-        net = self.net(who, data, phases)
-        return 1 / median(net.values()) if net else None
+    def per_row(self, who: str, data: str, phases: Sequence[str], net: bool = False) -> dict[int, float]:
+        """Seconds a row in each round."""
+        rows = self.rows(self.own(who, data, phases[0]))
+        found = self.seconds(who, data, phases, net)
+        return {number: taken / rows for number, taken in found.items()} if rows else {}
 
-    def faster(self, who: str, than: str, data: str, phases: Sequence[str]) -> float | None:
-        """How many times as fast, taken within each round, since a machine's speed drifts."""
-        mine, theirs = self.net(who, data, phases), self.net(than, data, phases)
-        common = mine.keys() & theirs.keys()
-        if common:
-            return median(theirs[number] / mine[number] for number in common)
-        return median(theirs.values()) / median(mine.values()) if mine and theirs else None
+    def rate(self, who: str, data: str, phases: Sequence[str], net: bool = False) -> float | None:
+        """Rows a second."""
+        found = self.per_row(who, data, phases, net)
+        return 1 / median(found.values()) if found else None
+
+    def faster(self, who: str, than: str, data: str, phases: Sequence[str], net: bool = False) -> Spread | None:
+        """How many times as fast, a row."""
+        return within(self.per_row(than, data, phases, net), self.per_row(who, data, phases, net))
+
+    def growth(self, who: str, small: str, large: str, phases: Sequence[str], net: bool = False) -> Spread | None:
+        """What a row of the larger data set costs, to one of the smaller."""
+        return within(self.per_row(who, large, phases, net), self.per_row(who, small, phases, net))
 
     def disturbed(self) -> float:
         """The share of the machine's CPU that others took while we measured (0 to 1)."""
@@ -74,3 +110,23 @@ class Figures:
             for name, peak in run["peaks"].items():
                 found[name] = max(peak, found.get(name, 0.0))
         return found
+
+    def peak(self, who: str, data: str, phases: Sequence[str]) -> float:
+        """Of the largest process."""
+        return max((peak for phase in phases for peak in self.peaks(who, data, phase).values()), default=0.0)
+
+    def rows(self, data: str) -> int:
+        """Of a data set; 0 if it was not run."""
+        return next((run["rows"] for run in self.runs if run["data"] == data), 0)
+
+    def datasets(self, prefix: str) -> list[str]:
+        """Names of the data sets that were run, the smallest first."""
+        rows = {run["data"]: run["rows"] for run in self.runs if run["data"].startswith(prefix)}
+        return sorted(rows, key=rows.__getitem__)
+
+
+def within(over: Mapping[int, float], under: Mapping[int, float]) -> Spread | None:
+    """Ratios taken within each round, since a machine's speed drifts; without a common round, of the medians."""
+    if common := over.keys() & under.keys():
+        return Spread.of(over[number] / under[number] for number in common)
+    return Spread.of([median(over.values()) / median(under.values())]) if over and under else None

@@ -5,6 +5,7 @@ Peak memory and the server's CPU are read from Linux's /proc; elsewhere they are
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -17,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 EVERY = 0.05  # seconds between two looks at memory
-LIMIT = 900.0  # seconds after which a command is ended
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -43,8 +43,12 @@ class Cost:
                     self.others_cpu + other.others_cpu, peaks)
 
 
-def measure(*commands: Sequence[object], folder: Path, variables: Mapping[str, str], server: int | None) -> Cost:
-    """Run commands side by side in `folder` until all have ended. `server` is the pid of PostgreSQL's first process."""
+def measure(*commands: Sequence[object], folder: Path, variables: Mapping[str, str], server: int | None,
+            limit: float) -> Cost:
+    """Run commands side by side in `folder` until all have ended, or for `limit` seconds.
+
+    `server` is the pid of PostgreSQL's first process.
+    """
     environment = {**os.environ, **variables}
     # Neither byte-code switched off nor an environment of the caller's may slow down or mislead a contestant.
     for name in ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "PYTHONPATH"):
@@ -53,10 +57,12 @@ def measure(*commands: Sequence[object], folder: Path, variables: Mapping[str, s
         served, busy, started = tree_cpu(server), machine_cpu(), time.monotonic()
         processes = [subprocess.Popen([*map(str, command)], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
                                       stdout=said, stderr=said, start_new_session=True) for command in commands]
-        watcher = Watcher([process.pid for process in processes])
+        watcher = Watcher([process.pid for process in processes], limit)
         cpu = sum(_wait(process) for process in processes)
         seconds = time.monotonic() - started
         watcher.end()
+        if watcher.expired:
+            raise FailedError(f"not done after {limit:,.0f} s, the limit of a command (--limit)")
         wrong = [process for process in processes if process.returncode]
         if wrong:
             said.seek(0)
@@ -77,8 +83,9 @@ def _wait(process: subprocess.Popen) -> float:
 class Watcher:
     """Notes the peak memory of process trees (MB, by program name), and ends them when they take too long."""
 
-    def __init__(self, pids: list[int]) -> None:
+    def __init__(self, pids: list[int], limit: float) -> None:
         self.peaks: dict[str, float] = {}
+        self.expired, self._deadline = False, time.monotonic() + limit
         self._pids, self._ended = pids, threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -88,15 +95,16 @@ class Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        deadline = time.monotonic() + LIMIT
         while not self._ended.wait(EVERY):
             for pid in (one for root in self._pids for one in tree(root)):
                 name, peak = program(pid), peak_memory(pid)
                 if name:
                     self.peaks[name] = max(peak, self.peaks.get(name, 0.0))
-            if time.monotonic() > deadline:
+            if time.monotonic() > self._deadline:
+                self.expired = True
                 for pid in self._pids:
-                    os.killpg(pid, signal.SIGKILL)  # each is the leader of a session of its own
+                    with contextlib.suppress(ProcessLookupError):  # one of several has ended
+                        os.killpg(pid, signal.SIGKILL)  # each is the leader of a session of its own
                 return
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from contestant import EXTRACT, LOAD, LOAD_KEY, Contestant
-from data import EMPTY, SAMPLE, TARGET, Data
+from data import EMPTY, SAMPLE, Data
+from databases import TARGET
 from measure import Cost
 from servers import write_private
 
@@ -20,6 +21,8 @@ class DuckDB(Contestant):
     suffix = "parquet"
     settings = "`COPY … TO` Parquet (zstd) and back, 2 threads, no insertion order; the key after the data"
     peer = "duckdb"
+    once = (LOAD,)
+    start, rate, files = 0.5, 250_000, 0.1
 
     def out(self, data: Data, key: bool) -> Path:
         return self.folder / f"{data.name}.{self.suffix}"
@@ -37,6 +40,7 @@ class DuckDBCsv(DuckDB):
     suffix = "csv"
     settings = "the same by CSV"
     slow = True
+    files = 1
 
 
 class Sling(Contestant):
@@ -45,6 +49,7 @@ class Sling(Contestant):
     phases = (EXTRACT, LOAD)
     peer = "sling"
     slow = True
+    start, rate = 0.6, 36_000
     prepared = False
 
     def out(self, data: Data, key: bool) -> Path:
@@ -77,6 +82,7 @@ class Dlt(Contestant):
     phases = (EXTRACT, LOAD)
     peer = "dlt"
     slow = True
+    start, rate, files = 3, 180_000, 0.3
     loaded = "bench.lineitem"
     prepared = False
 
@@ -112,12 +118,14 @@ class Singer(Contestant):
     phases = (EXTRACT, LOAD_KEY)
     peer = "singer"
     slow = True
+    start, rate = 1.5, 2_500
     loaded = "melty.lineitem"
     prepared = False
     target: ClassVar[dict] = {}
 
-    def takes(self, data: Data, phase: str) -> bool:
-        return phase in self.phases and data in (EMPTY, SAMPLE)
+    @classmethod
+    def takes(cls, data: Data, phase: str) -> bool:
+        return phase in cls.phases and data in (EMPTY, SAMPLE)
 
     def before_extract(self, data: Data) -> None:
         super().before_extract(data)

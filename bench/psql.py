@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from contestant import EXTRACT, LOAD, LOAD_KEY, Contestant
-from data import SAMPLE, TARGET, WIDE_DATA, Data
+from contestant import EXTRACT, LOAD, LOAD_KEY, VERIFY, Contestant
+from data import SALES, SAMPLE, WIDE, Data
+from databases import TARGET
 from measure import Cost
 
 
@@ -14,9 +15,11 @@ class Psql(Contestant):
 
     name = "psql, 1 connection"
     settings = "`\\copy … (FORMAT csv, HEADER)`; the key after the data"
+    once = (LOAD,)
 
-    def takes(self, data: Data, phase: str) -> bool:
-        return (data is WIDE_DATA and phase != LOAD) or super().takes(data, phase)
+    @classmethod
+    def takes(cls, data: Data, phase: str) -> bool:
+        return (data.shape is WIDE and phase in (EXTRACT, LOAD_KEY)) or super().takes(data, phase)
 
     def extract(self, data: Data) -> Cost:
         return self.run(self._psql(self._copy(data.shape.table, "TO", self.out(data, True))), database=data.name)
@@ -38,25 +41,34 @@ class PsqlTwice(Psql):
     """The same in two processes at once."""
 
     name = "psql, 2 connections"
-    settings = "two at once: `\\copy` of the table's halves by ctid, of two files into one table; the key after both"
+    settings = ("two at once: `\\copy` of the table's halves by ctid, of two files into one table; the key after both. "
+                "Verify: `\\copy` of both halves into sha256sum, and sha256sum of the files")
+    phases = (EXTRACT, LOAD, LOAD_KEY, VERIFY)
+    once = ()
 
     def before_extract(self, data: Data) -> None:
         super().before_extract(data)
         self.out(data, True).mkdir()
 
     def extract(self, data: Data) -> Cost:
-        table = data.shape.table
-        middle = self.databases.pages(data.name, table) // 2
-        first, second = self._files(data)
-        half = f"(SELECT * FROM {table} WHERE ctid {{}} '({middle},0)')"  # noqa: S608 - our own names
-        lower = self._psql(self._copy(half.format("<"), "TO", first))
-        upper = self._psql(self._copy(half.format(">="), "TO", second))
-        return self.run(lower, upper, database=data.name)
+        halves = zip(self._halves(data, data.name), self._files(data), strict=True)
+        return self.run(*(self._psql(self._copy(half, "TO", path)) for half, path in halves), database=data.name)
 
     def load(self, data: Data, key: bool) -> Cost:
         commands = [self._psql(self._copy(data.shape.table, "FROM", path)) for path in self._files(data)]
         cost = self.run(*commands, database=TARGET)
         return cost + self.run(self._psql(data.shape.key), database=TARGET) if key else cost
+
+    def verify(self, data: Data) -> Cost:
+        """The work of it; the rows' order differs between files and table, so that nothing can be compared."""
+        hashed = [self._psql(f"\\copy {half} TO PROGRAM 'sha256sum' (FORMAT csv)")
+                  for half in self._halves(data, TARGET)]
+        return self.run(*hashed, ["sha256sum", *self._files(data)], database=TARGET)
+
+    def _halves(self, data: Data, database: str) -> list[str]:
+        table = data.shape.table
+        middle = self.databases.pages(database, table) // 2
+        return [f"(SELECT * FROM {table} WHERE ctid {sign} '({middle},0)')" for sign in ("<", ">=")]  # noqa: S608
 
     def _files(self, data: Data) -> list[Path]:
         return [self.out(data, True) / f"{number}.csv" for number in (1, 2)]
@@ -69,8 +81,9 @@ class PgDump(Contestant):
     slow = True
     prepared = False
 
-    def takes(self, data: Data, phase: str) -> bool:
-        return phase in self.phases and data is not SAMPLE
+    @classmethod
+    def takes(cls, data: Data, phase: str) -> bool:
+        return phase in cls.phases and data is not SAMPLE and data.shape is not SALES
 
     def extract(self, data: Data) -> Cost:
         words = ["-Fd", "-j", 2, "-Z", "none", "-f", self.out(data, True)]

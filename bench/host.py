@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from data import ROOT, SETTINGS, Databases
+from databases import ROOT, Databases
 
 HERE = Path(__file__).resolve().parent
 
@@ -24,7 +24,7 @@ def describe() -> dict[str, str | int]:
 def server(databases: Databases) -> dict[str, str]:
     """PostgreSQL's version and settings."""
     [(version,)] = databases.sql("postgres", "SHOW server_version")
-    return {"PostgreSQL": f"{version} on the loopback, " + ", ".join(f"{k}={v}" for k, v in SETTINGS.items())}
+    return {"PostgreSQL": f"{version} on the loopback, " + ", ".join(f"{k}={v}" for k, v in databases.settings.items())}
 
 
 def _field(path: str, name: str) -> str:

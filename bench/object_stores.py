@@ -8,8 +8,9 @@ import subprocess
 import sys
 from typing import ClassVar
 
-from contestant import EXTRACT
-from data import ROOT, TARGET, Data
+from contestant import EXTRACT, LOAD_KEY
+from data import LINEITEM, Data
+from databases import ROOT, TARGET
 from measure import Cost
 from others import Dlt, Sling
 from ours import Landing
@@ -41,17 +42,16 @@ class Server:
 class InStore:
     """Mixed into a contestant: a new server before each extract."""
 
-    slow: ClassVar[bool] = True
+    only: ClassVar[str] = "largest"
+    files: ClassVar[float] = 0  # in memory
     server: Server | None = None
 
     def before_extract(self, data: Data) -> None:
         if self.server:
             self.server.stop()
         self.server = Server()
+        self.extracted.clear()
         super().before_extract(data)
-
-    def takes(self, data: Data, phase: str) -> bool:
-        return bool(data.shape.table) and super().takes(data, phase)
 
     def size(self, data: Data, phase: str) -> int:
         """The store's bytes are not counted."""
@@ -61,22 +61,16 @@ class InStore:
 class LandingStore(InStore, Landing):
     name = "landing, store"
     settings = "as landing, LANDING_ROOT=s3://…"
-    slow = False
-    setting = "landing_root"
+    phases = (EXTRACT, LOAD_KEY)
+    twice = False
+    from_keyless = False
 
-    def before_extract(self, data: Data) -> None:
-        super().before_extract(data)
-        self._landed: set[str] = set()
+    @classmethod
+    def takes(cls, data: Data, phase: str) -> bool:
+        return data.shape is LINEITEM and super().takes(data, phase)
 
-    def before_load(self, data: Data, key: bool) -> None:
-        super(Landing, self).before_load(data, key)
-        self._ready(data, key)
-        if data.database(key) not in self._landed:  # the source without a key is landed once, and not timed
-            self._extract(data, key)
-
-    def _extract(self, data: Data, key: bool) -> Cost:
-        self._landed.add(data.database(key))
-        return super()._extract(data, key)
+    def _landed(self, data: Data, key: bool) -> bool:
+        return data.name in self.extracted
 
     def _meltano(self, data: Data, key: bool, *words: str, **variables: str) -> Cost:
         root = {"LANDING_ROOT": f"s3://{BUCKET}/{data.database(key)}"}
