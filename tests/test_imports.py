@@ -1,5 +1,6 @@
 """What `import landing` does to a process that is not one of its plugins: nothing."""
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
@@ -29,6 +30,32 @@ def test_paramiko_loads_where_it_is_used_and_is_one_module_for_all(module, stock
     script = PARAMIKO.format(module=module, stock=stock)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+LATE = {"duckdb", "paramiko.transport", "obstore", "cryptography", "yaml"}  # what few runs need
+WITHOUT = {  # what starts import, and what they leave out besides
+    "landing.extract.postgres.discovery": {"singer_sdk", "sqlalchemy", "fsspec", "jsonschema"},
+    "landing.extract.postgres.tap": {"psycopg", "target_postgres"},
+    "landing.extract.csv.tap": {"sqlalchemy", "psycopg"},
+    "landing.load.tap": {"sqlalchemy", "psycopg"},
+    "landing.zone.target": {"sqlalchemy", "psycopg"},
+    "landing.load.target": {"tap_postgres"},
+}
+STARTED = """
+import json, sys
+from landing.plugins import LazyParamiko
+sys.meta_path.insert(0, LazyParamiko)
+sys.modules["numpy"] = None  # the SDK imports it where it is installed, as for these tests
+import {module}
+print(json.dumps([*sys.modules]))
+"""
+
+
+@pytest.mark.parametrize("module", WITHOUT)
+def test_a_start_imports_only_what_every_run_needs(module):
+    done = subprocess.run([sys.executable, "-c", STARTED.format(module=module)], capture_output=True, text=True,
+                          check=True)
+    assert not {*json.loads(done.stdout)} & (LATE | WITHOUT[module])
 
 
 @pytest.mark.parametrize(("loud", "levels"), [({}, {"WARNING", "ERROR"}), ({"LOGLEVEL": "DEBUG"}, {"DEBUG", "INFO"})])

@@ -37,7 +37,6 @@ from landing.storage.finding import local_file
 from landing.zone.chains import Link, ReadOnce, all_columns, chain
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
-from landing.zone.merging import merge
 
 
 class LandedStream(LandingStream):
@@ -104,6 +103,8 @@ class LandedStream(LandingStream):
 
     def _merged_records(self) -> Iterator[dict[str, Any]]:
         """All rows of a table that was landed in increments."""
+        from landing.zone.merging import merge  # here: it imports DuckDB
+
         with scratch() as folder:
             place = local_file(Path(folder) / "rows.csv")
             merge(self.tap.landing_zone, self.links, place, folder)

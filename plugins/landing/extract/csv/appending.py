@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from landing.extract import chain_keys
 from landing.extract.bases import Base
-from landing.extract.chain_keys import Part
 from landing.model.equality import key_types, value
 from landing.model.schema import Column
 
@@ -25,6 +23,8 @@ class Appending:
 
     def mark_known(self, rows: ParsedRows, columns: Mapping[int, Column]) -> int:
         """Fill the table `known` with the numbers of accepted rows whose key the base has. Returns how many."""
+        from landing.extract.chain_keys import Part, find_known  # here: it imports DuckDB
+
         parts = [Part(link.table.columns, self.base.files(link)) for link in self.base.links]
         types = key_types([*(part.columns for part in parts), [*columns.values()]], self.key)
         indexes = {column.name: index for index, column in columns.items()}
@@ -32,4 +32,4 @@ class Appending:
                            for number, (name, type_) in enumerate(types.items()))
         rows.query(f"CREATE TABLE new_keys AS SELECT number, {values} FROM accepted "  # noqa: S608
                    "WHERE number NOT IN (SELECT number FROM duplicates)")
-        return chain_keys.find_known(rows.connection, parts, types, rows.memory)
+        return find_known(rows.connection, parts, types, rows.memory)

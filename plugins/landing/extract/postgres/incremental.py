@@ -20,9 +20,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg2 import sql
 
 from landing.core.errors import DamagedError, SettingError
-from landing.extract import chain_keys
 from landing.extract.bases import Base, NoBaseError, find_base
-from landing.extract.chain_keys import Part
 from landing.extract.postgres import row_versions
 from landing.extract.postgres.incremental_settings import of_table
 from landing.model.increment import Cursor
@@ -187,15 +185,20 @@ class IncrementalRead:
             return (f"its largest {self.column} is {counted.largest or 'NULL'} now, and was {self.start} on {day}")
         changed = sum(file.rows for _, file in landed)
         try:
-            known = chain_keys.count_known(Part(self.table.columns, landed), [
-                Part(link.table.columns, self.base.files(link)) for link in self.base.links],
-                self.table.primary_key) if changed else 0
+            known = self._known(landed) if changed else 0
         except DamagedError as error:
             return f"its base cannot be used: {error}"
         gone = self.base.rows + changed - known - counted.rows
         if gone > 0:
             return f"{gone:,} rows were deleted at the source, or have another key, since {day}"
         return f"{-gone:,} rows at the source are neither of {day} nor changed since" if gone else None
+
+    def _known(self, landed: Sequence[tuple[Object, File]]) -> int:
+        """How many of the rows that were read have a key that the base has."""
+        from landing.extract.chain_keys import Part, count_known  # here: it imports DuckDB
+
+        chain = [Part(link.table.columns, self.base.files(link)) for link in self.base.links]
+        return count_known(Part(self.table.columns, landed), chain, self.table.primary_key)
 
     def entry(self, counted: Counted) -> dict[str, Any]:
         """What the manifest's table says of it."""
