@@ -35,6 +35,8 @@ UNDEFINED = {
     "replication_slot_name", "sanitize_null_text_characters", "stream_map_config", "stream_maps", "use_copy",
     "use_singer_decimal", "validate_records",
 }
+# Read by our plugins, which import the MeltanoLabs plugins only where a run needs them.
+STOCK_SETTINGS = {"landing/load/stock_settings.json": "target_postgres.target:TargetPostgres"}
 PLUGIN_CHECKS = {"port"}  # Meltano itself ends with a traceback where such a value is not a number
 SENSITIVE = {"user", "password", "sqlalchemy_url", "ssl_client_certificate", "ssl_client_private_key",
              "ssh_tunnel.private_key", "ssh_tunnel.private_key_password"}
@@ -71,8 +73,16 @@ def lock_files() -> dict[Path, str]:
     """The text of each lock file, by its path."""
     definitions = [_definition(kind, name, _described(name)) for name, kind in PLUGINS.items()]
     definitions += [_definition("utilities", name, utility) for name, utility in UTILITIES.items()]
-    return {FOLDER / one["plugin_type"] / f"{one['name']}--{VARIANT}.lock": json.dumps(one, indent=2) + "\n"
-            for one in definitions}
+    files = {FOLDER / one["plugin_type"] / f"{one['name']}--{VARIANT}.lock": one for one in definitions}
+    files |= {FOLDER / path: _stock_settings(plugin) for path, plugin in STOCK_SETTINGS.items()}
+    return {path: json.dumps(content, indent=2) + "\n" for path, content in files.items()}
+
+
+def _stock_settings(plugin: str) -> dict[str, Any]:
+    """The settings of a MeltanoLabs plugin, from a process of its own: using a plugin adds the SDK's to them."""
+    module, _, name = plugin.partition(":")
+    script = f"import json; from {module} import {name}; print(json.dumps({name}.config_jsonschema))"
+    return json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)  # noqa: S603
 
 
 def _definition(kind: str, name: str, more: dict[str, Any]) -> dict[str, Any]:

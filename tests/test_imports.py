@@ -39,7 +39,7 @@ WITHOUT = {  # what starts import, and what they leave out besides
     "landing.extract.csv.tap": {"sqlalchemy", "psycopg"},
     "landing.load.tap": {"sqlalchemy", "psycopg"},
     "landing.zone.target": {"sqlalchemy", "psycopg"},
-    "landing.load.target": {"tap_postgres"},
+    "landing.load.target": {"sqlalchemy", "psycopg", "target_postgres"},
 }
 STARTED = """
 import json, sys

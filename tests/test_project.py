@@ -83,7 +83,8 @@ def test_every_requirement_is_pinned_with_hashes():
 
 def test_lock_files_are_what_the_plugins_say_of_themselves():
     expected = runpy.run_path(str(ROOT / "plugins/locks.py"))["lock_files"]()
-    found = {path: path.read_text() for path in (ROOT / "plugins").glob("*/*--landing.lock")}
+    found = {path: path.read_text() for pattern in ("*/*--landing.lock", "landing/**/stock_settings.json")
+             for path in (ROOT / "plugins").glob(pattern)}
     assert found == expected, "run `make locks`"
 
 

@@ -1,4 +1,6 @@
-"""The MeltanoLabs sink, in one transaction, for streams that do not come from the landing zone.
+"""The MeltanoLabs target, in one transaction, for streams that do not come from the landing zone.
+
+It imports SQLAlchemy and psycopg 3, which take a third of a start. So only what needs it imports this module.
 
 The private parts of its connector are used in this module only: `_engine`, `_cached_engine`, and the patched
 `do_commit` and `do_rollback` of its dialect. tests/test_sdk.py checks them.
@@ -7,22 +9,39 @@ The private parts of its connector are used in this module only: `_engine`, `_ca
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 from sqlalchemy import Engine, StaticPool, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from target_postgres.connector import PostgresConnector
 from target_postgres.sinks import PostgresSink
+from target_postgres.target import TargetPostgres
 
 from landing.core.commands import load_command
 from landing.core.commit_point import CommitPoint
 from landing.core.dates import run_date
-from landing.core.errors import SettingError
+from landing.core.errors import SettingError, describe
 from landing.core.slips import environment
 from landing.model.csv_dialect import json_text
 from landing.singer.metadata import ENCODING
 from landing.singer.sdk import BaseBatchFileEncoding
 from landing.singer.sinks import StrictSink
+
+ERRORS = (SQLAlchemyError, psycopg.Error)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Have the MeltanoLabs target check its settings."""
+    TargetPostgres(config=dict(config))
+
+
+def reason(error: Exception) -> str:
+    """PostgreSQL's own message of one of ERRORS: SQLAlchemy's messages contain statements and values."""
+    cause = getattr(error, "orig", None) or error
+    return describe(cause) if isinstance(cause, psycopg.Error) else f"{type(cause).__name__}: {cause}"[:500]
 
 
 def not_landed() -> str:
@@ -52,6 +71,11 @@ class Connector(PostgresConnector):
             with point.passing(lost=lambda: bool(dbapi.closed)):
                 self._commit(dbapi)
 
+    def libpq_arguments(self) -> dict[str, Any]:
+        """The connection settings, TLS and SSH tunnel included, for psycopg2."""
+        url = make_url(self.sqlalchemy_url)
+        return {**url.translate_connect_args(username="user", database="dbname"), **url.query}
+
     def close(self) -> None:
         """Close the connection and roll back what was not committed."""
         if self._cached_engine:
@@ -69,6 +93,9 @@ class StockSink(StrictSink, PostgresSink):
     """Sink of streams that do not come from the landing zone."""
 
     connector_class = Connector
+
+    def __init__(self, target: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(target, *args, **kwargs, connector=target.connector)
 
     def table_of(self, stream_name: str, schema: dict) -> str:
         return stream_name.split("-")[-1]

@@ -1,20 +1,25 @@
-"""Singer -> warehouse: landed partitions by job.py, all other streams by the MeltanoLabs target."""
+"""Singer -> warehouse: landed partitions by job.py, all other streams by the MeltanoLabs target.
+
+The settings of the MeltanoLabs target are read from a file (`make locks`), and its code is imported where a stream or a
+setting needs it: see stock.py.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-from singer_sdk import Sink
+from singer_sdk import Sink, Target
 from singer_sdk import typing as th
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-from target_postgres.target import TargetPostgres as StockTargetPostgres
+from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 
 from landing.core.commands import load_command
 from landing.core.commit_point import UNKNOWN
@@ -25,7 +30,6 @@ from landing.core.errors import (
     LandingError,
     SettingError,
     WarehouseError,
-    describe,
 )
 from landing.core.settings import flag
 from landing.core.variables import objects
@@ -34,13 +38,12 @@ from landing.load.chain import Chain, Part
 from landing.load.declared_checks import DeclaredChecks
 from landing.load.job import LoadJob
 from landing.load.staging import Load
-from landing.load.stock import StockSink, not_landed
 from landing.load.table_names import EXAMPLE, SETTING, TableNames
 from landing.load.warehouse import LOAD_LOCK_TIMEOUT, LOCK_TIMEOUT
 from landing.model.schema import File, Table
 from landing.model.whole import Whole
 from landing.postgres.connect import connect
-from landing.postgres.parameters import checked
+from landing.postgres.parameters import CONNECTION, checked, libpq_arguments
 from landing.postgres.tls import with_certificate_authority
 from landing.singer.metadata import METADATA, StreamMetadata
 from landing.singer.scratch import scratch_prefix
@@ -98,19 +101,24 @@ SETTINGS = th.PropertiesList(
     ),
 )
 
+STOCK_SETTINGS = json.loads(Path(__file__).with_name("stock_settings.json").read_text("utf-8"))
+CHECKED = {*CONNECTION, "ssl_enable", "ssl_mode", "ssl_certificate_authority", *SETTINGS.to_dict()["properties"]}
 OBJECTS = {SETTING: {"crm": "crm.{table}"}, declared_checks.SETTING: {"postgres": {"orders": {"min_rows": 1}}}}
 logger = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from landing.load.stock import Connector, StockSink
 
-class TargetPostgres(LandingTarget, StockTargetPostgres):
+
+class TargetPostgres(LandingTarget):
     """Singer target for a warehouse with history partitioned by date."""
 
+    name = "target-postgres"
     package_name = "landing"
-    default_sink_class = StockSink
+    capabilities = [*Target.capabilities, PluginCapabilities.ACTIVATE_VERSION, TargetCapabilities.TARGET_SCHEMA,
+                    TargetCapabilities.HARD_DELETE]
     config_jsonschema = {
-        **StockTargetPostgres.config_jsonschema,
-        "properties": {**StockTargetPostgres.config_jsonschema["properties"], **SETTINGS.to_dict()["properties"]},
-    }
+        **STOCK_SETTINGS, "properties": {**STOCK_SETTINGS["properties"], **SETTINGS.to_dict()["properties"]}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if os.environ.get("MELTANO_ENVIRONMENT") == "load":
@@ -120,6 +128,8 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         config.setdefault("default_target_schema", os.environ.get("SCHEMA", "public"))
         if not config["default_target_schema"]:
             raise SettingError("SCHEMA is empty. Run again with SCHEMA=public, or leave it unset.")
+        if not CHECKED.issuperset(config):
+            _stock().check(config)
         super().__init__(*args, **{**kwargs, "config": objects(self.name, config, OBJECTS)})
         TableNames(self.config.get(SETTING), self.config["default_target_schema"])  # fail before anything is read
         DeclaredChecks(self.config.get(declared_checks.SETTING))  # likewise
@@ -145,9 +155,16 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
 
     @cached_property
     def connection_arguments(self) -> dict[str, Any]:
-        """The stock target's connection settings, TLS and SSH tunnel included, for psycopg2."""
-        url = make_url(self.target_connector.sqlalchemy_url)
-        return {**url.translate_connect_args(username="user", database="dbname"), **url.query}
+        """The connection settings, TLS and SSH tunnel included, for psycopg2."""
+        return libpq_arguments(self.config) or self.connector.libpq_arguments()
+
+    @cached_property
+    def connector(self) -> Connector:
+        """The connection of the stock sinks."""
+        return _stock().Connector(dict(self.config))
+
+    def get_sink_class(self, stream_name: str) -> type[StockSink]:
+        return _stock().StockSink
 
     def get_sink(self, stream_name: str, **kwargs: Any) -> Sink:
         """A file sink for a landed stream, the stock sink for any other."""
@@ -167,21 +184,24 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         """Read all input and commit it; without a commit everything is rolled back."""
         try:
             super().listen(file_input)
-        except (SQLAlchemyError, psycopg.Error) as error:
+        except Exception as error:
+            if not _is_of_stock(error):
+                raise
             raise self.refusal(error) from error
         finally:
-            self.target_connector.close()
+            if "connector" in self.__dict__:
+                self.connector.close()
 
     def refusal(self, error: Exception) -> LandingError:
-        """Translate an error into PostgreSQL's own message: SQLAlchemy's messages contain statements and values."""
-        if not isinstance(error, (SQLAlchemyError, psycopg.Error)):
+        """Translate an error of the stock sinks, too."""
+        if not _is_of_stock(error):
             return super().refusal(error)
         if self.point.state == UNKNOWN:
             return WarehouseError(f"The connection was lost. {self.point.unknown}")
-        cause = getattr(error, "orig", None) or error
-        reason = describe(cause) if isinstance(cause, psycopg.Error) else f"{type(cause).__name__}: {cause}"[:500]
-        then = not_landed() if self._received else "Fix the cause, then run again."
-        return WarehouseError(f"The warehouse rejected the tap's data: {reason}. Nothing was committed. {then}")
+        stock = _stock()
+        then = stock.not_landed() if self._received else "Fix the cause, then run again."
+        return WarehouseError(f"The warehouse rejected the tap's data: {stock.reason(error)}. Nothing was committed. "
+                              f"{then}")
 
     def commit(self) -> None:
         """Load the landed streams if the completion message confirms them; commit those of the stock sink."""
@@ -192,7 +212,7 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
                 sink.finish()
             self._load(self.verified_files(self.sinks))
         if self.active_sinks.keys() - self.sinks.keys():
-            self.target_connector.commit(self.point)
+            self.connector.commit(self.point)
 
     def _check_counts(self, received: Mapping[str, int]) -> None:
         sent = self.streams_sent(received)
@@ -235,3 +255,14 @@ class TargetPostgres(LandingTarget, StockTargetPostgres):
         parts = [Part(link.columns, [(self._files.at(url), file)
                                      for url, file in zip(link.urls, link.files, strict=True)]) for link in whole.links]
         return Chain(parts, key)
+
+
+def _stock() -> ModuleType:
+    from landing.load import stock
+
+    return stock
+
+
+def _is_of_stock(error: Exception) -> bool:
+    """Whether it is an error of SQLAlchemy or psycopg; nothing raises one before they are imported."""
+    return "landing.load.stock" in sys.modules and isinstance(error, _stock().ERRORS)

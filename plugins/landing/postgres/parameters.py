@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from landing.core.errors import SettingError
@@ -10,6 +11,7 @@ from landing.core.errors import SettingError
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 REQUIRED = {"host": "HOST", "port": "PORT", "database": "DB", "user": "USER"}  # settings and their variables
 PASSWORDLESS = {"password": ""}  # libpq takes it from its password file then, or the server trusts the user
+CONNECTION = {"host": "host", "port": "port", "database": "dbname", "user": "user", "password": "password"}
 
 
 def checked(config: Mapping[str, Any], role: str, whose: str) -> dict[str, Any]:
@@ -36,3 +38,20 @@ def checked(config: Mapping[str, Any], role: str, whose: str) -> dict[str, Any]:
         raise SettingError(f"{whose}: {'; '.join(problems)}. Correct it in .env (see .env.example), or in meltano.yml, "
                            "and run again.")
     return {**PASSWORDLESS, **{name: value for name, value in config.items() if value is not None}, "port": int(port)}
+
+
+def libpq_arguments(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """libpq's arguments of checked settings.
+
+    None if they need what the MeltanoLabs plugins implement: a URL, an SSH tunnel, or certificates that are not files.
+    """
+    tunnel = config.get("ssh_tunnel") or {}
+    if config.get("sqlalchemy_url") or tunnel.get("enable") or config.get("ssl_client_certificate_enable"):
+        return None
+    arguments = {libpq: config[setting] for setting, libpq in CONNECTION.items()}
+    if config.get("ssl_enable"):
+        arguments["sslmode"] = config["ssl_mode"]
+        if arguments["sslmode"].startswith("verify-"):
+            arguments["sslrootcert"] = config["ssl_certificate_authority"]
+            return arguments if Path(arguments["sslrootcert"]).is_file() else None
+    return arguments

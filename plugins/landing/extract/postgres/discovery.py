@@ -20,11 +20,10 @@ from landing.core.settings import keep_private
 from landing.extract.postgres.catalog import catalog, describe_tables
 from landing.extract.postgres.keys import with_keys
 from landing.postgres.connect import connect
-from landing.postgres.parameters import checked
+from landing.postgres.parameters import CONNECTION, checked, libpq_arguments
 from landing.singer import meltano_files
 from landing.zone.run_log import log_tap_failure
 
-CONNECTION = {"host": "host", "port": "port", "database": "dbname", "user": "user", "password": "password"}
 PLAIN_ARGUMENTS = (["--config", "--discover"], ["--config", "--state", "--discover"])
 PLAIN = {*CONNECTION, "filter_schemas", "ssl_enable", "ssl_mode", "source", "landing_root", "use_batch",
          "keys", "protect", "full_every", "incremental"}
@@ -44,10 +43,7 @@ def discover(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the Singer catalog."""
     run_date("DATESTAMP")  # an invalid date is rejected before anything is read
     config = checked(config, "SOURCE", "tap-postgres")
-    arguments = {libpq: config[setting] for setting, libpq in CONNECTION.items()}
-    if config.get("ssl_enable"):
-        arguments["sslmode"] = config["ssl_mode"]
-    tables = describe_tables(connect(arguments, "tap-postgres"), config.get("filter_schemas") or [])
+    tables = describe_tables(connect(libpq_arguments(config), "tap-postgres"), config.get("filter_schemas") or [])
     return catalog(with_keys(tables, config.get("keys") or {}).values())
 
 
