@@ -36,14 +36,14 @@ class Spread:
 class Figures:
     """What can be asked of a result. What was not run is None."""
 
-    def __init__(self, result: dict) -> None:
-        self.result = result
+    def __init__(self, result: dict, name: str = "") -> None:
+        self.result, self.name = result, name or result["date"]
         self.runs = [run for run in result["runs"] if "failed" not in run]
         self.failed = [run for run in result["runs"] if "failed" in run]
 
     @classmethod
     def read(cls, path: Path) -> Figures:
-        return cls(json.loads(path.read_text()))
+        return cls(json.loads(path.read_text()), path.stem)
 
     def of(self, who: str, data: str, phase: str) -> list[dict]:
         """All runs of one phase."""

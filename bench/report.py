@@ -29,7 +29,8 @@ def write(path: Path) -> str | None:
 
 def lines(figures: Figures, drawing: str) -> Iterator[str]:
     """The whole report."""
-    yield f"# Benchmark of {figures.result['date']}"
+    _, _, name = figures.name.partition(figures.result["date"])
+    yield f"# Benchmark of {figures.result['date']}{', ' * bool(name)}{name.strip('-')}"
     yield from _machine(figures)
     yield from ("", "Net: the median of starting up (a run with no rows) is taken off; it has a table of its own. "
                 "Medians of the rounds, with the least and the most; ratios are taken within each round. The limit is "

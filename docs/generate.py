@@ -1,4 +1,5 @@
-"""Write the parts of the documentation that come from the code: settings, commands, and the diagram of the packages.
+"""Write the parts of the documentation that come from elsewhere: settings, commands and the diagram of the packages
+from the code, figures from the results of the benchmark.
 
     plugins/.venv/bin/python docs/generate.py
 
@@ -11,7 +12,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,10 @@ from landing.export.mapping import AS_TEXT, mapped
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT / "bench"))
+
+import pages  # noqa: E402
+
 NOTE = "<!-- Written by docs/generate.py. To change it, change the code and run `make docs`. -->"
 PLUGINS = {
     "tap-postgres": "Extracts a PostgreSQL database.",
@@ -194,8 +199,14 @@ def _purpose(name: str) -> str:
     return (import_module(name).__doc__ or "").strip().splitlines()[0]
 
 
+def quoting(name: str) -> Callable[[], str]:
+    """A page that a person writes, with the figures of the benchmark's results filled in."""
+    return lambda: pages.filled((DOCS / name).read_text("utf-8"))
+
+
+QUOTING = ("performance.md", "scale.md", "../README.md", "../mkdocs.yml")
 FILES = {"reference/settings.md": settings, "reference/commands.md": commands, "reference/parquet.md": parquet,
-         "pictures/packages.svg": packages}
+         "pictures/packages.svg": packages, **{name: quoting(name) for name in QUOTING}}
 
 
 def main() -> None:

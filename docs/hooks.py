@@ -8,13 +8,14 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
+TRIALS = ("-short", "-some")  # results of the benchmark that git ignores
 OUTSIDE = ("CONTRIBUTING.md", "bench/results/*.md", "bench/results/*.svg")
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add them, at the same path below the site."""
     for pattern in OUTSIDE:
-        for path in sorted(ROOT.glob(pattern)):
+        for path in sorted(one for one in ROOT.glob(pattern) if not one.stem.endswith(TRIALS)):
             files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     return files
 

@@ -17,6 +17,7 @@ from disk import DiskError, check, needed
 from figures import EXTRACT, LOAD_KEY, WHOLE, Figures
 from goals import goals
 from plan import Plan
+from published import Published
 
 PHASES = ("extract", "load", "load_key", "verify")
 
@@ -151,3 +152,18 @@ def test_a_row_of_a_larger_table_is_compared_with_one_of_the_same_round():
     assert one.met is False
     assert Figures(found).growth("landing", "lineitem_6000000", "lineitem_20000000", LOAD_KEY) is None
     assert Figures(found).rate("landing", "lineitem_6000000", EXTRACT) == pytest.approx(1_000_000)
+
+
+def test_pages_quote_the_newest_result_with_enough_rounds(tmp_path):
+    def saved(name, rounds, seconds):
+        found = made(*(("landing", "lineitem_6000000", "extract", number, seconds) for number in range(rounds)))
+        (tmp_path / f"{name}.json").write_text(json.dumps(found | {"date": name[:10]}))
+
+    saved("2026-01-01", 3, 10.0)
+    saved("2026-01-02", 3, 20.0)
+    saved("2026-01-03-large", 1, 30.0)
+    saved("2026-01-04-short", 3, 40.0)
+    results = Published(tmp_path)
+    assert results.best("lineitem_6000000", EXTRACT, "landing").name == "2026-01-02"
+    assert results.best("lineitem_6000000", LOAD_KEY, "landing") is None
+    assert results.source(results.results[0], "../") == "`bench/results/2026-01-03-large.json`"
