@@ -36,7 +36,8 @@ UNDEFINED = {
     "use_singer_decimal", "validate_records",
 }
 # Read by our plugins, which import the MeltanoLabs plugins only where a run needs them.
-STOCK_SETTINGS = {"landing/load/stock_settings.json": "target_postgres.target:TargetPostgres"}
+STOCK_SETTINGS = {"landing/extract/postgres/stock_settings.json": "tap_postgres.tap:TapPostgres",
+                  "landing/load/stock_settings.json": "target_postgres.target:TargetPostgres"}
 PLUGIN_CHECKS = {"port"}  # Meltano itself ends with a traceback where such a value is not a number
 SENSITIVE = {"user", "password", "sqlalchemy_url", "ssl_client_certificate", "ssl_client_private_key",
              "ssh_tunnel.private_key", "ssh_tunnel.private_key_password"}

@@ -228,6 +228,7 @@ def test_discovery_by_itself_gives_the_taps_own_catalog(shop):
             for settings in ({}, {"max_record_count": 10**9})]
     assert len(both[0]["streams"]) == 3
     assert both[0] == both[1]
-    assert discovery.plain_config([*shop.tap_postgres()[1:], "--discover"])
+    for state in ([], ["--state", "state.json"]):  # as Meltano starts it first, and after a run
+        assert discovery.plain_config([*shop.tap_postgres()[1:], *state, "--discover"])
     for other in ({"max_record_count": 1}, {"ssl_mode": "verify-full"}, {"ssh_tunnel": {"enable": True}}):
         assert discovery.plain_config([*shop.tap_postgres(**other)[1:], "--discover"]) is None

@@ -95,6 +95,23 @@ def test_two_dates_at_once_are_each_whole_with_folders_of_their_own(two_files, t
         assert not two_files.unproved(*days)
 
 
+JOBS = ("extract_postgres", "extract_csv", "load_to_postgres")
+
+
+def test_one_run_extracts_all_sources_and_loads_the_date(shop):
+    shop.meltano("run", *JOBS, DATESTAMP=DAY, EXTRACTED_AT=DAY)
+    assert not shop.unproved(DAY)
+    assert shop.rows("order_details")
+
+
+def test_one_run_whose_extract_fails_loads_nothing(shop):
+    shop.csv("order_details.csv", "order_id,product_id\n1,1,1\n")
+    done = shop.meltano("run", *JOBS, check=False, DATESTAMP=DAY, EXTRACTED_AT=DAY)
+    assert done.returncode
+    assert [shop.manifest_path(source, DAY).exists() for source in ("postgres", "csv")] == [True, False]
+    assert not shop.warehouse.run("SELECT 1 FROM pg_namespace WHERE nspname = 'public_history'")
+
+
 class MeltanoFiles:
     """A tap as Meltano starts it, from the run folder that all its runs share."""
 

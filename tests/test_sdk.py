@@ -155,7 +155,8 @@ def test_the_sdks_private_parts_that_we_rely_on_are_as_we_know_them():
     assert found == METHODS
     for class_, names in ATTRIBUTES.items():
         assert {*names} <= {*class_.__init__.__code__.co_names}, class_
-    assert isinstance(inspect.getattr_static(SQLConnector, "_engine"), property)
+    for class_, name in ((SQLConnector, "_engine"), (Stream, "_singer_catalog_entry")):
+        assert isinstance(inspect.getattr_static(class_, name), property)
     assert SQLConnector._cached_engine is None
 
 

@@ -192,6 +192,8 @@ class TapLanding(LandingTap):
 
     def sync_all(self) -> None:
         """Sync all streams, whatever the catalog selects: a date is always loaded completely."""
+        if slip := other_date("EXTRACTED_AT"):
+            self.logger.warning("%s To load that date, set EXTRACTED_AT to it.", slip)
         self.require_whole_catalog("the landed date has")
         for stream in self.streams.values():
             stream.selected = True

@@ -50,7 +50,7 @@ def libpq_arguments(config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     arguments = {libpq: config[setting] for setting, libpq in CONNECTION.items()}
     if config.get("ssl_enable"):
-        arguments["sslmode"] = config["ssl_mode"]
+        arguments["sslmode"] = config.get("ssl_mode", "verify-full")
         if arguments["sslmode"].startswith("verify-"):
             arguments["sslrootcert"] = config["ssl_certificate_authority"]
             return arguments if Path(arguments["sslrootcert"]).is_file() else None

@@ -11,12 +11,13 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from singer_sdk import Sink, Stream, Target
+from singer_sdk import Sink, Stream, Tap, Target
 from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig, StorageTarget
 from singer_sdk.plugin_base import PluginBase
-from singer_sdk.singerlib import RecordMessage, SchemaMessage
+from singer_sdk.singerlib import CatalogEntry, MetadataMapping, RecordMessage, SchemaMessage
 
-__all__ = ["BaseBatchFileEncoding", "BatchConfig", "SdkPlugin", "SdkSink", "SdkStream", "SdkTarget", "StorageTarget"]
+__all__ = ["BaseBatchFileEncoding", "BatchConfig", "CatalogStream", "SdkPlugin", "SdkSink", "SdkStream", "SdkTarget",
+           "StorageTarget"]
 
 
 class SdkPlugin(PluginBase):
@@ -63,6 +64,32 @@ class SdkStream(Stream):
     def record_messages(self, record: dict[str, Any]) -> Iterator[RecordMessage]:
         """Hook: the RECORD messages of a row, one for each stream map that keeps it."""
         yield from super()._generate_record_messages(record)
+
+
+class CatalogStream(SdkStream):
+    """A stream that its entry of the catalog describes, as the SDK's SQLStream is, but without SQLAlchemy."""
+
+    def __init__(self, tap: Tap, entry: dict[str, Any]) -> None:
+        self.entry = CatalogEntry.from_dict(entry)
+        super().__init__(tap, self.entry.schema.to_dict(), self.entry.tap_stream_id)
+
+    @property
+    def _singer_catalog_entry(self) -> CatalogEntry:
+        return self.entry
+
+    @property
+    def metadata(self) -> MetadataMapping:
+        """The entry's."""
+        return self.entry.metadata
+
+    @property
+    def primary_keys(self) -> list[str]:
+        """By the entry's metadata, whatever else the catalog says."""
+        return self.metadata.root.table_key_properties or []
+
+    @primary_keys.setter
+    def primary_keys(self, value: Any) -> None:
+        pass
 
 
 class SdkSink(Sink):

@@ -15,7 +15,6 @@ import psycopg2
 from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from tap_postgres.client import PostgresStream
 
 from landing.core.errors import SettingError, SourceError, describe
 from landing.core.progress import Progress
@@ -30,6 +29,7 @@ from landing.model.schema import Column, File, Table
 from landing.protection.columns import TableProtection, require_columns
 from landing.protection.marks import Marks
 from landing.singer.metadata import StreamMetadata
+from landing.singer.sdk import CatalogStream
 from landing.singer.stream import Extract, LandingStream
 from landing.storage.base import Object, Prefix
 from landing.storage.compression import SUFFIXES
@@ -39,7 +39,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class CopyStream(LandingStream, PostgresStream):
+class CopyStream(LandingStream, CatalogStream):
     """A table or view.
 
     To the Singer SDK all are FULL_TABLE: what an incremental one begins with is in the manifest, not in Singer's state.
@@ -64,7 +64,7 @@ class CopyStream(LandingStream, PostgresStream):
     @property
     def source_key(self) -> tuple[str, str]:
         """(schema, table) at the source."""
-        return self.metadata.root.schema_name, self.catalog_entry["table_name"]
+        return self.metadata.root.schema_name, self.entry.table
 
     @property
     def chosen(self) -> bool:
@@ -78,7 +78,7 @@ class CopyStream(LandingStream, PostgresStream):
 
     @selected.setter
     def selected(self, value: bool | None) -> None:
-        PostgresStream.selected.fset(self, value)
+        CatalogStream.selected.fset(self, value)
 
     @cached_property
     def source_table(self) -> SourceTable:
@@ -151,7 +151,7 @@ class CopyStream(LandingStream, PostgresStream):
     @property
     def limit(self) -> int | None:
         """Row limit, if configured."""
-        limits = [self.max_record_count(), self.ABORT_AT_RECORD_COUNT and self.ABORT_AT_RECORD_COUNT + 1]
+        limits = [self.config.get("max_record_count"), self.ABORT_AT_RECORD_COUNT and self.ABORT_AT_RECORD_COUNT + 1]
         return min(filter(None, limits), default=None)
 
     @property

@@ -1,17 +1,23 @@
-"""PostgreSQL -> Singer: the MeltanoLabs tap, with full-table streams extracted by COPY from one snapshot."""
+"""PostgreSQL -> Singer: the settings of the MeltanoLabs tap, with streams extracted by COPY from one snapshot.
+
+The settings are read from a file (`make locks`), and the MeltanoLabs tap is imported where one needs it: see stock.py.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import psycopg2
+from psycopg2.extensions import make_dsn
 from singer_sdk import Stream
 from singer_sdk import typing as th
-from tap_postgres.tap import TapPostgres as StockTapPostgres
+from singer_sdk.helpers.capabilities import SQL_TAP_USE_SINGER_DECIMAL
 
 from landing.core.dates import run_date
 from landing.core.errors import SettingError, SourceError, StalledError, UnreachableError, describe
@@ -28,7 +34,7 @@ from landing.extract.postgres.snapshot import Snapshot
 from landing.extract.postgres.stream import CopyStream
 from landing.extract.tap import ExtractTap
 from landing.postgres.connect import connect
-from landing.postgres.parameters import checked
+from landing.postgres.parameters import CONNECTION, checked, libpq_arguments
 from landing.postgres.tls import with_certificate_authority
 from landing.postgres.worker_pool import WorkerPool
 from landing.protection import references
@@ -59,31 +65,41 @@ PROTECT = th.Property(
 )
 OBJECTS = {"keys": {"public.events": ["id"]}, "protect": {"public.customers": {"email": "encrypt"}},
            "incremental": {"public.orders": {"full_every": 30}}}  # settings, with an example of each
+STOCK_SETTINGS = json.loads(Path(__file__).with_name("stock_settings.json").read_text("utf-8"))
+SETTINGS = th.PropertiesList(
+    KEYS, PROTECT, FULL_EVERY, INCREMENTAL, SOURCE, LANDING_ROOT, USE_BATCH, CONNECTIONS, COMPRESSION, STALL_TIMEOUT,
+    DISK_HEADROOM,
+).to_dict()["properties"]
+CHECKED = {*CONNECTION, "filter_schemas", "ssl_enable", "ssl_mode", "ssl_certificate_authority", *SETTINGS}
 logger = logging.getLogger(__name__)
 
 
-class TapPostgres(ExtractTap, StockTapPostgres):
+class TapPostgres(ExtractTap):
     """Singer tap for PostgreSQL."""
 
+    name = "tap-postgres"
     package_name = "landing"
-    config_jsonschema = {
-        **StockTapPostgres.config_jsonschema,
-        "properties": {
-            **StockTapPostgres.config_jsonschema["properties"],
-            **th.PropertiesList(
-                KEYS, PROTECT, FULL_EVERY, INCREMENTAL, SOURCE, LANDING_ROOT, USE_BATCH, CONNECTIONS, COMPRESSION,
-                STALL_TIMEOUT,
-                DISK_HEADROOM,
-            ).to_dict()["properties"],
-        },
-    }
+    dynamic_catalog = True  # validates settings at discovery
+    config_jsonschema = {**STOCK_SETTINGS, "properties": {**STOCK_SETTINGS["properties"], **SETTINGS}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.date = run_date("DATESTAMP")  # an invalid date is rejected before anything is read
         self._started: set[CopyStream] = set()
         config = with_certificate_authority(checked(kwargs["config"], "SOURCE", self.name),
                                             "SOURCE_POSTGRES_SSLROOTCERT")
+        self._stock = None
+        if not CHECKED.issuperset(config) or libpq_arguments(config) is None:
+            from landing.extract.postgres.stock import StockTap  # here: see there
+
+            self._stock = StockTap(config)
         super().__init__(*args, **{**kwargs, "config": objects(self.name, config, OBJECTS)})
+
+    @classmethod
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        """Add the settings of the SDK, those of its SQLTap included."""
+        properties = config_jsonschema["properties"]
+        properties |= {**SQL_TAP_USE_SINGER_DECIMAL["properties"], **properties}
+        super().append_builtin_config(config_jsonschema)
 
     @property
     def source(self) -> str:
@@ -93,8 +109,8 @@ class TapPostgres(ExtractTap, StockTapPostgres):
     @property
     def dsn(self) -> str:
         """Connection string for libpq, through the SSH tunnel if one is configured."""
-        _ = self.connector  # opens the tunnel, and sets the parameters
-        return self.connection_parameters.render_as_psycopg2_dsn()
+        arguments = libpq_arguments(self.config)
+        return self._stock.dsn if arguments is None else make_dsn(**arguments)
 
     @property
     def schemas(self) -> list[str]:
@@ -179,7 +195,7 @@ class TapPostgres(ExtractTap, StockTapPostgres):
                     f"{entry['tap_stream_id']}: LOG_BASED replication sends changes, but a landed date is a snapshot. "
                     "Use FULL_TABLE, or the stock meltanolabs-tap-postgres, and run again."
                 )
-        return [CopyStream(self, entry, connector=self.connector) for entry in self.catalog_dict["streams"]]
+        return [CopyStream(self, entry) for entry in self.catalog_dict["streams"]]
 
     def sync_all(self) -> None:
         """Sync all streams, unless the landed date is frozen."""
