@@ -17,6 +17,7 @@ from landing.storage.base import Object
 from landing.storage.compression import opened
 
 BUFFER = 1 << 20
+NO_MARKS = bytes(byte for byte in range(256) if byte not in b'"\n')
 
 
 def _unreadable(name: str, error: Exception) -> DamagedError:
@@ -83,54 +84,70 @@ class HashedFile(io.RawIOBase):
 class RowSum:
     """The sum of the SHA-256 of each row that is written: equal for the same rows, in whatever order they come.
 
-    Each byte is looked at and hashed once, when it comes, however long its row or value is.
+    Sums are whole numbers without a modulus: a row that comes twice counts twice, and no number of copies cancels. Each
+    byte is looked at and hashed once, when it comes, however long its row or value is.
+
+    With a `key` each row is hashed behind it. Without, somebody who writes tens of thousands of rows could choose them so
+    that sums are equal (Wagner's generalized birthday attack), though SHA-256 itself is not broken. A key that is drawn
+    at random once the rows exist makes SHA-256 behind it a random function to whoever chose them: of different multisets
+    some row has different counts, and only one of the 2^256 hashes that it may have makes the sums equal.
     """
 
-    def __init__(self, passed: Callable[[Any], None] | None = None) -> None:
+    def __init__(self, passed: Callable[[Any], None] | None = None, key: bytes = b"") -> None:
+        """`key`: none, or a block of SHA-256, which is hashed once for all rows."""
         self.value, self.rows = 0, 0
         self._passed = passed
+        self._begun = hashlib.sha256(key).copy
         self._row: Any = None  # the hash of a row whose end has not come yet
         self._inside = False  # it ends in the middle of a quoted value
 
     def write(self, chunk: Any) -> int:
         """Add a chunk, which may begin and end anywhere."""
         content = bytes(chunk)
-        if b'"' in content:
-            *lines, rest = content.split(b"\n")
-            for line in lines:
-                self._add_line(line)
-            self._add(rest)
-        elif self._inside:
-            self._row.update(content)
-        else:
-            *lines, rest = content.split(b"\n")
-            if lines and self._row is not None:
-                self._add_line(lines.pop(0))
-            self.value += sum(int.from_bytes(hashlib.sha256(line).digest(), "big") for line in lines)
-            self.rows += len(lines)
-            self._add(rest)
+        rows = content.split(b"\n")
+        if self._inside or b'"' in content:
+            rows = self._unbroken(content, rows)
+        rest = rows.pop()
+        if rows and self._row is not None:
+            self._row.update(rows.pop(0))
+            self._end(self._row)
+            self._row = None
+        value, begun, number = self.value, self._begun, int.from_bytes
+        for row in rows:  # the loop that takes most of the time of `landing verify`
+            hashed = begun()
+            hashed.update(row)
+            value += number(hashed.digest())
+        self.value = value
+        self.rows += len(rows)
+        if rest:
+            self._row = self._row or self._begun()
+            self._row.update(rest)
         if self._passed:
             self._passed(chunk)
         return len(chunk)
 
-    def _add_line(self, line: bytes) -> None:
-        """A line with its end: the end of the row, but in a quoted value."""
-        self._add(line)
-        if self._inside:
-            self._row.update(b"\n")
-        else:
-            row = self._row or hashlib.sha256()  # a line may be empty
-            self.value += int.from_bytes(row.digest(), "big")
-            self.rows += 1
-            self._row = None
+    def _end(self, row: Any) -> None:
+        self.value += int.from_bytes(row.digest())
+        self.rows += 1
 
-    def _add(self, part: bytes) -> None:
-        if not part:
-            return
-        if self._row is None:
-            self._row = hashlib.sha256()
-        self._row.update(part)
-        self._inside ^= part.count(b'"') % 2 == 1
+    def _unbroken(self, content: bytes, lines: list[bytes]) -> list[bytes]:
+        """Rows out of lines: a line feed ends a row unless it is inside of quotes.
+
+        Quotes next to each other are left out: between them no row can end.
+        """
+        marks = b'"' * self._inside + content.translate(None, NO_MARKS)
+        parts = marks.replace(b'""', b"").split(b'"')  # line feeds, in turn outside and inside of quotes
+        self._inside = len(parts) % 2 == 0
+        if len(parts) == 1:
+            return lines
+        rows, begin, end = [], 0, 0
+        for number, part in enumerate(parts):
+            if part and not number % 2:
+                rows.append(b"\n".join(lines[begin:end + 1]))
+                rows += lines[end + 1:end + len(part)]
+                begin = end + len(part)
+            end += len(part)
+        return [*rows, b"\n".join(lines[begin:])]
 
 
 def create(place: Object, passed: Callable[[Any], None] | None = None) -> HashedFile:
