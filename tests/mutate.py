@@ -46,6 +46,7 @@ GROUPS = {
     "hashing": ("storage/hashing", ["RowSum", "HashedFile", "sha256"],
                 ["test_verify.py -k (sum_of_rows|many_lines)", *ALONE, *WAREHOUSE_TESTS]),
     "reconcile": ("verify/reconcile", [], WAREHOUSE_TESTS),
+    "contents": ("verify/contents", [], ["test_verify.py", "test_verify_parallel.py"]),
     "history": ("load/history", [], WAREHOUSE_TESTS),
     "evolution": ("model/evolution", [], WAREHOUSE_TESTS),
     "warehouse": ("load/warehouse", ["loaded", "swap"], WAREHOUSE_TESTS),

@@ -13,9 +13,11 @@ from landing.cli.options import answered, as_json, logger, output, with_schema
 from landing.core.commands import extract_command, load_command
 from landing.core.dates import parse_date, today
 from landing.core.errors import VerificationError
+from landing.core.sources import load_connections
 from landing.core.text import table
 from landing.postgres.configured import connect
 from landing.verify.reconcile import EQUAL, Reconciliation, Verification
+from landing.verify.workers import Workers
 from landing.zone.landed_date import LandedDate
 from landing.zone.landing_zone import LandingZone
 
@@ -34,8 +36,8 @@ def verify(day: str, run_id: str | None, as_json: bool, schema: str) -> None:
         if run_id:
             _verify_run(zone, when, run_id, as_json)
             return
-        with contextlib.closing(connect()) as connection:
-            reconciliation = Reconciliation(zone, connection, schema)
+        with contextlib.closing(connect()) as connection, Workers(load_connections(), connection) as workers:
+            reconciliation = Reconciliation(zone, connection, schema, workers if workers.count > 1 else None)
             landed = LandedDate(zone, when, reconciliation.left_out(when))
             found = [one for manifest in landed.manifests() for one in reconciliation.tables(manifest)]
         if without := sorted({*landed.left_out, *landed.without} - {*landed.sources}):

@@ -71,22 +71,25 @@ class Progress:
 
     def stream(self) -> Callable[[bytes | memoryview], None]:
         """Start the clock. Returns what is to be called with each chunk of one of the table's files."""
+        self.start()
         counter = RowCounter()
+        return lambda chunk: self.add(counter.count(bytes(chunk)), len(chunk))
+
+    def start(self) -> None:
+        """Start a stream, and with the first one the clock."""
         with self.lock:
             self.open += 1
             if self.started is None:
                 self.started = self.ended = time.monotonic()
                 self.due = self.started + PROGRESS_FIRST
 
-        def advance(chunk: bytes | memoryview) -> None:
-            rows = counter.count(bytes(chunk))
-            with self.lock:
-                self.rows += rows
-                self.bytes += len(chunk)
-                self.ended = time.monotonic()
-            self.report()
-
-        return advance
+    def add(self, rows: int, size: int) -> None:
+        """Count what passed through one of the streams."""
+        with self.lock:
+            self.rows += rows
+            self.bytes += size
+            self.ended = time.monotonic()
+        self.report()
 
     def advance(self, chunk: bytes | memoryview) -> None:
         """Count a chunk of a table that has one file."""

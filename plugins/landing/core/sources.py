@@ -14,6 +14,7 @@ from landing.core.settings import root, settings
 from landing.core.variables import of_variable
 
 JOB_PREFIX = "extract_"
+CONNECTIONS, MOST_CONNECTIONS = 2, 64  # the setting `connections`: its default, and its maximum
 SAME_PATH = 400  # days before and after a date whose path may be the same
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
@@ -153,6 +154,17 @@ def table_checks() -> dict[str, Any]:
 def migrations_folder() -> str | None:
     """`migrations` of target-postgres, likewise; None if it is not set."""
     return settings().get("TARGET_POSTGRES_MIGRATIONS") or _config("loaders", "target-postgres").get("migrations")
+
+
+def load_connections() -> int:
+    """`connections` of target-postgres, likewise. Raises SettingError for what is no such number."""
+    if text := settings().get("TARGET_POSTGRES_CONNECTIONS"):
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_CONNECTIONS):
+            raise SettingError(f"TARGET_POSTGRES_CONNECTIONS={text!r} is not a number from 1 to {MOST_CONNECTIONS}. "
+                               "Correct it, and run again.")
+        return int(text)
+    declared = _config("loaders", "target-postgres").get("connections")
+    return declared if isinstance(declared, int) else CONNECTIONS  # Meltano refuses, or resolves, anything else
 
 
 def _setting(plugins: str, plugin: str, name: str, example: Any) -> Any:

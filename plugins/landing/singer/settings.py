@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from singer_sdk import typing as th
 
+from landing.core.sources import CONNECTIONS as DEFAULT_CONNECTIONS
+from landing.core.sources import MOST_CONNECTIONS
 from landing.postgres.session import STALL_TIMEOUT as STALL_SECONDS
 from landing.storage.compression import SUFFIXES
 
@@ -30,9 +32,10 @@ USE_BATCH = th.Property(
 
 CONNECTIONS = th.Property(
     "connections",
-    th.IntegerType(minimum=1, maximum=64),
-    default=2,
-    description="How many connections copy rows at the same time; one more holds the snapshot or, in a load, the lock.",
+    th.IntegerType(minimum=1, maximum=MOST_CONNECTIONS),
+    default=DEFAULT_CONNECTIONS,
+    description="How many connections copy rows at the same time; one more holds the snapshot or, in a load, the lock. "
+    "`landing verify` has as many processes as a load has connections.",
 )
 
 STALL_TIMEOUT = th.Property(

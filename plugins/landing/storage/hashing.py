@@ -17,6 +17,7 @@ from landing.storage.base import Object
 from landing.storage.compression import opened
 
 BUFFER = 1 << 20
+SLICE = 1 << 18  # bytes that are split into rows at once: of short rows they are many times as much memory
 NO_MARKS = bytes(byte for byte in range(256) if byte not in b'"\n')
 
 
@@ -87,10 +88,10 @@ class RowSum:
     Sums are whole numbers without a modulus: a row that comes twice counts twice, and no number of copies cancels. Each
     byte is looked at and hashed once, when it comes, however long its row or value is.
 
-    With a `key` each row is hashed behind it. Without, somebody who writes tens of thousands of rows could choose them so
-    that sums are equal (Wagner's generalized birthday attack), though SHA-256 itself is not broken. A key that is drawn
-    at random once the rows exist makes SHA-256 behind it a random function to whoever chose them: of different multisets
-    some row has different counts, and only one of the 2^256 hashes that it may have makes the sums equal.
+    With a `key` each row is hashed behind it. Without, somebody who writes tens of thousands of rows could choose them
+    so that sums are equal (Wagner's generalized birthday attack), though SHA-256 itself is not broken. A key that is
+    drawn at random once the rows exist makes SHA-256 behind it a random function to whoever chose them: of different
+    multisets some row has different counts, and one of the 2^256 hashes that it may have makes the sums equal.
     """
 
     def __init__(self, passed: Callable[[Any], None] | None = None, key: bytes = b"") -> None:
@@ -103,7 +104,14 @@ class RowSum:
 
     def write(self, chunk: Any) -> int:
         """Add a chunk, which may begin and end anywhere."""
-        content = bytes(chunk)
+        content = memoryview(chunk)
+        for start in range(0, len(content), SLICE):
+            self._write(bytes(content[start:start + SLICE]))
+        if self._passed:
+            self._passed(chunk)
+        return len(chunk)
+
+    def _write(self, content: bytes) -> None:
         rows = content.split(b"\n")
         if self._inside or b'"' in content:
             rows = self._unbroken(content, rows)
@@ -122,9 +130,14 @@ class RowSum:
         if rest:
             self._row = self._row or self._begun()
             self._row.update(rest)
-        if self._passed:
-            self._passed(chunk)
-        return len(chunk)
+
+    def subtract(self, content: bytes) -> None:
+        """Take off whole rows, such as a header."""
+        other = RowSum()
+        other._begun = self._begun
+        other.write(content)
+        self.value -= other.value
+        self.rows -= other.rows
 
     def _end(self, row: Any) -> None:
         self.value += int.from_bytes(row.digest())

@@ -53,6 +53,10 @@ class ObjectStorage:
         self._sizes: dict[str, dict[str, int]] = {}  # of finished files by prefix: they never change
         self._safe = False
 
+    def __reduce__(self) -> tuple[type[ObjectStorage], tuple[Bucket]]:
+        """Pickled for another process, which opens the bucket itself."""
+        return ObjectStorage, (self.bucket,)
+
     def describe(self, key: str = "") -> str:
         return f"{self.bucket.url}/{key}".rstrip("/")
 

@@ -1,7 +1,8 @@
 """Verifies by checksum that source, files and warehouse match.
 
 The manifest's SHA-256 was computed while the source's COPY streamed. Files are hashed again, and each partition is
-copied out of the warehouse and hashed. Tables are compared in one of five ways:
+copied out of the warehouse and hashed: large tables in pieces, by several processes. Tables are compared in one of five
+ways:
 
     bytes     the three hashes are equal
     rows      tables of several files, whose rows are in no defined order in the warehouse: sums of the rows' SHA-256
@@ -17,52 +18,44 @@ plain values at the source.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 import psycopg2
 from msgspec import structs
+from psycopg2 import errors as pg_errors
 from psycopg2 import sql
 
 from landing.core.errors import DamagedError, describe
 from landing.core.progress import Progress
 from landing.load import history
-from landing.load.chain import Chain, Part
+from landing.load.chain import Part
 from landing.load.history import columns_of, history_name
 from landing.load.load_history import LoadedTables, LoadHistory
 from landing.model import csv_dialect
 from landing.model.manifest import Manifest
 from landing.model.schema import Table, combined
 from landing.postgres import copy
-from landing.postgres.copy import Copied, identifiers
-from landing.postgres.transaction import begin
 from landing.protection.references import protected
 from landing.storage import hashing
-from landing.storage.base import Object
-from landing.storage.hashing import RowSum
+from landing.storage.base import Object, Storage
+from landing.verify.contents import Connect, Contents, CopyOut, HashFile, Passed, Rebuild, Rows, pieces
+from landing.verify.workers import Here, Labour, Workers, done, in_order
 from landing.zone.chains import all_columns, chain
 from landing.zone.landing_zone import LandingZone
 
 BYTES, ROWS, VALUES, CHAIN, FILES = "bytes", "rows", "values", "chain", "files"
 EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, as the warehouse's types",
          CHAIN: "yes: rows, of the files of several dates", FILES: "yes: files only"}
+KEY_BYTES = 64  # a block of SHA-256
+LARGE = 64 << 20  # bytes that take longer than starting processes
+ROW_BYTES = 100  # of a row that an increment does not have: a guess
 logger = logging.getLogger("landing")
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """What COPY reads from a relation. `sum`: of its rows, if their order is undefined."""
-
-    copied: Copied
-    sum: tuple[int, int] | None
-
-    def same(self, other: _Contents) -> bool:
-        """Whether both have the same rows, in the same order if that is defined."""
-        return self.copied == other.copied if self.sum is None else self.sum == other.sum
 
 
 @dataclass(frozen=True)
@@ -93,12 +86,20 @@ class Verification:
 class Reconciliation:
     """Verifies partitions of a landing zone against one schema of a warehouse."""
 
-    def __init__(self, landing_zone: LandingZone, connection: Any, schema: str) -> None:
+    def __init__(self, landing_zone: LandingZone, connection: Any, schema: str, workers: Workers | None = None) -> None:
+        """`workers`: do what takes long, if there is enough of it; else this process does everything."""
         self.zone, self.connection, self.schema = landing_zone, connection, schema
         self.history = f"{schema}_history"
+        self._workers, self._here = workers, Here(connection)
+        self._key = os.urandom(KEY_BYTES)
+        self._bytes = 0  # of tables that were verified without workers
 
     def tables(self, manifest: Manifest) -> Iterator[Verification]:
         """Verify each table of a source's partition; then report tables that only the warehouse has."""
+        return in_order(self.started(manifest))
+
+    def started(self, manifest: Manifest) -> Iterator[Future[Verification]]:
+        """The same, as they are started."""
         day = manifest.extracted_at
         with self.connection.cursor() as cursor:
             load_history = LoadHistory(cursor, self.history)
@@ -110,34 +111,46 @@ class Reconciliation:
             entry = tables.get(manifest.source, table)
             # A partition is proof of the one table that its entry names: never of another source's, never of two.
             partition = partitions.pop((entry.schema, entry.table), None) if entry else None
-            yield self._table(manifest, table, entry.label(self.schema) if entry else table.name, partition)
+            yield self._start(manifest, table, entry.label(self.schema) if entry else table.name, partition)
         for one in tables.others(manifest.source, manifest.tables):
-            yield Verification(one.source, one.label(self.schema), 0, 0, None, None, None,
-                               "in the warehouse, but no longer landed")
+            yield done(Verification(one.source, one.label(self.schema), 0, 0, None, None, None,
+                                    "in the warehouse, but no longer landed"))
 
     def files(self, manifest: Manifest) -> Iterator[Verification]:
         """Verify only the files of each table, and that what it stands on is landed."""
         for table in manifest.tables:
-            yield self._table(manifest, table, table.name, None, files_only=True)
+            yield self.table(manifest, table, table.name, None, files_only=True)
 
     def left_out(self, day: date) -> set[str]:
         """Sources that the load of a date left out on purpose."""
         with self.connection.cursor() as cursor:
             return LoadHistory(cursor, self.history).left_out(day)
 
-    def _table(self, manifest: Manifest, table: Table, label: str, partition: sql.Identifier | None, *,
-               files_only: bool = False) -> Verification:
+    def _start(self, manifest: Manifest, table: Table, label: str,
+               partition: sql.Identifier | None) -> Future[Verification]:
+        """A large table in pieces, by all workers; others as a whole, by one of them; the first small ones here."""
+        size = max(table.bytes, ROW_BYTES * table.total_rows)
+        if self._workers and size >= LARGE and (len(table.files) > 1 or table.increment):
+            return done(self.table(manifest, table, label, partition, by=self._workers))
+        if not self._workers or self._bytes + size < LARGE:
+            self._bytes += size
+            return done(self.table(manifest, table, label, partition))
+        alone = structs.replace(manifest, tables=[table])
+        return self._workers.submit(VerifyTable(self.zone.storage, self.schema, alone, label, partition))
+
+    def table(self, manifest: Manifest, table: Table, label: str, partition: sql.Identifier | None, *,
+              files_only: bool = False, by: Labour | None = None) -> Verification:
+        """Verify one table against its partition."""
+        by = by or self._here
         result = Verification(manifest.source, label, table.total_rows, table.bytes, table.sha256, None, None,
                               protected=protected(table.columns))
         try:
             objects = [self.zone.file(manifest, file) for file in table.files]
             self._check_quarantine(manifest, table)
-            landed = RowSum(self._progress(table, "files").advance)
-            passed = landed.write if len(objects) > 1 else self._progress(table, "files").advance
-            hashes = [hashing.sha256(one, passed) for one in objects]
-            result = replace(result, files=combined(hashes))
-            if differ := [str(one) for one, file, found in zip(objects, table.files, hashes, strict=True)
-                          if found != file.sha256]:
+            pieces = self._hashed(table, objects, by)
+            result = replace(result, files=combined([one.sha256 for one in pieces]))
+            if differ := [str(one) for one, file, found in zip(objects, table.files, pieces, strict=True)
+                          if found.sha256 != file.sha256]:
                 return replace(result, problem=f"the files are not what was landed: {', '.join(differ)}")
             if files_only:
                 chain(self.zone, manifest, table)
@@ -145,9 +158,9 @@ class Reconciliation:
             if partition is None:
                 return replace(result, problem="not loaded")
             if table.increment:
-                result, table = self._compared_chain(result, manifest, table, partition)
+                result, table = self._compared_chain(result, manifest, table, partition, by)
             else:
-                result = self._compared(result, table, partition, objects, landed)
+                result = self._compared(result, table, partition, objects, Contents.of(pieces), by)
             if result.compared and (filled := self._filled_others(table, partition)):
                 return replace(result, compared=None, problem="the warehouse has values in columns that the files "
                                                               f"lack: {', '.join(filled)}")
@@ -157,6 +170,10 @@ class Reconciliation:
             return replace(result, problem=describe(error))
         return result if result.holds else replace(result, problem="the warehouse's rows are not those of the files")
 
+    def _hashed(self, table: Table, objects: Sequence[Object], by: Labour) -> list[Contents]:
+        rows, progress = self._rows(table, several=len(objects) > 1), self._progress(table, "files")
+        return [one.result() for one in [by.submit(HashFile(place, rows), progress) for place in objects]]
+
     def _check_quarantine(self, manifest: Manifest, table: Table) -> None:
         """The file of rejected rows is never loaded, but it is part of the partition."""
         if table.quarantine:
@@ -164,41 +181,44 @@ class Reconciliation:
             if hashing.sha256(one) != table.quarantine.sha256:
                 raise DamagedError(f"{one} is not what was landed")
 
-    def _compared(self, result: Verification, table: Table, relation: sql.Identifier, objects: list[Object],
-                  landed: RowSum) -> Verification:
+    def _compared(self, result: Verification, table: Table, relation: sql.Identifier, objects: Sequence[Object],
+                  landed: Contents, by: Labour) -> Verification:
         """Add the warehouse's hash and, if it matches, how it was compared."""
-        found = self._contents(table, relation)
-        result, rows = replace(result, warehouse=found.copied.sha256), found.copied.rows
-        if found.sum is not None and found.sum == (landed.rows, landed.value):
-            result, rows = replace(result, compared=ROWS), landed.rows - len(objects)
-        elif found.sum is None and found.copied.sha256 == table.sha256:
+        several = len(table.files) > 1
+        found = self._contents(table, relation, several, by)
+        result, rows = replace(result, warehouse=found.sha256), found.rows
+        if several and found.same(landed):
+            result, rows = replace(result, compared=ROWS), landed.rows
+        elif not several and found.sha256 == table.sha256:
             result = replace(result, compared=BYTES)
-        elif self._may_differ_in_form(table, relation) and found.same(self._reread(table, relation, objects)):
-            result = replace(result, compared=VALUES)
+        elif self._may_differ_in_form(table, relation):
+            part = Part(table.columns, [*zip(objects, table.files, strict=True)])
+            if self._rebuilt(table, relation, [part], [], several, by).result().same(found):
+                result = replace(result, compared=VALUES)
         if result.compared and rows != table.rows:
             raise DamagedError(f"the manifest lists {table.rows} rows; its files have {rows}")
         return result
 
-    def _compared_chain(self, result: Verification, manifest: Manifest, table: Table,
-                        relation: sql.Identifier) -> tuple[Verification, Table]:
+    def _compared_chain(self, result: Verification, manifest: Manifest, table: Table, relation: sql.Identifier,
+                        by: Labour) -> tuple[Verification, Table]:
         """The same for a table that was landed in increments; and the table with all of its columns."""
         links = chain(self.zone, manifest, table)
         table = structs.replace(table, columns=all_columns(links))
-        found = self._contents(table, relation, several=True)
         parts = [Part(link.table.columns, [(self.zone.file(link.manifest, file), file) for file in link.table.files])
                  for link in links]
-        with self._temporary(table, relation) as (cursor, temporary):
-            Chain(parts, table.primary_key).fill(cursor, temporary, self._copy_part)
-            same = self._contents(table, temporary, several=True).same(found)
-        if same and found.copied.rows != table.total_rows:
-            raise DamagedError(f"the manifest lists {table.total_rows} rows; its files give {found.copied.rows}")
-        return replace(result, warehouse=found.copied.sha256, compared=CHAIN if same else None), table
+        rebuilt = self._rebuilt(table, relation, parts, table.primary_key, True, by)
+        found = self._contents(table, relation, True, by)
+        same = rebuilt.result().same(found)
+        if same and found.rows != table.total_rows:
+            raise DamagedError(f"the manifest lists {table.total_rows} rows; its files give {found.rows}")
+        return replace(result, warehouse=found.sha256, compared=CHAIN if same else None), table
 
-    def _copy_part(self, relation: sql.Identifier, part: Part) -> None:
-        for place, file in part.files:
-            copied = copy.copy_in(self.connection, relation, part.names, hashing.read(place), freeze=False)
-            if copied.sha256 != file.sha256:
-                raise DamagedError(f"{place}: expected SHA-256 {file.sha256}, found {copied.sha256}")
+    def _rebuilt(self, table: Table, relation: sql.Identifier, parts: Sequence[Part], key: Sequence[str],
+                 several: bool, by: Labour) -> Future[Contents]:
+        """Copy the files into a temporary table with the partition's types, and out again."""
+        names = [history_name(column.name) for column in table.columns]
+        return by.submit(Rebuild(relation, names, parts, key, self._fields(table), self._rows(table, several)),
+                         self._progress(table, "files again"))
 
     def _filled_others(self, table: Table, relation: sql.Identifier) -> list[str]:
         """Columns that other dates have, and that are not NULL in every row of this one."""
@@ -211,16 +231,23 @@ class Reconciliation:
             cursor.execute(sql.SQL("SELECT {} FROM {}").format(filled, relation))
             return [name for name, some in zip(others, cursor.fetchone(), strict=True) if some]
 
-    def _contents(self, table: Table, relation: sql.Identifier, *, several: bool | None = None) -> _Contents:
-        """Copy a relation out in the landing zone's CSV dialect. `several`: whether its rows are in no order."""
-        progress = self._progress(table, "warehouse")
-        rows = RowSum(progress.advance)
-        several = len(table.files) > 1 if several is None else several
-        sink = hashing.discard()
-        sink.passed = rows.write if several else progress.advance
-        copied = copy.copy_out(self.connection, self._query(table, relation), sink)
-        rows.write(csv_dialect.header(table.columns) * (len(table.files) - 1))  # each file has one
-        return _Contents(copied, (rows.rows, rows.value) if several else None)
+    def _contents(self, table: Table, relation: sql.Identifier, several: bool, by: Labour) -> Contents:
+        """Copy a relation out in the landing zone's CSV dialect. `several`: in pieces, its rows being in no order."""
+        rows, progress = self._rows(table, several), self._progress(table, "warehouse")
+        query = sql.SQL("SELECT {} FROM {}").format(self._fields(table), relation)
+        if not several:
+            return by.submit(CopyOut(query, rows), progress).result()
+        with pieces(self.connection, relation, export=by.elsewhere) as (snapshot, conditions):
+            tasks = [CopyOut(query + where, rows, snapshot) for where in conditions]
+            started = [by.submit(task, progress) for task in tasks]
+            return Contents.of([self._piece(*one, progress) for one in zip(started, tasks, strict=True)])
+
+    def _piece(self, started: Future[Contents], piece: CopyOut, progress: Progress) -> Contents:
+        """A piece; this process, which holds a lock, copies it where a worker does not get one."""
+        try:
+            return started.result()
+        except pg_errors.LockNotAvailable:
+            return self._here.submit(replace(piece, snapshot=None), progress).result()
 
     def _may_differ_in_form(self, table: Table, relation: sql.Identifier) -> bool:
         """Whether the warehouse may write a value in another form than the file."""
@@ -229,30 +256,27 @@ class Reconciliation:
         return table.declared_types or any(types.get(history_name(column.name)) != column.type
                                            for column in table.columns)
 
-    def _query(self, table: Table, relation: sql.Identifier) -> sql.Composed:
-        fields = copy.fields({history_name(column.name): column for column in table.columns})
-        return sql.SQL("SELECT {} FROM {}").format(fields, relation)
+    def _fields(self, table: Table) -> sql.Composed:
+        return copy.fields({history_name(column.name): column for column in table.columns})
 
-    def _reread(self, table: Table, relation: sql.Identifier, objects: list[Object]) -> _Contents:
-        """Copy the files into a temporary table with the partition's types, and out again."""
-        names = [history_name(column.name) for column in table.columns]
-        with self._temporary(table, relation) as (_, temporary):
-            for one in objects:
-                copy.copy_in(self.connection, temporary, names, hashing.read(one))
-            return self._contents(table, temporary)
-
-    @contextlib.contextmanager
-    def _temporary(self, table: Table, relation: sql.Identifier) -> Iterator[tuple[Any, sql.Identifier]]:
-        """A transaction with an empty table of the partition's types; it is rolled back."""
-        names = [history_name(column.name) for column in table.columns]
-        with self.connection.cursor() as cursor:
-            begin(cursor)
-            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE landing_verify AS SELECT {} FROM {} LIMIT 0").format(
-                identifiers(names), relation))
-            try:
-                yield cursor, sql.Identifier("pg_temp", "landing_verify")
-            finally:
-                cursor.execute("ROLLBACK")
+    def _rows(self, table: Table, several: bool) -> Rows:
+        return Rows(csv_dialect.header(table.columns), self._key if several else None)
 
     def _progress(self, table: Table, where: str) -> Progress:
         return Progress(logger, f"{table.name}, {where}", size=table.bytes)
+
+
+@dataclass(frozen=True)
+class VerifyTable:
+    """A task: verify the only table of a manifest."""
+
+    storage: Storage
+    schema: str
+    manifest: Manifest
+    label: str
+    partition: sql.Identifier | None
+
+    def __call__(self, connect: Connect, _: Passed) -> Verification:
+        table, = self.manifest.tables
+        return Reconciliation(LandingZone(self.storage), connect(), self.schema).table(
+            self.manifest, table, self.label, self.partition)

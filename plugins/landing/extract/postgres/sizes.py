@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from psycopg2 import sql
 
 from landing.extract.postgres.relations import Key
+from landing.postgres import tid_ranges
 
 CHUNK_PAGES = 4096  # (32 MB) at least
 LARGEST_CHUNK = 2 << 20  # pages (16 GB): an object store takes files of 80 GB, and a page may hold more than its bytes
-TID_RANGES = 140000  # first server version that scans only the pages of a ctid range
 PARTITION_TREES = 120000  # first server version with pg_partition_tree()
 
 # Of a partitioned table, the pages of its largest partition: a range of pages is read in each partition.
@@ -75,7 +74,7 @@ def row_counts(cursor: Any, tables: Sequence[Key]) -> dict[Key, int]:
 
 def page_counts(cursor: Any, tables: Sequence[Key]) -> dict[Key, int]:
     """Pages by table, for tables and servers that support reading a range of pages."""
-    if not tables or cursor.connection.server_version < TID_RANGES:
+    if not tables or cursor.connection.server_version < tid_ranges.SUPPORTED:
         return {}
     cursor.execute(PAGES, ([schema for schema, _ in tables], [name for _, name in tables]))
     return {(schema, name): pages for schema, name, pages in cursor.fetchall()}
@@ -87,12 +86,7 @@ def chunk_conditions(pages: int, connections: int) -> list[sql.Composable | None
     One per connection, fewer if they were small, more if they were large.
     """
     count = max(min(connections, pages // CHUNK_PAGES), -(-pages // LARGEST_CHUNK))
-    if count < 2:
-        return [None]
-    cuts = [sql.SQL("'({},0)'::tid").format(sql.Literal(pages * number // count)) for number in range(1, count)]
-    first, last = sql.SQL("ctid < {}").format(cuts[0]), sql.SQL("ctid >= {}").format(cuts[-1])
-    between = [sql.SQL("ctid >= {} AND ctid < {}").format(*pair) for pair in itertools.pairwise(cuts)]
-    return [first, *between, last]
+    return tid_ranges.conditions([pages * number // count for number in range(1, count)])
 
 
 def expected_bytes(cursor: Any, tables: Sequence[Key]) -> int:
