@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
-from data import LINEITEM, SAMPLE, Data
+from data import LARGE, LINEITEM, SAMPLE, Data
 from databases import TARGET, Databases
 from measure import Cost, FailedError, measure, size_of
 
@@ -29,6 +29,7 @@ class Contestant:
     peer: ClassVar[str | None] = None  # its folder below peers/, where it needs an environment
     slow: ClassVar[bool] = False  # only with --all or by --only; one round is enough
     once: ClassVar[tuple[str, ...]] = ()  # phases of which one round is enough
+    once_from: ClassVar[int] = LARGE  # rows from which on one round is enough
     twice: ClassVar[bool] = False  # in each round it starts up twice: what that costs is a goal
     only: ClassVar[str] = ""  # "smallest" or "largest": unless named by --only, it runs at one size
     start: ClassVar[float] = 0.2  # s, and rows a second: guesses, by which the end of a run is foretold

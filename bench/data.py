@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LARGE = 10_000_000  # rows; from here on one round is enough, and only of tools that are fast
+USUAL = 5_000_000  # rows from which on one round is enough of tools that are compared with, and are not the limit
 CHUNK = 250_000  # rows that one statement makes; several run side by side
 TABLES_AT_ONCE = 250
 

@@ -58,9 +58,14 @@ def measure(*commands: Sequence[object], folder: Path, variables: Mapping[str, s
         processes = [subprocess.Popen([*map(str, command)], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
                                       stdout=said, stderr=said, start_new_session=True) for command in commands]
         watcher = Watcher([process.pid for process in processes], limit)
-        cpu = sum(_wait(process) for process in processes)
-        seconds = time.monotonic() - started
-        watcher.end()
+        try:
+            cpu = sum(_wait(process) for process in processes)
+        except BaseException:  # the benchmark itself is ended
+            watcher.kill()
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            watcher.end()
         if watcher.expired:
             raise FailedError(f"not done after {limit:,.0f} s, the limit of a command (--limit)")
         wrong = [process for process in processes if process.returncode]
@@ -102,10 +107,14 @@ class Watcher:
                     self.peaks[name] = max(peak, self.peaks.get(name, 0.0))
             if time.monotonic() > self._deadline:
                 self.expired = True
-                for pid in self._pids:
-                    with contextlib.suppress(ProcessLookupError):  # one of several has ended
-                        os.killpg(pid, signal.SIGKILL)  # each is the leader of a session of its own
+                self.kill()
                 return
+
+    def kill(self) -> None:
+        """Each is the leader of a session of its own; one of several may have ended."""
+        for pid in self._pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
 
 def tree(pid: int) -> Iterator[int]:

@@ -61,7 +61,7 @@ class InStore:
 class LandingStore(InStore, Landing):
     name = "landing, store"
     settings = "as landing, LANDING_ROOT=s3://…"
-    phases = (EXTRACT, LOAD_KEY)
+    phases = once = (EXTRACT, LOAD_KEY)
     twice = False
     from_keyless = False
 

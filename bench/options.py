@@ -43,7 +43,7 @@ def arguments(about: str) -> argparse.Namespace:
     kind.add_argument("--all", action="store_true", help="everybody, 20 M rows, 1,000 tables and wide rows, too")
     kind.add_argument("--short", action="store_true", help="1 M rows, one round, psql, DuckDB and us")
     kind.add_argument("--only", type=names, metavar="NAME,...", help=", ".join(EVERYBODY))
-    parser.add_argument("--rounds", type=int, help="3 (10 M rows or more, and slow tools: 1)")
+    parser.add_argument("--rounds", type=int, help="3; 1 of slow tools, some at 6 M rows, and all at 10 M and more")
     parser.add_argument("--rows", type=numbers, metavar="N,...", help="rows of lineitem; 0: none")
     parser.add_argument("--csv-rows", type=int, default=1_000_000, metavar="N", help="rows of the CSV file")
     parser.add_argument("--tables", type=numbers, metavar="N,...", help="also so many tables of ten rows each")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from contestant import EXTRACT, LOAD, LOAD_KEY, Contestant
-from data import EMPTY, SAMPLE, Data
+from data import EMPTY, SAMPLE, USUAL, Data
 from databases import TARGET
 from measure import Cost
 from servers import write_private
@@ -22,6 +22,7 @@ class DuckDB(Contestant):
     settings = "`COPY … TO` Parquet (zstd) and back, 2 threads, no insertion order; the key after the data"
     peer = "duckdb"
     once = (LOAD,)
+    once_from = USUAL
     start, rate, files = 0.5, 250_000, 0.1
 
     def out(self, data: Data, key: bool) -> Path:

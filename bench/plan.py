@@ -11,7 +11,6 @@ from data import EMPTY, LARGE, SALES, SAMPLE, WIDE_DATA, Data, lineitems, sales,
 
 EMPTY_RUNS = 3  # at least: start-up is taken off everything
 WITHIN = 1.0  # s, guessed: what is done before and after each measurement
-MAKING = 150_000  # rows a second, guessed
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,13 @@ class Plan:
                         yield Step(number, data, phase, one)
 
     def _rounds_of(self, one: type[Contestant], data: Data, phase: str) -> int:
-        once = one.slow or phase in one.once or (data.rows >= LARGE and not self.repeat_large)
+        once = one.slow or phase in one.once or (data.rows >= one.once_from and not self.repeat_large)
         return 1 if once else self.rounds
+
+    @staticmethod
+    def making(data: Data) -> float:
+        """Seconds to make a source, roughly."""
+        return data.rows / 150_000 + data.tables * 0.01
 
     def without_key(self, data: Data) -> bool:
         """Whether the source is needed without its key, too."""
@@ -97,7 +101,7 @@ class Progress:
     """The share of the run that is done, and when it will end: guesses, corrected by what the steps so far took."""
 
     def __init__(self, plan: Plan) -> None:
-        self.total = sum(step.guess for step in plan.steps()) + sum(data.rows / MAKING for data in plan.datasets)
+        self.total = sum(step.guess for step in plan.steps()) + sum(map(plan.making, plan.datasets))
         self.done, self.started = 0.0, time.monotonic()
 
     def add(self, guess: float) -> None:
@@ -105,7 +109,7 @@ class Progress:
 
     def __str__(self) -> str:
         share = min(self.done / self.total, 1.0) if self.total else 1.0
-        if not share:
-            return "  0 %             "
+        if share < 0.02:  # too early to tell
+            return f"{share:4.0%}            "
         left = (time.monotonic() - self.started) * (1 - share) / share
         return f"{share:4.0%}  ends {time.strftime('%H:%M', time.localtime(time.time() + left))}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from contestant import EXTRACT, LOAD, LOAD_KEY, VERIFY, Contestant
-from data import SALES, SAMPLE, WIDE, Data
+from data import LARGE, SALES, SAMPLE, USUAL, WIDE, Data
 from databases import TARGET
 from measure import Cost
 
@@ -16,6 +16,7 @@ class Psql(Contestant):
     name = "psql, 1 connection"
     settings = "`\\copy … (FORMAT csv, HEADER)`; the key after the data"
     once = (LOAD,)
+    once_from = USUAL
 
     @classmethod
     def takes(cls, data: Data, phase: str) -> bool:
@@ -45,6 +46,7 @@ class PsqlTwice(Psql):
                 "Verify: `\\copy` of both halves into sha256sum, and sha256sum of the files")
     phases = (EXTRACT, LOAD, LOAD_KEY, VERIFY)
     once = ()
+    once_from = LARGE
 
     def before_extract(self, data: Data) -> None:
         super().before_extract(data)

@@ -63,7 +63,7 @@ def _machine(figures: Figures) -> Iterator[str]:
     result = figures.result
     yield from ("", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in result["machine"].items()))
     if "minutes" in result:
-        yield f"| rounds | {result['rounds']}; tools that are slow, and 10 M rows or more, one |"
+        yield f"| rounds | {result['rounds']}; one of what is slow, and of what is far from a goal |"
         yield f"| took | {result['minutes']:.0f} minutes, {figures.disturbed():.0%} of the CPU taken by others |"
 
 

@@ -31,7 +31,7 @@ from contestant import EXTRACT, LOAD_KEY, VERIFY, Contestant
 from data import Data
 from databases import ROOT, Databases
 from measure import FailedError
-from plan import MAKING, Plan, Progress, Step
+from plan import Plan, Progress, Step
 
 HERE = Path(__file__).resolve().parent
 
@@ -65,7 +65,7 @@ class Benchmark:
     def _make(self, databases: Databases, data: Data) -> None:
         before = time.monotonic()
         databases.make(data, self.plan.without_key(data))
-        self.progress.add(data.rows / MAKING)
+        self.progress.add(self.plan.making(data))
         self._say(f"made {data.name}: {data.rows:,} rows, {time.monotonic() - before:.1f} s")
 
     def _measure(self, step: Step, one: Contestant) -> None:
@@ -82,7 +82,7 @@ class Benchmark:
         except (FailedError, OSError) as error:
             run["failed"] = str(error)
             self.dropped.add((one.name, step.data.name))
-            outcome = f"FAILED: {error}"
+            outcome = f"FAILED: {str(error).splitlines()[-1]}"
         self._say(f"round {step.round}/{self.plan.rounds}  {step.data.name:17} {step.phase:9} {one.name:32} {outcome}")
         self.result["runs"].append(run)
         self._write()
