@@ -17,7 +17,7 @@ from landing.core.progress import Progress
 from landing.extract.csv import entity as entity_module
 from landing.extract.csv.declaration import Declaration, declarations
 from landing.extract.csv.entity import CsvEntity
-from landing.extract.csv.plain import SEPARATOR, PlainLines
+from landing.extract.csv.plain import SEPARATOR, PlainRows
 from landing.extract.csv.text import RECORD_BYTES, CsvText, RejectedRow
 from landing.storage.local import at
 
@@ -235,7 +235,7 @@ def test_a_field_that_the_two_readers_read_differently_is_refused_by_its_line(la
 @pytest.mark.parametrize("case", READERS_DIFFER)
 def test_a_block_that_the_two_readers_read_differently_is_refused(land, monkeypatch, case):
     row, otherwise = READERS_DIFFER[case]
-    read = PlainLines.read
+    read = PlainRows.read
 
     def faulty(*arguments):
         block = read(*arguments)
@@ -243,7 +243,7 @@ def test_a_block_that_the_two_readers_read_differently_is_refused(land, monkeypa
         assert fields in block.fields
         return replace(block, fields=block.fields.replace(fields, SEPARATOR.join(otherwise)))
 
-    monkeypatch.setattr(PlainLines, "read", faulty)
+    monkeypatch.setattr(PlainRows, "read", faulty)
     with pytest.raises(BadFileError, match="two CSV parsers read this row differently"):
         land("a,b,c\n1,2,3\n" + row + "4,5,6\n")
 

@@ -104,10 +104,14 @@ def converted(path, folder, quarantine=None, **declared):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """Have these files read in several blocks: most are smaller than one."""
-    monkeypatch.setattr(plain, "SIZE", 7)
-    monkeypatch.setattr(plain, "LONGEST", 9)
+    """Have these files read in several blocks: most are smaller than one. Returns what changes their size."""
+    def change(size, longest):
+        monkeypatch.setattr(plain, "SIZE", size)
+        monkeypatch.setattr(plain, "LONGEST", longest)
+
+    change(7, 9)
     monkeypatch.setattr(decoded_module, "PIECE", 11)
+    return change
 
 
 def tried(*arguments, **declared):
@@ -132,6 +136,7 @@ class File:
         self.declared = {"delimiter": chance.choice(",,,;\t|¦\x01 "), "quote": quote, "escape": escape or quote}
         self.encoding = chance.choice(["utf-8", "utf-8", "utf-8", "latin-1", "cp1252", "utf-16", "utf-16-be", "utf-32"])
         self.content = self._damaged(self._encoded(self._written()))
+        self.blocks = chance.choice([(7, 9), (7, 60), (20, 1000)])  # size and longest row
 
     def settings(self):
         return {**self.declared, "encoding": self.encoding}
@@ -178,12 +183,13 @@ class File:
         return content[:at] + bytes(self.chance.choices([0, 0x80, 0xE9, 0xFF, 0xD8, 10, 34], k=2)) + content[at:]
 
 
-def test_a_made_up_file_lands_as_an_independent_reading_has_it_or_is_refused_by_name(tmp_path):
+def test_a_made_up_file_lands_as_an_independent_reading_has_it_or_is_refused_by_name(tmp_path, small_blocks):
     chance, landed, refused = random.Random(SEED), 0, 0
     for number in range(CASES):
         file, path = File(chance), tmp_path / "in.csv"
         path.write_bytes(file.content)
-        about = f"CSV_SEED={SEED}, file {number}: {file.content} {file.settings()}"
+        small_blocks(*file.blocks)
+        about = f"CSV_SEED={SEED}, file {number}: {file.content} {file.blocks} {file.settings()}"
         try:
             expected = independently_read(file.content, file.encoding, **file.declared)
         except ValueError:
@@ -199,13 +205,14 @@ def test_a_made_up_file_lands_as_an_independent_reading_has_it_or_is_refused_by_
     assert refused > CASES / 4, "the files are too good to show anything"
 
 
-def test_what_is_in_quarantine_and_what_landed_are_together_the_file(tmp_path):
+def test_what_is_in_quarantine_and_what_landed_are_together_the_file(tmp_path, small_blocks):
     chance, apart, landed = random.Random(SEED + 1), 0, 0
     for number in range(CASES):
         file, path, folder = File(chance), tmp_path / "in.csv", tmp_path / str(number)
         path.write_bytes(file.content)
+        small_blocks(*file.blocks)
         quarantine = Quarantine(at(folder / "bad.jsonl"), 1000)
-        about = f"CSV_SEED={SEED}, file {number}: {file.content} {file.settings()}"
+        about = f"CSV_SEED={SEED}, file {number}: {file.content} {file.blocks} {file.settings()}"
         found, refusal = tried(path, folder, quarantine, **file.settings())
         if refusal:
             assert str(path) in refusal, about

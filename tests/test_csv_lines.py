@@ -8,7 +8,6 @@ import logging
 import os
 import random
 
-import pytest
 from landing.core.progress import Progress
 from landing.extract.csv import plain
 from landing.extract.csv.declaration import Declaration
@@ -72,13 +71,6 @@ class Files:
         return landed, rejected
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Have these files read in several blocks: most are smaller than one."""
-    monkeypatch.setattr(plain, "SIZE", 30)
-    monkeypatch.setattr(plain, "LONGEST", 40)
-
-
 def converted(files, folder, scratch):
     """The rows that landed, and the entries of the quarantine."""
     scratch.mkdir()
@@ -100,7 +92,7 @@ def named(first, files):
     return f"line {line}" + (f" of {path}" if len({row[0] for row in files.rows}) > 1 else "")
 
 
-def test_a_rejected_row_is_quarantined_as_it_came_with_its_line(tmp_path):
+def test_a_rejected_row_is_quarantined_as_it_came_with_its_line(tmp_path, monkeypatch):
     chance, landed_rows, rejected_rows = random.Random(SEED), 0, 0
     for number in range(CASES):
         folder = tmp_path / f"{number} in"
@@ -109,6 +101,8 @@ def test_a_rejected_row_is_quarantined_as_it_came_with_its_line(tmp_path):
         if not landed:
             continue
         about = f"CSV_SEED={SEED}, set {number}: {files.declared}, {[row[2] for row in files.rows]}"
+        monkeypatch.setattr(plain, "SIZE", chance.choice([7, 30, 200]))  # characters of a block
+        monkeypatch.setattr(plain, "LONGEST", chance.choice([40, 1000]))
         rows, bad = converted(files, folder, tmp_path / str(number))
         assert [(one["_source_file"], one["_source_row"], one["n"], one["t"]) for one in rows] == [
             (str(path), str(line), n, t) for path, line, _, n, t in landed], about

@@ -174,14 +174,22 @@ class DecodedFile:
         """Whether there are characters that were put back."""
         return self._put_back.tell() < self._end
 
-    def block(self, size: int, longest: int) -> str:
-        """The lines that follow a record, of `size` characters or a line more.
+    def block(self, size: int, longest: int, quote: str) -> str:
+        """The lines that follow a record, of `size` characters and on to the end of a line, and of a quoted field.
 
         Returns:
-            "" at the end, or if lines were put back. A line of `longest` characters or more may be cut.
+            "" at the end, or if lines were put back. A line of `longest` characters or more may be cut, and a field of
+            `size` or more.
         """
         text = "" if self._held or self._file.closed else self._file.read(size)
-        return text + self._file.readline(longest) if text and not text.endswith("\n") else text
+        if text and not text.endswith("\n"):
+            text += self._file.readline(longest)
+        pieces, rest, inside = [text], size, quote in text and text.count(quote) % 2 == 1
+        while inside and rest > 0 and pieces[-1].endswith("\n"):
+            pieces.append(self._file.readline(longest))
+            rest -= len(pieces[-1])
+            inside ^= pieces[-1].count(quote) % 2 == 1
+        return "".join(pieces)
 
     def put_back(self, lines: str) -> None:
         """Have text that block() returned be read line by line."""

@@ -168,8 +168,13 @@ class ParsedRows:
                    f"FROM parsed){some}")
 
     @property
+    def long(self) -> bool:
+        """Whether some rows are so long that each counts for memory."""
+        return self._line > MINIMAL_LINE
+
+    @property
     def unquoted(self) -> bool:
-        """Whether no field is quoted in the files, or would be in the landing zone."""
+        """Whether the landing zone's dialect surely quotes no field of the files."""
         return all(measure.unquoted for measure in self.measures)
 
     @property

@@ -2,7 +2,7 @@
 
 DuckDB tells NULL from "" and is fast, but silently accepts too much: a trailing delimiter, a space before a quote, an
 empty line. So Python's csv module reads each file first, finds malformed rows, and hashes the fields of all others;
-DuckDB must find the same fields. Where nothing is quoted, plain.py stands in for the csv module.
+DuckDB must find the same fields. Where the form of many rows is certain, plain.py stands in for the csv module.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TextIO
 from landing.extract.csv import plain
 from landing.extract.csv.decoded import RECORD_BYTES, SAMPLE, DecodedFile, RejectedRow
 from landing.extract.csv.dialect import Dialect
-from landing.extract.csv.plain import SEPARATOR, Block, PlainLines
+from landing.extract.csv.plain import SEPARATOR, Block, PlainRows
 from landing.storage.base import Object
 from landing.storage.finding import local_file
 
@@ -33,7 +33,7 @@ class Measure:
         rows: Data rows.
         longest: Size of the longest record in bytes.
         complete: Whether no line was left out, so that line numbers are those of the original.
-        unquoted: Whether no field is quoted, here or in the landing zone's dialect.
+        unquoted: Whether the landing zone's dialect surely quotes no field.
     """
 
     place: Object
@@ -96,7 +96,7 @@ class _Tally:
         self.flush()
         self.count += block.rows
         self.unquoted &= block.unquoted
-        self._rows.add_fields(block.fields)
+        self._rows.add_fields(block.fields if (order := self._text.order) is None else block.in_order(order))
         if self._copy:
             self._copy.write(block.lines)
         return ()
@@ -119,7 +119,7 @@ class CsvText(DecodedFile):
 
     longest = 0
     order: Sequence[int] | None = None
-    _plain: PlainLines | None = None  # reads blocks of the file that is being read
+    _plain: PlainRows | None = None  # reads blocks of the file that is being read
     _take: Take | None = None  # gets them
     _open = False  # whether what was read may be part of a malformed row
 
@@ -134,7 +134,7 @@ class CsvText(DecodedFile):
         lines = self.decoded_lines() if dialect.doubles else map(dialect.unescaped, self.decoded_lines())
         reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
         while True:
-            yield from self._plain_records()
+            yield from self._plain_records(dialect.quote)
             try:
                 record = next(reader)
             except StopIteration:
@@ -148,18 +148,18 @@ class CsvText(DecodedFile):
                 self.longest = self.bytes
             self._next_record()
 
-    def _plain_records(self) -> Iterator[list[str]]:
+    def _plain_records(self, quote: str) -> Iterator[list[str]]:
         """Hand over the blocks that follow, and read the rows that are asked for in return."""
-        while self._plain and not self._open and (lines := self.block(plain.SIZE, plain.LONGEST)):
+        while self._plain and not self._open and (lines := self.block(plain.SIZE, plain.LONGEST, quote)):
             block = self._plain.read(lines)
             if block is None:
                 self.put_back(lines)
                 return
-            first, self.line = self.line + 1, self.line + block.rows
+            first, self.line = self.line + 1, self.line + block.height
             self.longest = max(self.longest, block.longest)
             if asked := self._take(block):
-                for place, line, record in block.at(asked):
-                    self.first, self.lines = first + place, [line]
+                for place, texts, record in block.at(asked):
+                    self.first, self.lines = first + place, texts
                     yield record
             self._next_record()
 
@@ -204,7 +204,7 @@ class CsvText(DecodedFile):
         Args:
             dialect: How the file writes its fields.
             reject: Gets all other rows.
-            take: Gets rows without quotes, in blocks, in the file's order: only those that it returns, by their
+            take: Gets rows in blocks, with the fields in the file's order: only those that it returns, by their
                 position in the block, are among the rows then.
 
         Raises:
@@ -219,8 +219,8 @@ class CsvText(DecodedFile):
             raise self.refused("the file has no header")
         width, usual, torn, blank = len(header), _line_end(self.lines), False, None
         yield header
-        if take and (lines := PlainLines(dialect, width, usual)).possible:
-            self._plain = lines
+        if take and (plain_rows := PlainRows(dialect, width, usual)).possible:
+            self._plain = plain_rows
         for record in records:
             end = _line_end(self.lines) if self._file.newlines != usual else usual  # `newlines` has quoted ones too
             other = end not in (usual, "")
@@ -270,7 +270,7 @@ class CsvText(DecodedFile):
                  copy: Path | None) -> _Tally:
         with copy.open("x", encoding="utf-8", newline="") if copy else contextlib.nullcontext() as file:
             tally = _Tally(self, rows, file)
-            records = self.rows(dialect, reject, tally.block if self.order is None else None)
+            records = self.rows(dialect, reject, tally.block)
             next(records)
             tally.copy_lines()
             for record in records:

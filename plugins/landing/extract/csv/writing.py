@@ -21,6 +21,8 @@ from landing.storage.base import Object
 from landing.storage.hashing import BUFFER
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from landing.extract.csv.parsed import ParsedRows
 
 CHUNK = 2_000  # rows
@@ -69,15 +71,28 @@ def write_rows(
 
 
 def _chunks(rows: ParsedRows, asked: Sequence[str]) -> Iterator[list[tuple[str, ...]]]:
-    """All rows, some at a time, as columns. DuckDB parses the next ones while these are written."""
+    """All rows, some at a time, as columns."""
     texts = ", ".join(f"coalesce({rows.text(index)}, '')" for index in range(rows.width))
     parsed = rows.query(f"SELECT {', '.join(asked)} FROM "  # noqa: S608
                         f"(SELECT concat_ws(chr(0), {texts}) AS {TEXTS}, * FROM parsed)")
+    with contextlib.closing(_one_by_one(parsed) if rows.long else _ahead(parsed)) as chunks:
+        for chunk in chunks:
+            yield [*zip(*chunk, strict=True)]
+
+
+def _one_by_one(parsed: DuckDBPyConnection) -> Iterator[list[tuple[str, ...]]]:
+    """In the least memory."""
+    while chunk := parsed.fetchmany(CHUNK):
+        yield chunk
+
+
+def _ahead(parsed: DuckDBPyConnection) -> Iterator[list[tuple[str, ...]]]:
+    """DuckDB parses the next rows while the last ones are written."""
     with ThreadPoolExecutor(1) as parser:
         following = parser.submit(parsed.fetchmany, CHUNK)
         while chunk := following.result():
             following = parser.submit(parsed.fetchmany, CHUNK)
-            yield [*zip(*chunk, strict=True)]
+            yield chunk
 
 
 class _Dropped:
