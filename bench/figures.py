@@ -15,6 +15,7 @@ EXTRACT, LOAD, LOAD_KEY, VERIFY = ("extract",), ("load",), ("load_key",), ("veri
 WHOLE = ("extract", "load_key")
 LABELS = {EXTRACT: "extract", LOAD: "load without a key", LOAD_KEY: "load with its key", WHOLE: "extract and load",
           VERIFY: "verify"}
+DISTURBED = 0.1  # share of the machine's CPU; the kernel's own writing takes some
 LIMIT, PSQL, OURS, TRIVIAL = "psql, 2 connections", "psql, 1 connection", "landing", "trivial meltano run"
 
 
@@ -102,6 +103,10 @@ class Figures:
         cores = self.result["machine"]["cores"]
         seconds = sum(run["seconds"] for run in self.runs)
         return sum(run["others_cpu"] for run in self.runs) / (seconds * cores) if seconds else 0.0
+
+    def is_disturbed(self) -> bool:
+        """Whether that was so much that the result counts for nothing."""
+        return self.disturbed() > DISTURBED
 
     def peaks(self, who: str, data: str, phase: str) -> dict[str, float]:
         """Peak memory (MB) of each program."""

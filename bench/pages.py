@@ -122,18 +122,21 @@ def all_goals(results: Published) -> list[str]:
     for figures in results.results:
         for goal in goals(figures):
             key = goal.what.partition(" (")[0]
-            if key not in found or _rounds(goal) > _rounds(found[key][0]):
+            if key not in found or _worth(goal, figures) > _worth(*found[key]):
                 found[key] = goal, figures
-    rows = ([key, spread(goal.whole, goal.unit), spread(goal.net, goal.unit),
-             f"{'≥' if goal.at_least else '≤'} {goal.bound:g}{goal.unit}",
-             {True: "yes", False: "**no**", None: "not run"}[goal.met],
-             figures.result["date"] if goal.value else ""] for key, (goal, figures) in found.items())
-    return table(("", "whole run", "net", "goal", "met", "measured"), rows)
+    return table(("", "whole run", "net", "goal", "met", "measured"), (_goal(*one) for one in found.values()))
 
 
-def _rounds(goal: Goal) -> int:
-    """Beyond three it is the date that counts."""
-    return min(goal.value.rounds, ENOUGH) if goal.value else 0
+def _goal(goal: Goal, figures: Figures) -> list[str]:
+    when = figures.result["date"] + ", disturbed" * figures.is_disturbed()
+    return [goal.what, spread(goal.whole, goal.unit, True), spread(goal.net, goal.unit, True),
+            f"{'≥' if goal.at_least else '≤'} {goal.bound:g}{goal.unit}",
+            {True: "yes", False: "**no**", None: "not run"}[goal.met], when if goal.value else ""]
+
+
+def _worth(goal: Goal, figures: Figures) -> tuple[bool, int]:
+    """Of equal ones the newest is taken."""
+    return goal.value is not None and not figures.is_disturbed(), min(goal.value.rounds, ENOUGH) if goal.value else 0
 
 
 def readme(results: Published) -> list[str]:

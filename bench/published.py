@@ -22,11 +22,12 @@ class Published:
         self.charts = [one.name for one in self.results if (folder / f"{one.name}.svg").exists()]
 
     def best(self, data: str, phases: Sequence[str], *who: str) -> Figures | None:
-        """The newest result in which all of `who` ran a job, if need be with fewer rounds than enough."""
+        """The newest result in which all of `who` ran a job; if need be a disturbed one, or with too few rounds."""
         having = [one for one in self.results if all(one.seconds(name, data, phases) for name in who)]
         rounds = {one.name: len(one.seconds(who[0], data, phases)) for one in having}
         return max(having, default=None,
-                   key=lambda one: (min(rounds[one.name], ENOUGH), one.result["date"], rounds[one.name]))
+                   key=lambda one: (not one.is_disturbed(), min(rounds[one.name], ENOUGH), one.result["date"],
+                                    rounds[one.name]))
 
     def sizes(self) -> list[int]:
         """Numbers of rows of lineitem that any result has."""
@@ -38,11 +39,11 @@ class Published:
         return f"[{shown}]({up}bench/results/{shown}.md)" if shown in self.reports else f"`bench/results/{shown}.json`"
 
 
-def spread(found: Spread | None, unit: str = "") -> str:
-    """`13.6 (13.1 to 14.5)`; without brackets for one round."""
+def spread(found: Spread | None, unit: str = "", exact: bool = False) -> str:
+    """`13.6 (13.1 to 14.5)`; without brackets for one round. `exact`: as much as a bound has to be compared with."""
     if found is None:
         return "-"
-    middle, low, high = (short(value) for value in (found.middle, found.low, found.high))
+    middle, low, high = (f"{value:.3g}" if exact else short(value) for value in (found.middle, found.low, found.high))
     return f"{middle}{unit} ({low} to {high})" if found.rounds > 1 else f"{middle}{unit}"
 
 

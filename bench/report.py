@@ -9,7 +9,6 @@ import chart
 from figures import EXTRACT, LABELS, LIMIT, LOAD, LOAD_KEY, OURS, VERIFY, WHOLE, Figures, Spread
 from goals import goals
 
-DISTURBED = 0.1  # share of the machine's CPU; the kernel's own writing takes some
 JOBS = (EXTRACT, LOAD, LOAD_KEY, WHOLE, VERIFY)
 HEAD = ("", "whole run, s", "min to max", "rows/s", "of the limit", "net, s", "min to max", "rows/s", "of the limit",
         "CPU tool/server, s", "MB memory", "MB disk", "rounds")
@@ -37,7 +36,7 @@ def lines(figures: Figures, drawing: str) -> Iterator[str]:
                 f"{LIMIT}. Server: CPU of PostgreSQL. Memory: of the largest process.")
     if drawing:
         yield from ("", f"![Rows a second]({drawing})")
-    if figures.disturbed() > DISTURBED:
+    if figures.is_disturbed():
         share = f"{figures.disturbed():.0%}"
         yield from ("", f"**Others took {share} of the machine while this was measured: it counts for "
                         "nothing. Measure again when nothing else runs.**")
@@ -75,7 +74,7 @@ def _failures(figures: Figures) -> Iterator[str]:
 
 
 def _goals(figures: Figures) -> Iterator[str]:
-    disturbed = figures.disturbed() > DISTURBED
+    disturbed = figures.is_disturbed()
     yield from ("", "## Goals", "", "| | whole run | min to max | net | min to max | goal | met |", "|---" * 7 + "|")
     for goal in goals(figures):
         bound = f"{'≥' if goal.at_least else '≤'} {goal.bound:g}{goal.unit}"
