@@ -19,7 +19,7 @@ KEEPALIVES = {"connect_timeout": 30, "keepalives_idle": 60, "keepalives_interval
 
 MORE_CONNECTIONS = (
     "Raise the limit there. An extract needs three connections, or one with TAP_POSTGRES_CONNECTIONS=1 in .env; a load "
-    "three, or two with TARGET_POSTGRES_CONNECTIONS=1, which `landing verify` needs, too."
+    "or a verification three, or two with TARGET_POSTGRES_CONNECTIONS=1."
 )
 
 # Advice by libpq's message.
