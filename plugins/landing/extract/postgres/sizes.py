@@ -26,39 +26,44 @@ WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])) A
 GROUP BY n.nspname, c.relname
 """
 
+# The tables and their partitions that have rows. Materialized: the planner expects a thousand partitions of each table.
+LEAVES = """
+WITH leaves AS MATERIALIZED (
+    SELECT n.nspname, c.relname, leaf.relid
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf
+                        UNION SELECT c.oid WHERE c.relkind IN ('r', 'm')) leaf
+    WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])))
+"""
+
 # Bytes of tables as text: the lesser of their size on disk, which dead rows inflate, and the planner's row estimate
 # times the average row width. Out-of-line storage is added to either, as its compressed size.
-EXPECTED = """
+EXPECTED = LEAVES + """
 SELECT coalesce(sum(
            least(pg_relation_size(t.oid),
                  CASE WHEN t.reltuples > 0 AND t.relpages > 0 THEN
-                     t.reltuples / t.relpages * pg_relation_size(t.oid) / current_setting('block_size')::bigint * (
-                         SELECT sum(1 + s.avg_width * (1 - s.null_frac)) FROM pg_stats s
-                         WHERE (s.schemaname, s.tablename) = (n.nspname, t.relname) AND NOT s.inherited) END)
+                     t.reltuples / t.relpages * pg_relation_size(t.oid) / current_setting('block_size')::bigint
+                     * w.width END)
            + CASE WHEN t.reltoastrelid <> 0 THEN pg_relation_size(t.reltoastrelid) ELSE 0 END), 0)::bigint
-FROM pg_class c
-JOIN pg_namespace o ON o.oid = c.relnamespace
-CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf
-                    UNION SELECT c.oid WHERE c.relkind IN ('r', 'm')) leaf
-JOIN pg_class t ON t.oid = leaf.relid
+FROM leaves
+JOIN pg_class t ON t.oid = leaves.relid
 JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE (o.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+LEFT JOIN (SELECT schemaname, tablename, sum(1 + avg_width * (1 - null_frac)) AS width FROM pg_stats
+           WHERE NOT inherited GROUP BY schemaname, tablename) w ON (w.schemaname, w.tablename) = (n.nspname, t.relname)
 """
 
 # Two independent estimates of a table's rows: the planner's (density at the last ANALYZE, times today's pages), and the
 # statistics system's count of live rows.
-ROWS = """
-SELECT o.nspname, c.relname,
+ROWS = LEAVES + """
+SELECT leaves.nspname, leaves.relname,
        sum(CASE WHEN t.reltuples > 0 AND t.relpages > 0 THEN
            t.reltuples / t.relpages * pg_relation_size(t.oid) / current_setting('block_size')::bigint END)::bigint,
        sum(pg_stat_get_live_tuples(t.oid))::bigint
-FROM pg_class c
-JOIN pg_namespace o ON o.oid = c.relnamespace
-CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf
-                    UNION SELECT c.oid WHERE c.relkind = 'r') leaf
-JOIN pg_class t ON t.oid = leaf.relid
-WHERE (o.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
-GROUP BY o.nspname, c.relname
+FROM leaves
+JOIN pg_class t ON t.oid = leaves.relid
+WHERE t.relkind <> 'm'
+GROUP BY leaves.nspname, leaves.relname
 """
 AGREEMENT = 3  # a factor: estimates that differ by more are both worthless
 
