@@ -51,7 +51,7 @@ JOIN pg_class t ON t.oid = leaves.relid
 JOIN pg_namespace n ON n.oid = t.relnamespace
 LEFT JOIN (SELECT schemaname, tablename, sum(1 + avg_width * (1 - null_frac)) AS width FROM pg_stats
            WHERE NOT inherited GROUP BY schemaname, tablename) w ON (w.schemaname, w.tablename) = (n.nspname, t.relname)
-"""
+"""  # noqa: S608
 
 # Two independent estimates of a table's rows: the planner's (density at the last ANALYZE, times today's pages), and the
 # statistics system's count of live rows.
