@@ -30,17 +30,16 @@ def draw(figures: Figures, path: Path) -> bool:
     """Write an SVG; False if there is nothing to show."""
     sizes = figures.datasets("lineitem")
     data = USUAL if USUAL in sizes else sizes[-1] if sizes else ""
-    bars = {who: (whole, net) for who, load in BARS.items()
-            if (whole := figures.rate(who, data, EXTRACT + load))
-            and (net := figures.rate(who, data, EXTRACT + load, True))}
+    bars = {who: [rate for net in (False, True) if (rate := figures.rate(who, data, EXTRACT + load, net))]
+            for who, load in BARS.items()}
+    bars = dict(sorted(filter(lambda bar: bar[1], bars.items()), key=lambda bar: -bar[1][0]))
     if not bars:
         return False
-    bars = dict(sorted(bars.items(), key=lambda bar: -bar[1][0]))
     path.write_text("\n".join([*_lines(figures, data, bars), "</svg>", ""]), "utf-8")
     return True
 
 
-def _lines(figures: Figures, data: str, bars: dict[str, tuple[float, float]]) -> Iterator[str]:
+def _lines(figures: Figures, data: str, bars: dict[str, list[float]]) -> Iterator[str]:
     bottom = TOP + ROW * len(bars)
     step = _step(max(map(max, bars.values())))
     most = step * -(-max(map(max, bars.values())) // step)
@@ -71,9 +70,9 @@ def _legend() -> Iterator[str]:
         yield f'<text class="of" x="{x + 20}" y="52">{label}</text>'
 
 
-def _bars(name: str, ours: bool, y: int, rates: tuple[float, float], most: float) -> Iterator[str]:
+def _bars(name: str, ours: bool, y: int, rates: list[float], most: float) -> Iterator[str]:
     yield f'<text class="name{" ours" * ours}" x="{LEFT - 10}" y="{y + BAR + 5}">{escape(name)}</text>'
-    for number, (kind, rate) in enumerate(zip(("", "net"), rates, strict=True)):
+    for number, (kind, rate) in enumerate(zip(("", "net"), rates, strict=False)):  # net, if that was measured
         top, width = y + number * (BAR + 2), rate / most * PANEL
         kinds = " ".join(filter(None, ("ours" * ours, kind)))
         yield (f'<rect{f" class={chr(34)}{kinds}{chr(34)}" * bool(kinds)} x="{LEFT}" y="{top}" width="{width:.1f}" '
@@ -86,7 +85,7 @@ def _name(figures: Figures, who: str, data: str) -> str:
     return who + " *" * (BARS[who] == LOAD) + " **" * (figures.own(who, data, "extract") != data)
 
 
-def _notes(figures: Figures, data: str, bars: dict[str, tuple[float, float]]) -> str:
+def _notes(figures: Figures, data: str, bars: dict[str, list[float]]) -> str:
     notes = ["Extract, and load with the primary key."]
     if any(BARS[who] == LOAD for who in bars):
         notes.append("* Load without it.")

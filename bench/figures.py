@@ -64,13 +64,15 @@ class Figures:
         return data if self.of(who, data, phase) else "sample"
 
     def seconds(self, who: str, data: str, phases: Sequence[str], net: bool = False) -> dict[int, float]:
-        """Seconds in each round that has all phases; `net` of the median of starting up.
+        """Seconds in each round that has all phases; `net` of the median of starting up, if that was measured.
 
         A run of which nothing is left after start-up measured nothing.
         """
         rounds: dict[int, list[float]] = {}
         for phase in phases:
-            off = (self.fixed(who, phase) or 0) if net else 0
+            off = self.fixed(who, phase) if net else 0.0
+            if off is None:
+                return {}
             found: dict[int, list[float]] = {}
             for run in self.of(who, self.own(who, data, phase), phase):
                 if run["seconds"] > off:

@@ -110,7 +110,7 @@ def _csv(figures: Figures) -> Iterator[Goal]:
     who = "landing, CSV file"
     size = f"CSV file of {figures.rows('sales') or 1_000_000:,} rows"
     whole = Spread.of(figures.seconds(who, "sales", EXTRACT).values())
-    net = Spread.of(figures.seconds(who, "sales", EXTRACT, True).values()) if figures.fixed(who, "extract") else None
+    net = Spread.of(figures.seconds(who, "sales", EXTRACT, True).values())
     yield Goal(f"{size}: extract, over the fixed cost", whole if net else None, net, 3, False, " s")
 
 

@@ -96,10 +96,8 @@ def csv(results: Published) -> list[str]:
 
 
 def _two(figures: Figures, who: str, data: str, phases: tuple[str, ...]) -> list[str]:
-    """Whole and net; no net where starting up was not measured."""
-    known = all(figures.fixed(who, phase) for phase in phases)
-    return [spread(Spread.of(figures.seconds(who, data, phases, net).values())) if known or not net else "-"
-            for net in (False, True)]
+    """Whole and net."""
+    return [spread(Spread.of(figures.seconds(who, data, phases, net).values())) for net in (False, True)]
 
 
 def protection(results: Published) -> list[str]:
@@ -158,11 +156,11 @@ def _short(figures: Figures, who: str) -> list[str] | None:
     load = LOAD_KEY if figures.seconds(who, DATA, LOAD_KEY) else LOAD
     jobs = [Spread.of(figures.seconds(who, DATA, phases, net).values()) for phases in (EXTRACT, load)
             for net in (False, True)]
-    if not all(jobs):
+    if not any(jobs):
         return None
     name = (f"**{who}**, with checksums and manifest" if who == OURS else who) + ", load without key" * (load == LOAD)
     name += f", {figures.rows(own):,} rows only" * (own != DATA)
-    return [name, *(f"{one.middle:,.1f}" for one in jobs), f"{figures.fixed(who, 'extract') or 0:.1f}",
+    return [name, *(f"{one.middle:,.1f}" if one else "-" for one in jobs), f"{figures.fixed(who, 'extract') or 0:.1f}",
             f"{figures.peak(who, own, EXTRACT + load):,.0f} MB"]
 
 

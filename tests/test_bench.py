@@ -120,6 +120,7 @@ def goal(found, part):
 def test_ratios_are_taken_within_each_round_net_of_starting_up():
     data = "lineitem_6000000"
     found = made(*(("landing", "empty", "extract", number, 2.0) for number in (1, 2, 3)),
+                 ("psql, 2 connections", "empty", "extract", 1, 0.0),
                  ("landing", data, "extract", 1, 12.0), ("landing", data, "extract", 2, 22.0),
                  ("landing", data, "extract", 3, 7.0), ("psql, 2 connections", data, "extract", 1, 10.0),
                  ("psql, 2 connections", data, "extract", 2, 19.0), ("psql, 2 connections", data, "extract", 3, 4.0))
@@ -142,6 +143,14 @@ def test_a_goal_that_was_not_run_says_so_and_one_that_is_missed_too():
     text = "\n".join(report.lines(Figures(found), ""))
     assert "| 20,000,000 rows: load with its key, to psql, 2 connections | - | - | - | - | ≥ 1 | not run |" in text
     assert "| verify of 6,000,000 rows | 12.5 s | - | - | - | ≤ 12 s | **no** |" in text
+
+
+def test_nothing_is_net_where_starting_up_was_not_measured():
+    data = "lineitem_6000000"
+    found = Figures(made(("landing", data, "extract", 1, 20.0), ("psql, 2 connections", data, "extract", 1, 19.0)))
+    assert found.rate("landing", data, EXTRACT) == pytest.approx(300_000)
+    assert found.rate("landing", data, EXTRACT, net=True) is None
+    assert found.faster("landing", "psql, 2 connections", data, EXTRACT, net=True) is None
 
 
 def test_a_row_of_a_larger_table_is_compared_with_one_of_the_same_round():
