@@ -77,6 +77,22 @@ def test_every_comparison_gives_the_same_in_pieces(dates, workers):
     assert sessions(dates) == 2
 
 
+def test_a_table_landed_in_increments_is_put_together_by_one_process(dates, workers, inside):
+    """While others copy the partition."""
+    project, log = dates.project, {"entity": "log", "path": "extract/log-{date}.csv", "load": "append"}
+    (project.folder / "meltano.yml").write_text("jobs:\n- name: extract_csv\n")
+    for day, first in ((D1, 0), (D2, 1500)):
+        lines = (f'{number // 2},"{number}\n{"x" * (number % 90)}"\n' for number in range(first, first + 1500))
+        project.csv(f"log-{day}.csv", "id,a\n" + "".join(lines))
+        inside.extract(day, "csv", files=[log])
+        inside.load(day)
+    found, = proofs(dates, workers, D2, "csv")
+    assert (found.holds, found.compared, found.rows) == (True, "chain", 3000)
+    assert [found] == dates.proofs(D2, "csv")
+    dates.run(f'UPDATE public_history."log@{D2}" SET a = a || chr(10) WHERE id = 3')
+    assert proofs(dates, workers, D2, "csv")[0].problem == DIFFER
+
+
 CHANGES = {
     "one character": "UPDATE {} SET b = 'y' || substr(b, 2) WHERE id = 1400",
     "a value": "UPDATE {} SET a = NULL WHERE ctid = (SELECT min(ctid) FROM {} WHERE id = 7)",
