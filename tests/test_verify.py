@@ -120,6 +120,16 @@ def test_the_sum_of_rows_is_the_same_however_the_content_is_cut():
     assert summed(shuffled, []) == expected
 
 
+def test_each_row_is_hashed_behind_the_key():
+    key, content = random.Random(2).randbytes(64), b'1,2\n\n"a\n""b""\n",3\n1,2\n'
+    rows = RowSum(key=key)
+    rows.write(content)
+    hashes = [int.from_bytes(hashlib.sha256(key + row).digest(), "big") for row in (b"1,2", b"", b'"a\n""b""\n",3')]
+    assert (rows.value, rows.rows) == (sum(hashes) + hashes[0], 4)
+    rows.subtract(b'"a\n""b""\n",3\n')
+    assert (rows.value, rows.rows) == (2 * hashes[0] + hashes[1], 3)
+
+
 @pytest.mark.parametrize("line", [b"x" * 63, b'""' + b"x" * 61, b""], ids=["plain", "with quotes", "empty"])
 def test_a_value_of_many_lines_is_looked_at_once(line, monkeypatch):
     """Bytes that are hashed, and calls into C, in proportion to the bytes that come; none of them are kept."""

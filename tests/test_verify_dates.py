@@ -5,6 +5,7 @@ from datetime import date
 
 import pytest
 from dates import Dates
+from landing.core.sources import load_connections
 from landing.verify import reconcile
 from landing.verify.dates import verify_dates
 from landing.verify.reconcile import Reconciliation
@@ -93,6 +94,19 @@ def test_json_has_each_date_with_its_tables(dates):
 ])
 def test_dates_that_cannot_be_meant_are_refused(dates, arguments, said):
     assert said in verify(dates, *arguments, status=1).stderr
+
+
+def test_the_number_of_processes_is_that_of_a_loads_connections(dates, monkeypatch):
+    for given in ("0", "65", "two"):
+        done = dates.project.landing("verify", D1, check=False, TARGET_POSTGRES_CONNECTIONS=given)
+        assert f"TARGET_POSTGRES_CONNECTIONS={given!r} is not a number from 1 to 64" in done.stderr
+        assert done.returncode == 1
+    assert dates.project.landing("verify", D1, TARGET_POSTGRES_CONNECTIONS="1").returncode == 0
+    monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(dates.project.folder))
+    assert load_connections() == 2
+    with (dates.project.folder / "meltano.yml").open("a") as file:
+        file.write("plugins:\n  loaders:\n  - name: target-postgres\n    config: {connections: 3}\n")
+    assert load_connections() == 3
 
 
 def test_processes_are_shared_by_all_dates(dates, monkeypatch):

@@ -200,9 +200,8 @@ def test_a_load_at_the_same_time_is_before_or_after(dates, workers):
 
 def test_a_pending_alter_does_not_hang_the_verification(dates, workers, monkeypatch):
     """It waits for the lock that the snapshot has, and the processes' locks wait behind it."""
-    dates.land(D1, chunks=2, t=(COLUMNS, ROWS[:200]))
+    dates.land(D1, chunks=2, t=(COLUMNS, ROWS))
     dates.load(D1, connections=2)
-    monkeypatch.setattr(contents, "LOCK_TIMEOUT", "100ms")
     altering, pieces = dates.project.warehouse.connect(), contents.pieces
     relation = f'public_history."t@{D1}"'
     waiting = "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted"

@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -240,14 +240,20 @@ class Reconciliation:
         with pieces(self.connection, relation, export=by.elsewhere) as (snapshot, conditions):
             tasks = [CopyOut(query + where, rows, snapshot) for where in conditions]
             started = [by.submit(task, progress) for task in tasks]
-            return Contents.of([self._piece(*one, progress) for one in zip(started, tasks, strict=True)])
+            return Contents.of([self._piece(place, started, task, progress) for place, task in enumerate(tasks)])
 
-    def _piece(self, started: Future[Contents], piece: CopyOut, progress: Progress) -> Contents:
-        """A piece; this process, which holds a lock, copies it where a worker does not get one."""
+    def _piece(self, place: int, started: Sequence[Future[Contents]], task: CopyOut, progress: Progress) -> Contents:
+        """One of the pieces that were started.
+
+        A pending ALTER queues behind the snapshot's lock, and the workers behind the ALTER: this process, which holds
+        that lock, then copies the pieces itself.
+        """
         try:
-            return started.result()
-        except pg_errors.LockNotAvailable:
-            return self._here.submit(replace(piece, snapshot=None), progress).result()
+            return started[place].result()
+        except (pg_errors.LockNotAvailable, CancelledError):
+            for one in started[place:]:
+                one.cancel()
+            return self._here.submit(replace(task, snapshot=None), progress).result()
 
     def _may_differ_in_form(self, table: Table, relation: sql.Identifier) -> bool:
         """Whether the warehouse may write a value in another form than the file."""
