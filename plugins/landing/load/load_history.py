@@ -206,13 +206,15 @@ class LoadHistory:
         return table if schema == self.default else f"{schema}.{table}"
 
     def _rows(self, statement: str, values: Any = ()) -> list[tuple]:
-        names = {"loads": self._read_from(), "default": sql.Literal(self.default)}
+        """Rows of a query over `{loads}`; none if nothing was ever loaded."""
+        if not (have := columns_of(self.cursor, self.relation)):
+            return []
+        names = {"loads": self._read_from(have), "default": sql.Literal(self.default)}
         doubled = {name: sql.SQL(part.as_string(self.cursor).replace("%", "%%")) for name, part in names.items()}
         return query(self.cursor, sql.SQL(statement).format(**doubled), values)
 
-    def _read_from(self) -> sql.Composable:
+    def _read_from(self, have: Collection[str]) -> sql.Composable:
         """The table, with the columns that an older version's lacks until the next load, which may begin meanwhile."""
-        have = columns_of(self.cursor, self.relation)
         lacking = [sql.SQL("{}::{} AS {}").format(sql.Literal(self._value(name)), sql.SQL(type_), sql.Identifier(name))
                    for name, type_ in ADDED.items() if name not in have]
         return sql.SQL("(SELECT {} FROM {})").format(
@@ -243,7 +245,7 @@ class LoadHistory:
 
     def schemas(self) -> list[str]:
         """The default schema, then the others that tables were loaded into."""
-        found = self._rows("SELECT DISTINCT table_schema FROM {loads} l") if self.exists() else []
+        found = self._rows("SELECT DISTINCT table_schema FROM {loads} l")
         return [self.default, *sorted({schema for schema, in found} - {self.default})]
 
     def part(self, schema: str) -> SchemaHistory:
@@ -256,8 +258,7 @@ class LoadHistory:
 
     def entries(self, *days: date) -> list[LoadedTable]:
         """Entries of these dates, or of all; empty if nothing was ever loaded."""
-        return [LoadedTable(*row) for row in self._rows(ENTRIES, ([*days] or None, self.schema))] if (
-            self.exists()) else []
+        return [LoadedTable(*row) for row in self._rows(ENTRIES, ([*days] or None, self.schema))]
 
     def present(self, *days: date) -> list[LoadedTable]:
         """Entries whose rows are present: without partitions that a person dropped, detached or emptied."""
@@ -283,7 +284,7 @@ class LoadHistory:
     def left_out_by_date(self, *days: date) -> dict[date, set[str]]:
         """The same for these dates, or for all; only dates whose load left out any."""
         found: dict[date, set[str]] = {}
-        for day, source in self._rows(LEFT_OUT, ([*days] or None,)) if self.exists() else ():
+        for day, source in self._rows(LEFT_OUT, ([*days] or None,)):
             found.setdefault(day, set()).add(source)
         return found
 
@@ -297,7 +298,7 @@ class LoadHistory:
     def without_data(self, day: date, source: str) -> set[str]:
         """Streams of a loaded date that hold no data at the source."""
         rows = self._rows("SELECT DISTINCT unnest(without_data) FROM {loads} l WHERE extracted_at = %s AND source = %s",
-                          (day, source)) if self.exists() else []
+                          (day, source))
         return {stream for stream, in rows}
 
     def record_without_data(self, day: date, source: str, streams: Collection[str]) -> None:
@@ -317,11 +318,11 @@ class LoadHistory:
         return next(iter(self._rows(
             "SELECT extracted_at, rows FROM {loads} l WHERE source = %s AND table_schema = %s AND table_name = %s "
             "AND extracted_at < %s ORDER BY extracted_at DESC LIMIT 1",
-            (load.source, load.schema, load.table.name, load.day)) if self.exists() else ()), None)
+            (load.source, load.schema, load.table.name, load.day))), None)
 
     def places(self) -> list[Place]:
         """Where the tables of each source are."""
-        return [Place(*row) for row in self._rows(PLACES)] if self.exists() else []
+        return [Place(*row) for row in self._rows(PLACES)]
 
     def others(self) -> dict[str, str]:
         """Schemas whose tables another SCHEMA's load history records, with that SCHEMA."""
@@ -375,7 +376,7 @@ class SchemaHistory(LoadHistory):
     def owners(self) -> dict[str, str]:
         """Source of each table; empty if nothing was ever loaded."""
         return dict(self._rows("SELECT DISTINCT table_name, source FROM {loads} l WHERE table_schema = %s",
-                               (self.schema,))) if self.exists() else {}
+                               (self.schema,)))
 
     def last(self) -> dict[str, date]:
         """Newest loaded date of each table: its comments describe the table."""

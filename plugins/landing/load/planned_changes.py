@@ -42,8 +42,7 @@ class PlannedChanges:
 
     def __init__(self, schema: str, load_history: SchemaHistory) -> None:
         self.schema, self.cursor, self.history = schema, load_history.cursor, load_history.history
-        self._newest, self._absent = (load_history.newest(), load_history.absent()) if load_history.exists() else (
-            {}, {})
+        self._newest, self._absent = load_history.newest(), load_history.absent()
         self._shown: dict[str, dict[str, str]] = {}
         self._oids: dict[str, int] = {}
         for name, oid, columns, types in query(self.cursor, SHOWN, (schema,)):

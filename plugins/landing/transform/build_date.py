@@ -29,7 +29,7 @@ def build_date(loads: LoadHistory, requested: date | None) -> BuildDate:
     Raises:
         WarehouseError: Nothing is loaded for it.
     """
-    loaded = sorted(set(loads.newest().values())) if loads.exists() else []
+    loaded = sorted(set(loads.newest().values()))
     if not loaded:
         when = f" of {requested}" if requested else ""
         raise WarehouseError(f"Nothing{when} is loaded into schema {loads.default}. Load a landed date first: "
