@@ -5,6 +5,7 @@ DuckDB's columns are c0, c1, …, since its names ignore case. Rows are numbered
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import re
@@ -82,6 +83,7 @@ class ParsedRows:
                                                   "temp_directory": str(folder / "duckdb"),
                                                   "temp_file_encryption": private})
         self._stored: ObjectFiles | None = None
+        self._watched = contextlib.ExitStack()
         self._names = [self._name(text, measure) for text, measure in zip(texts, measures, strict=True)]
 
     def _name(self, text: CsvText, measure: Measure) -> str:
@@ -95,6 +97,7 @@ class ParsedRows:
         return self._stored.add(measure.place, text.size)
 
     def __enter__(self) -> ParsedRows:
+        self._watched.enter_context(self.texts[0].stop.watching(self._connection))
         self.query("SET enable_progress_bar = false")  # stdout carries the tap's messages
         self.query(f"CREATE VIEW raw AS {self._in_order(self._source())}")
         self.query("CREATE TABLE failed (number BIGINT, code INTEGER, found VARCHAR, first BIGINT)")
@@ -105,6 +108,7 @@ class ParsedRows:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._stored:
             self._stored.release()
+        self._watched.close()
         self._connection.close()
         if isinstance(error, duckdb.Error) and self._stored and self._stored.failed:
             place, cause = self._stored.failed
@@ -195,6 +199,7 @@ class ParsedRows:
         """Rows of a query; other statements may be executed meanwhile."""
         cursor = self._connection.cursor().execute(statement)
         while some := cursor.fetchmany(10_000):
+            self.texts[0].stop.check()
             yield from some
 
     def survey(self, inferred: Mapping[int, str], checks: Checks, limit: int) -> dict[int, int]:
