@@ -349,7 +349,8 @@ def privileges(shared):
 @superuser_too
 def test_a_foreign_key_to_history_stops_only_the_replacement_of_rows_that_it_refers_to(shared):
     privileges(shared)
-    shared.build("CREATE TABLE lab.marked (day date, a integer, FOREIGN KEY (day, a) REFERENCES public_history.orders);"
+    shared.build("CREATE TABLE lab.marked (day date, a integer, "
+                 "FOREIGN KEY (day, a) REFERENCES public_history.orders (extracted_at, a));"
                  f"INSERT INTO lab.marked VALUES ('{D1}', 1); GRANT SELECT ON lab.marked TO warehouse_loader")
     shared.run("GRANT USAGE ON SCHEMA lab TO warehouse_loader")
     shared.day(D2, ABC | {"a": "bigint"}, ROW, "a")  # a new date, and a wider key
@@ -369,7 +370,8 @@ def test_a_foreign_key_to_history_stops_only_the_replacement_of_rows_that_it_ref
 
 def test_a_foreign_key_whose_rows_the_loader_may_not_see_is_named(shared):
     privileges(shared)
-    shared.build("CREATE TABLE lab.marked (day date, a integer, FOREIGN KEY (day, a) REFERENCES public_history.orders)")
+    shared.build("CREATE TABLE lab.marked (day date, a integer, "
+                 "FOREIGN KEY (day, a) REFERENCES public_history.orders (extracted_at, a))")
     shared.day(D2, ABC, ROW, "a")
     with pytest.raises(RefusedError, match="foreign key marked_day_a_fkey"):
         shared.load(D2, reload=True)
@@ -387,7 +389,8 @@ def test_what_is_built_on_one_partition_is_named_before_the_partition_is_replace
     privileges(shared)
     partition = f'public_history."orders@{D1}"'
     shared.build(f"CREATE VIEW lab.first AS SELECT a FROM {partition}; GRANT SELECT ON lab.first TO bob;"
-                 f"CREATE TABLE lab.marked (day date, a integer, FOREIGN KEY (day, a) REFERENCES {partition})")
+                 "CREATE TABLE lab.marked (day date, a integer, "
+                 f"FOREIGN KEY (day, a) REFERENCES {partition} (extracted_at, a))")
     shared.run(f"SET client_min_messages = error; CREATE PUBLICATION sent FOR TABLE {partition}, public_history.notes")
     with pytest.raises(RefusedError) as raised:
         shared.load(D1, reload=True)
