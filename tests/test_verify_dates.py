@@ -73,6 +73,17 @@ def test_a_date_that_cannot_be_verified_stops_no_other(dates):
     assert fourth.startswith(f"{D4} was not verified: Source 'postgres' is not landed")
 
 
+def test_a_range_has_the_loaded_dates_whose_files_are_lost(dates):
+    for path in sorted(dates.project.output.glob(f"source=postgres/extracted_at={D2}/**/*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    done = verify(dates, "--from", D1, status=1)
+    assert shown(done) == [(day, table, "yes") for day in (D1, D3) for table in "tu"]
+    assert "2 of 3 dates equal." in done.stdout
+    assert done.stderr.startswith(f"{D2} was not verified: Source 'postgres' is not landed")
+    dates.run(f"UPDATE public_history._loads SET source = 'of_another_project' WHERE extracted_at = '{D2}'")
+    assert "2 of 2 dates equal." in verify(dates, "--from", D1).stdout
+
+
 def test_json_has_each_date_with_its_tables(dates):
     dates.run(f'DELETE FROM public_history."t@{D1}"')
     found = json.loads(verify(dates, D1, D2, D4, "--json", status=1).stdout)

@@ -17,7 +17,7 @@ from landing.core.errors import NotLandedError, SettingError, VerificationError
 from landing.core.sources import load_connections
 from landing.core.text import table
 from landing.postgres.configured import connect
-from landing.verify.dates import DateVerification, landed_days, verify_dates
+from landing.verify.dates import DateVerification, days_between, verify_dates
 from landing.verify.reconcile import EQUAL, Reconciliation, Verification
 from landing.verify.workers import Workers
 from landing.zone.landed_date import LandedDate
@@ -26,7 +26,7 @@ from landing.zone.landing_zone import LandingZone
 
 @click.command(short_help="Verify by checksum that source, files and warehouse match.")
 @click.argument("days", nargs=-1, metavar="[DATE]...")
-@click.option("--from", "first", metavar="DATE", help="Verify all landed dates from this one.")
+@click.option("--from", "first", metavar="DATE", help="Verify all landed or loaded dates from this one.")
 @click.option("--to", "last", metavar="DATE", help="The last of them. Default: the newest.")
 @click.option("--run", "run_id", metavar="RUN", help="Verify the files of an earlier run that is kept (`runs: keep`), "
               "without the warehouse.")
@@ -48,7 +48,8 @@ def verify(days: tuple[str, ...], first: str | None, last: str | None, run_id: s
         several = first is not None or len(days) > 1
         with contextlib.closing(connect()) as connection, Workers(load_connections(), connection) as workers:
             reconciliation = Reconciliation(zone, connection, schema, workers if workers.count > 1 else None)
-            found = verify_dates(zone, reconciliation, wanted if first is None else _range(zone, *wanted))
+            found = verify_dates(zone, reconciliation, wanted if first is None else
+                                 _range(zone, reconciliation, *wanted))
         if not several and found[0].error:
             raise found[0].error
         for one in found:
@@ -76,9 +77,9 @@ def _dates(days: Sequence[str], first: str | None, last: str | None, run_id: str
     return [begin, end]
 
 
-def _range(zone: LandingZone, first: date, last: date) -> list[date]:
-    """Landed dates from one to another. Raises NotLandedError if there is none."""
-    if not (found := landed_days(zone, first, last)):
+def _range(zone: LandingZone, reconciliation: Reconciliation, first: date, last: date) -> list[date]:
+    """Landed or loaded dates from one to another. Raises NotLandedError if there is none."""
+    if not (found := days_between(zone, reconciliation, first, last)):
         until = "on" if last == date.max else f"to {last}"
         raise NotLandedError(f"No date is landed from {first} {until}. `landing list` shows what is landed.")
     return found

@@ -272,6 +272,10 @@ class LoadHistory:
         """Newest loaded date of each source: the one that its views show."""
         return dict(self._rows("SELECT source, max(extracted_at) FROM {loads} l GROUP BY source"))
 
+    def dates(self) -> set[tuple[str, date]]:
+        """(source, date) of every loaded date."""
+        return {*self._rows("SELECT DISTINCT source, extracted_at FROM {loads} l")}
+
     def sources(self, day: date) -> set[str]:
         """Sources with an entry for a date."""
         rows = self._rows("SELECT DISTINCT source FROM {loads} l WHERE extracted_at = %s", (day,))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from landing.core.errors import LandingError, SettingError, ZoneError
+from landing.core.sources import declared_sources
 from landing.verify.reconcile import Reconciliation, Verification
 from landing.verify.workers import AHEAD
 from landing.zone.landed_date import LandedDate
@@ -60,6 +61,8 @@ def verify_dates(zone: LandingZone, reconciliation: Reconciliation, days: Iterab
     return found
 
 
-def landed_days(zone: LandingZone, first: date, last: date) -> list[date]:
-    """Dates from `first` to `last` of which something is landed, in order."""
-    return sorted({day for _, day in zone.landed() if first <= day <= last})
+def days_between(zone: LandingZone, reconciliation: Reconciliation, first: date, last: date) -> list[date]:
+    """Dates from `first` to `last` of which something is landed, or of a declared source loaded, in order."""
+    declared = declared_sources()
+    loaded = (one for one in reconciliation.loaded() if one[0] in declared)
+    return sorted({day for _, day in [*zone.landed(), *loaded] if first <= day <= last})

@@ -126,6 +126,11 @@ class Reconciliation:
         with self.connection.cursor() as cursor:
             return LoadHistory(cursor, self.history).left_out(day)
 
+    def loaded(self) -> set[tuple[str, date]]:
+        """(source, date) of every loaded date."""
+        with self.connection.cursor() as cursor:
+            return LoadHistory(cursor, self.history).dates()
+
     def _start(self, manifest: Manifest, table: Table, label: str,
                partition: sql.Identifier | None) -> Future[Verification]:
         """A large table in pieces, by all workers; others as a whole, by one of them; the first small ones here."""
