@@ -165,6 +165,22 @@ def test_a_catalog_of_another_run_is_refused_and_nothing_is_landed(shop, name):
     assert shop.landed()
 
 
+@pytest.mark.parametrize("name", ["csv", "postgres"])
+def test_a_plugin_that_is_only_asked_takes_no_notice_of_the_catalog_of_the_last_run(shop, name):
+    meltano = MeltanoFiles(shop, shop.tap_csv() if name == "csv" else shop.tap_postgres())
+    meltano.discover(meltano.run())
+    given = [*meltano.run(), "--catalog", str(meltano.catalog)]
+    variables = {"DATESTAMP": DAY, "SOURCE": meltano.source}
+    for asked, said in (("--about", "Description"), ("--test", '"BATCH"'), ("--test=schema", '"SCHEMA"')):
+        done = shop._run([*given, asked], True, variables, warm.Plugin)
+        assert (done.returncode, said in done.stdout) == (0, True), done.text
+    meltano.catalog.write_text("{")
+    assert shop._run([*given, "--test"], True, variables, warm.Plugin).returncode == 0
+    own = {**variables, "MELTANO_EXTRACT__CATALOG": "saved.json"}
+    assert "is not valid JSON" in shop._run([*given, "--test"], False, own, warm.Plugin).text
+    assert not shop.landed()
+
+
 def test_a_catalog_that_lacks_a_declared_entity_is_refused_and_a_deselected_one_is_not(two_files):
     meltano = MeltanoFiles(two_files, two_files.tap_csv(*ENTITIES))
     before = two_files.landed()

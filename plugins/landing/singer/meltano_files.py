@@ -48,13 +48,17 @@ def with_run_id(catalog: Mapping[str, Any], arguments: Sequence[str]) -> dict[st
 def copy_files(arguments: MutableSequence[str]) -> None:
     """Replace catalog and state in `arguments` by private copies.
 
-    Raises CatalogError if the catalog is not that of this run.
+    Meltano discovers nothing for `--about` and `--test`, but passes the catalog of whichever run was last: that is left
+    out. Raises CatalogError if the catalog of a sync is not that of this run.
     """
     run = run_of(arguments)
     if run is None:
         return
     for option in ("--catalog", "--state"):
-        if path := _value(arguments, option):
+        if (path := _value(arguments, option)) and _asks(arguments) and not _custom():
+            place = arguments.index(option)
+            del arguments[place : place + 2]
+        elif path:
             content = _content(path)
             if option == "--catalog":
                 _require_own(content, run, path)
@@ -79,15 +83,24 @@ def copy_logging() -> None:
 
 def require_catalog(arguments: Sequence[str]) -> None:
     """Raise CatalogError if Meltano starts a sync without a catalog: it found the file empty."""
-    if run_of(arguments) and not {"--catalog", "--discover", "--about", "--test"} & {*arguments}:
+    if run_of(arguments) and not (_asks(arguments) or {"--catalog", "--discover"} & {*arguments}):
         raise CatalogError(f"Meltano passed no catalog to this run: another run had emptied the file. {THEN}")
 
 
 def _require_own(catalog: Any, run: str, path: Path) -> None:
     """A catalog without a run's id was written by a person; so was one that `catalog` names in meltano.yml."""
-    custom = os.environ.get("MELTANO_EXTRACT__CATALOG")
-    if not custom and isinstance(catalog, dict) and catalog.get(RUN_KEY, run) != run:
+    if not _custom() and isinstance(catalog, dict) and catalog.get(RUN_KEY, run) != run:
         raise CatalogError(f"{path} is the catalog of another run, which replaced that of this one. {THEN}")
+
+
+def _custom() -> bool:
+    """Whether meltano.yml names a catalog."""
+    return bool(os.environ.get("MELTANO_EXTRACT__CATALOG"))
+
+
+def _asks(arguments: Sequence[str]) -> bool:
+    """Whether the plugin is asked about itself or its connection, and syncs nothing."""
+    return any(one.partition("=")[0] in ("--about", "--test") for one in arguments)
 
 
 def _content(path: Path) -> Any:
