@@ -3,6 +3,9 @@
 import contextlib
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -104,3 +107,33 @@ def test_a_statement_of_duckdb_is_interrupted(site, monkeypatch):
     monkeypatch.setattr(CsvEntity, "convert", endless)
     with pytest.raises(BadFileError, match=r"bad\.csv, line 2"):
         extract([entity(site, "bad", ["x"]), entity(site, "endless", [1])])
+
+
+INTERRUPTED = """
+import threading
+import duckdb
+from landing.extract.csv.entity import CsvEntity
+from landing.extract.csv.tap import TapCSV
+from landing.singer.process import run
+
+convert, begun = CsvEntity.convert, threading.Event()
+
+def endless(self, *arguments, **named):
+    if self.declaration.entity == "endless":
+        with duckdb.connect() as connection, self.texts[0].stop.watching(connection):
+            begun.set()
+            connection.execute("SELECT max(a.range + b.range) FROM range(10000000) a, range(10000000) b").fetchall()
+    begun.wait()
+    return convert(self, *arguments, **named)
+
+CsvEntity.convert = endless
+run(TapCSV)
+"""
+
+
+def test_the_last_words_of_a_failed_run_are_its_error(site):
+    (site / "config.json").write_text(json.dumps({"files": [entity(site, "bad", ["x"]), entity(site, "endless", [1])]}))
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, "--config", str(site / "config.json")],
+                          env={**os.environ, "SOURCE": "csv"}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "bad.csv, line 2" in done.stderr.splitlines()[-1], done.stderr

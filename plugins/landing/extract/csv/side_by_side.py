@@ -42,3 +42,4 @@ class SideBySide:
         while running:
             self.stop.ask()
             running = wait(running, INTERVAL).not_done
+        self._tasks.clear()

@@ -108,6 +108,10 @@ class CsvStream(LandingStream):
             text.stop = beside.stop
         self._task = beside.submit(self._convert, self.size)
 
+    def give_up(self) -> None:
+        """Forget what was begun: its error keeps objects of DuckDB, whose bindings print what is left at the exit."""
+        self._task = None
+
     @cached_property
     def _converted(self) -> Extract:
         """The converted file. SCHEMA needs it: types are known only when all rows are read."""

@@ -244,6 +244,8 @@ class TapCSV(ExtractTap):
     def close_connections(self) -> None:
         if self._beside:
             self._beside.close()
+            for stream in self.streams.values():
+                stream.give_up()
 
     def closing(self) -> dict[str, Any]:
         """The completion message: the entities that were sent, and those that were not."""
