@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import NoReturn
 
 from landing.core.errors import BadFileError, UnsettledFileError
-from landing.extract.csv.stopping import Stop
 from landing.storage.base import Object
 from landing.storage.hashing import BUFFER
 from landing.storage.names import name_of
@@ -67,7 +66,6 @@ class DecodedFile:
         name: How rows refer to it: where its entity's path finds it.
         encoding: By its byte order mark, else as declared, else UTF-8.
         version: When it was first opened.
-        stop: Has whoever reads it give up.
         marked: Whether it has a byte order mark.
         line: Number of lines read.
         first: First line of the current record.
@@ -78,7 +76,7 @@ class DecodedFile:
 
     def __init__(self, place: Object, encoding: str | None, name: str | None = None) -> None:
         """A byte order mark is never a mistake, so it overrides the declared `encoding`."""
-        self.place, self.stop = place, Stop()
+        self.place = place
         name = name_of(place) if name is None else name
         self.name = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
         self.version = self._current_version()
@@ -124,7 +122,7 @@ class DecodedFile:
             return self.place.size() or 0
 
     def _opened(self) -> io.TextIOWrapper:
-        stored = io.BufferedReader(self.stop.reading(self.place.open()), BUFFER)
+        stored = io.BufferedReader(self.place.open(), BUFFER)
         return io.TextIOWrapper(stored, self.encoding, "landing-undecoded", newline="")
 
     def sample(self) -> str:

@@ -5,7 +5,6 @@ DuckDB's columns are c0, c1, …, since its names ignore case. Rows are numbered
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import itertools
 import re
@@ -83,7 +82,6 @@ class ParsedRows:
                                                   "temp_directory": str(folder / "duckdb"),
                                                   "temp_file_encryption": private})
         self._stored: ObjectFiles | None = None
-        self._watched = contextlib.ExitStack()
         self._names = [self._name(text, measure) for text, measure in zip(texts, measures, strict=True)]
 
     def _name(self, text: CsvText, measure: Measure) -> str:
@@ -97,7 +95,6 @@ class ParsedRows:
         return self._stored.add(measure.place, text.size)
 
     def __enter__(self) -> ParsedRows:
-        self._watched.enter_context(self.texts[0].stop.watching(self._connection))
         self.query("SET enable_progress_bar = false")  # stdout carries the tap's messages
         self.query(f"CREATE VIEW raw AS {self._in_order(self._source())}")
         self.query("CREATE TABLE failed (number BIGINT, code INTEGER, found VARCHAR, first BIGINT)")
@@ -108,7 +105,6 @@ class ParsedRows:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._stored:
             self._stored.release()
-        self._watched.close()
         self._connection.close()
         if isinstance(error, duckdb.Error) and self._stored and self._stored.failed:
             place, cause = self._stored.failed
@@ -172,11 +168,6 @@ class ParsedRows:
                    f"FROM parsed){some}")
 
     @property
-    def long(self) -> bool:
-        """Whether some rows are so long that each counts for memory."""
-        return self._line > MINIMAL_LINE
-
-    @property
     def unquoted(self) -> bool:
         """Whether the landing zone's dialect surely quotes no field of the files."""
         return all(measure.unquoted for measure in self.measures)
@@ -199,7 +190,6 @@ class ParsedRows:
         """Rows of a query; other statements may be executed meanwhile."""
         cursor = self._connection.cursor().execute(statement)
         while some := cursor.fetchmany(10_000):
-            self.texts[0].stop.check()
             yield from some
 
     def survey(self, inferred: Mapping[int, str], checks: Checks, limit: int) -> dict[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import cached_property
@@ -23,7 +22,6 @@ from landing.extract.csv.inference import BITS
 from landing.extract.csv.inputs import InputFile
 from landing.extract.csv.quarantine import Quarantine
 from landing.extract.csv.refused import moved_if_refused
-from landing.extract.csv.side_by_side import SideBySide
 from landing.extract.csv.text import CsvText
 from landing.model.inputs import Input
 from landing.model.naming import folder_name
@@ -46,7 +44,6 @@ class CsvStream(LandingStream):
     """One entity."""
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
-    _task: Future[Extract] | None = None
 
     def __init__(self, tap: TapCSV, declaration: Any, files: Sequence[InputFile]) -> None:
         self.declaration, self._files = declaration, files
@@ -102,23 +99,9 @@ class CsvStream(LandingStream):
         """Bytes of the CSV files."""
         return self._entity.size
 
-    def begin(self, beside: SideBySide) -> None:
-        """Have the files converted in a thread, before they are asked for."""
-        for text in self._texts:
-            text.stop = beside.stop
-        self._task = beside.submit(self._convert, self.size)
-
-    def give_up(self) -> None:
-        """Forget what was begun: its error keeps objects of DuckDB, whose bindings print what is left at the exit."""
-        self._task = None
-
     @cached_property
     def _converted(self) -> Extract:
         """The converted file. SCHEMA needs it: types are known only when all rows are read."""
-        with self._refusals(self.tap):
-            return self._task.result() if self._task else self._convert()
-
-    def _convert(self) -> Extract:
         entity = self._entity
         columns, protection = self.selected_columns(entity.columns()), self.tap.protections.get(self.name)
         dropped = protection.dropped(columns) if protection else []
@@ -132,7 +115,7 @@ class CsvStream(LandingStream):
         if again := sum(one.moved for one in self._files):
             logger.info("%s: %d files that %s has landed are read again, from where they were moved to.", self.name,
                         again, self.tap.date)
-        with scratch() as decoded:
+        with self._refusals(self.tap), scratch() as decoded:
             progress = Progress(logger, self.name, size=entity.size)
             appending = self._appending(protection)
             columns, copied = entity.convert(

@@ -15,7 +15,6 @@ from landing.core.sources import source_name, stock_source
 from landing.core.variables import objects
 from landing.extract.csv.declaration import Declaration, declarations
 from landing.extract.csv.inputs import InputFile, SourceInputs, refuse_conflicts
-from landing.extract.csv.side_by_side import SideBySide
 from landing.extract.csv.stream import CsvStream
 from landing.extract.tap import ExtractTap
 from landing.protection import rules
@@ -69,7 +68,6 @@ RULES = [
 class TapCSV(ExtractTap):
     """Singer tap for CSV files."""
 
-    _beside: SideBySide | None = None
     name = "tap-csv"
     package_name = "landing"
     dynamic_catalog = True  # discovery validates the settings
@@ -230,22 +228,7 @@ class TapCSV(ExtractTap):
             self.protections  # noqa: B018 (checked before a file is read)
             if self.config["use_batch"]:
                 self.require_room(sum(stream.size for stream in self.streams.values() if stream.selected))
-            self._begin()
         super().sync_all()
-
-    def _begin(self) -> None:
-        """Convert several entities side by side. They are sent, and fail, in their order."""
-        selected = [stream for stream in self.streams.values() if stream.selected]
-        if len(selected) > 1:
-            self._beside = SideBySide()
-            for stream in selected:
-                stream.begin(self._beside)
-
-    def close_connections(self) -> None:
-        if self._beside:
-            self._beside.close()
-            for stream in self.streams.values():
-                stream.give_up()
 
     def closing(self) -> dict[str, Any]:
         """The completion message: the entities that were sent, and those that were not."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from landing.core.progress import Progress
@@ -21,8 +19,6 @@ from landing.storage.base import Object
 from landing.storage.hashing import BUFFER
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
     from landing.extract.csv.parsed import ParsedRows
 
 CHUNK = 2_000  # rows
@@ -54,9 +50,9 @@ def write_rows(
     if added:
         asked.append(fields.hashed(rows))
     raw, written = hashing.create(target, progress.advance), 0
-    with io.BufferedWriter(raw, BUFFER) as file, contextlib.closing(_chunks(rows, asked)) as chunks:
+    with io.BufferedWriter(raw, BUFFER) as file:
         file.write(csv_dialect.header(columns))
-        for texts, *others in chunks:
+        for texts, *others in _chunks(rows, asked):
             found.add(texts)
             lines, *hashed = others or [texts]
             if provenance:
@@ -75,24 +71,8 @@ def _chunks(rows: ParsedRows, asked: Sequence[str]) -> Iterator[list[tuple[str, 
     texts = ", ".join(f"coalesce({rows.text(index)}, '')" for index in range(rows.width))
     parsed = rows.query(f"SELECT {', '.join(asked)} FROM "  # noqa: S608
                         f"(SELECT concat_ws(chr(0), {texts}) AS {TEXTS}, * FROM parsed)")
-    with contextlib.closing(_one_by_one(parsed) if rows.long else _ahead(parsed)) as chunks:
-        for chunk in chunks:
-            yield [*zip(*chunk, strict=True)]
-
-
-def _one_by_one(parsed: DuckDBPyConnection) -> Iterator[list[tuple[str, ...]]]:
-    """In the least memory."""
     while chunk := parsed.fetchmany(CHUNK):
-        yield chunk
-
-
-def _ahead(parsed: DuckDBPyConnection) -> Iterator[list[tuple[str, ...]]]:
-    """DuckDB parses the next rows while the last ones are written."""
-    with ThreadPoolExecutor(1) as parser:
-        following = parser.submit(parsed.fetchmany, CHUNK)
-        while chunk := following.result():
-            following = parser.submit(parsed.fetchmany, CHUNK)
-            yield chunk
+        yield [*zip(*chunk, strict=True)]
 
 
 class _Dropped:
