@@ -62,6 +62,27 @@ def test_what_differs_is_named_by_date_with_its_repair(dates):
     assert f"REEXTRACT=true MELTANO_ENVIRONMENT=extract SOURCE=postgres DATESTAMP={D3}" in third
 
 
+def test_what_a_role_may_not_read_is_not_repaired_by_a_load(dates):
+    role = f"reader_{dates.project.warehouse.name}"
+    dates.run(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'; GRANT USAGE ON SCHEMA public_history TO {role};"
+              f"GRANT SELECT ON ALL TABLES IN SCHEMA public_history TO {role};"
+              f'REVOKE SELECT ON public_history."u@{D2}" FROM {role};'
+              f"UPDATE public_history.\"t@{D3}\" SET a = 'y'")
+    try:
+        reader = {"TARGET_POSTGRES_USER": role, "TARGET_POSTGRES_PASSWORD": role}
+        done = dates.project.landing("verify", D1, D2, D3, check=False, **reader)
+    finally:
+        dates.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert done.returncode == 1
+    assert [(day, table) for day, table, equal in shown(done) if equal != "yes"] == [(D2, "u"), (D3, "t")]
+    unread, differs = done.stderr.strip().splitlines()
+    assert f"{D2} was not verified: postgres.u (permission denied for table u@{D2})" in unread
+    assert "load/roles/warehouse_loader.sql" in unread
+    assert "RELOAD" not in unread
+    assert f"{D3} failed verification: postgres.t (" in differs
+    assert "RELOAD=true" in differs
+
+
 def test_a_date_that_cannot_be_verified_stops_no_other(dates):
     dates.project.manifest_path("postgres", D2).write_text("{")
     done = verify(dates, *DAYS, status=1)

@@ -132,13 +132,27 @@ def _summary(dates: Sequence[DateVerification], dated: bool) -> str:
 
 
 def repair(wrong: Sequence[Verification], day: date, schema: str) -> str:
-    """The differences, and the commands that repair them: extract damaged files again, then reload."""
-    names = ", ".join(f"{one.source}.{one.table} ({one.problem})" for one in wrong)
+    """The differences, and the commands that repair them; what was not read, and what to do about it."""
+    differ, unread = [one for one in wrong if not one.unread], [one for one in wrong if one.unread]
+    texts = [_repair(differ, day, schema)] if differ else []
+    if unread:
+        texts.append(f"{day} was not verified: {_names(unread)}. If a right is missing: "
+                     "load/roles/warehouse_loader.sql grants what the role needs. Then run again: "
+                     f"landing verify {day}")
+    return "\n".join(texts)
+
+
+def _repair(differ: Sequence[Verification], day: date, schema: str) -> str:
+    """Extract damaged files again, then reload."""
     commands = [
         f"REEXTRACT=true {extract_command(source, day)}"
-        for source in sorted({one.source for one in wrong if one.files != one.landed})
+        for source in sorted({one.source for one in differ if one.files != one.landed})
     ]
     late = ("An extract now takes today's rows: where there is a backup, restore the files instead. "
             if commands and day < today() else "")
     commands.append(f"RELOAD=true {load_command(day, schema)}")
-    return f"{day} failed verification: {names}. {late}To repair it, run: {' && '.join(commands)}"
+    return f"{day} failed verification: {_names(differ)}. {late}To repair it, run: {' && '.join(commands)}"
+
+
+def _names(tables: Sequence[Verification]) -> str:
+    return ", ".join(f"{one.source}.{one.table} ({one.problem})" for one in tables)

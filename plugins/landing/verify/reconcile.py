@@ -54,6 +54,7 @@ EQUAL = {BYTES: "yes", ROWS: "yes: rows, in any order", VALUES: "yes: values, as
          CHAIN: "yes: rows, of the files of several dates", FILES: "yes: files only"}
 KEY_BYTES = 64  # a block of SHA-256
 LARGE = 64 << 20  # bytes that take longer than starting processes
+UNREAD = (psycopg2.OperationalError, psycopg2.InterfaceError, pg_errors.InsufficientPrivilege, pg_errors.UndefinedTable)
 ROW_BYTES = 100  # of a row that an increment does not have: a guess
 logger = logging.getLogger("landing")
 
@@ -63,7 +64,8 @@ class Verification:
     """Result for one table: SHA-256 of the source's rows, the files and the warehouse; None if not available.
 
     `problem`: why it does not match. `compared`: BYTES, ROWS, VALUES or CHAIN if the warehouse matches, FILES if it is
-    not looked at, else None. `protected`: columns that are compared as they are landed, and their methods.
+    not looked at, else None. `protected`: columns that are compared as they are landed, and their methods. `unread`:
+    whether the warehouse refused to show the table, so that nothing is known of its rows.
     """
 
     source: str
@@ -76,6 +78,7 @@ class Verification:
     problem: str | None = None
     compared: str | None = None
     protected: dict[str, str] = field(default_factory=dict)
+    unread: bool = False
 
     @property
     def holds(self) -> bool:
@@ -172,7 +175,7 @@ class Reconciliation:
         except DamagedError as error:
             return replace(result, files=None, problem=str(error))
         except psycopg2.Error as error:
-            return replace(result, problem=describe(error))
+            return replace(result, problem=describe(error), unread=isinstance(error, UNREAD))
         return result if result.holds else replace(result, problem="the warehouse's rows are not those of the files")
 
     def _hashed(self, table: Table, objects: Sequence[Object], by: Labour) -> list[Contents]:
