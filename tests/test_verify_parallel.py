@@ -285,8 +285,10 @@ def alive(pid):
         return False
 
 
+# Ctrl-C is ignored where a shell started the tests in the background.
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from landing.cli.main import main
 from landing.verify import reconcile
 from landing.verify.workers import Workers
