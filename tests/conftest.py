@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -400,3 +401,21 @@ def inside(shop: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
 
     with plugin_environment(shop.folder):
         yield InProcess(shop, monkeypatch, caplog)
+
+
+@contextlib.contextmanager
+def in_the_background(work):
+    """Do something again and again until the end."""
+    ended = threading.Event()
+
+    def go_on():
+        while not ended.is_set():
+            work()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,13 +1,12 @@
 """Several connections at once: large tables go in pieces, of one snapshot, and a date is the same date all the same."""
 
-import contextlib
 import signal
 import subprocess
 import threading
 import time
 
 import pytest
-from conftest import databases, running
+from conftest import databases, in_the_background, running
 
 DAY = "2024-01-20"
 ROWS = 400_000
@@ -41,24 +40,6 @@ def load(project, **settings):
 def verify(project, check=True):
     (project.folder / "meltano.yml").write_text("jobs:\n- name: extract_postgres\n")
     return project.landing("verify", DAY, check=check)
-
-
-@contextlib.contextmanager
-def in_the_background(work):
-    """Do something again and again until the end."""
-    ended = threading.Event()
-
-    def go_on():
-        while not ended.is_set():
-            work()
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def test_pieces_put_together_are_what_one_connection_gives(large):

@@ -9,7 +9,7 @@ import time
 from datetime import date
 
 import pytest
-from conftest import BIN
+from conftest import BIN, in_the_background
 from dates import Dates
 from landed import InStore
 from landing.core.errors import VerificationError
@@ -159,43 +159,24 @@ def test_all_pieces_are_of_one_moment_while_rows_move(dates, workers):
     dates.land(D1, chunks=2, t=(COLUMNS, ROWS))
     dates.load(D1, connections=2)
     relation = f'public_history."t@{D1}"'
-    moved, ended = dates.project.warehouse.connect(), threading.Event()
+    with contextlib.closing(dates.project.warehouse.connect()) as moved, moved.cursor() as cursor:
 
-    def move():
-        with contextlib.closing(moved), moved.cursor() as cursor:
-            while not ended.is_set():
-                cursor.execute(f"WITH gone AS (DELETE FROM {relation} WHERE id % 50 = 7 RETURNING *) "
-                               f"INSERT INTO {relation} SELECT * FROM gone")
-                cursor.execute(f"VACUUM {relation}")
+        def move():
+            cursor.execute(f"WITH gone AS (DELETE FROM {relation} WHERE id % 50 = 7 RETURNING *) "
+                           f"INSERT INTO {relation} SELECT * FROM gone")
+            cursor.execute(f"VACUUM {relation}")
 
-    thread = threading.Thread(target=move)
-    thread.start()
-    try:
-        for _ in range(5):
-            assert [one.holds for one in proofs(dates, workers)] == [True]
-    finally:
-        ended.set()
-        thread.join()
+        with in_the_background(move):
+            for _ in range(5):
+                assert [one.holds for one in proofs(dates, workers)] == [True]
 
 
 def test_a_load_at_the_same_time_is_before_or_after(dates, workers):
     dates.land(D1, chunks=2, t=(COLUMNS, ROWS))
     dates.load(D1, connections=2)
-    other, ended = Dates(dates.project), threading.Event()
-
-    def load():
-        while not ended.is_set():
-            other.load(D1, reload=True)
-
-    thread = threading.Thread(target=load)
-    thread.start()
-    try:
+    with contextlib.closing(Dates(dates.project)) as other, in_the_background(lambda: other.load(D1, reload=True)):
         for _ in range(5):
             assert [one.holds for one in proofs(dates, workers)] == [True]
-    finally:
-        ended.set()
-        thread.join()
-        other.close()
 
 
 def test_a_pending_alter_does_not_hang_the_verification(dates, workers, monkeypatch):
